@@ -1,0 +1,125 @@
+//! `AgentSlice`: what one replica knows of up to 250 of its agents, written on edges only.
+
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The version of the entries' format that this program writes.
+pub const SLICE_FORMAT_VERSION: u32 = 1;
+
+/// Agents' state as one replica of the operator sees it. Written and read by the operator only; the schema is
+/// internal and may change between versions.
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "fleet.opamp.dev",
+    version = "v1alpha1",
+    kind = "AgentSlice",
+    plural = "agentslices",
+    namespaced,
+    category = "fleet",
+    derive = "Default",
+    derive = "PartialEq",
+    annotation("fleet.opamp.dev/schema", "1"),
+    printcolumn = r#"{"name":"Replica", "type":"string", "jsonPath":".spec.replica"}"#,
+    printcolumn = r#"{"name":"Age", "type":"date", "jsonPath":".metadata.creationTimestamp"}"#
+)]
+#[serde(rename_all = "camelCase")]
+pub struct AgentSliceSpec {
+    /// Version of the entries' format. A reader skips slices of a version that it does not know.
+    pub format_version: u32,
+    /// Identity of the replica that writes this slice.
+    pub replica: String,
+    /// Table of group names; entries refer to it by index.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<String>,
+    /// Table of agent versions (`service.version`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub versions: Vec<String>,
+    /// Table of content hashes, 64 lower-case hex digits each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub revisions: Vec<String>,
+    /// Table of messages that agents gave with their verdicts, bounded and cleaned.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub messages: Vec<String>,
+    /// The agents.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 250))]
+    pub agents: Vec<AgentEntry>,
+}
+
+/// One agent. Keys are short because ten thousand of these travel at once.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AgentEntry {
+    /// Instance uid, 32 lower-case hex digits.
+    #[serde(rename = "u")]
+    pub uid: String,
+    /// Host name, at most 64 bytes.
+    #[serde(rename = "h", default, skip_serializing_if = "String::is_empty")]
+    pub host: String,
+    /// Index of the agent's group in `groups`; absent: in no group.
+    #[serde(rename = "g", default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<u32>,
+    /// Index of another group that matches as well and lost, in `groups`.
+    #[serde(rename = "o", default, skip_serializing_if = "Option::is_none")]
+    pub overlapping: Option<u32>,
+    /// Bits of [`EntryFlags`].
+    #[serde(rename = "f")]
+    pub flags: u32,
+    /// Index of the agent's version in `versions`.
+    #[serde(rename = "n", default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<u32>,
+    /// Index in `revisions` of the content that the agent reports as applied.
+    #[serde(rename = "r", default, skip_serializing_if = "Option::is_none")]
+    pub running: Option<u32>,
+    /// The agent's verdicts.
+    #[serde(rename = "v", default, skip_serializing_if = "Vec::is_empty")]
+    pub verdicts: Vec<VerdictEntry>,
+    /// When the agent connected or, if it is not connected, when it was last seen; seconds since 1970.
+    #[serde(rename = "t")]
+    pub since: i64,
+}
+
+/// What an agent said of one revision.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct VerdictEntry {
+    /// Index in `revisions`.
+    #[serde(rename = "r")]
+    pub revision: u32,
+    /// `1` applied, `2` failed, `3` rolled back by the agent. Others are unknown and are skipped.
+    #[serde(rename = "c")]
+    pub code: u32,
+    /// Index in `messages`.
+    #[serde(rename = "m", default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<u32>,
+    /// When, in seconds since 1970.
+    #[serde(rename = "t")]
+    pub at: i64,
+}
+
+/// Bits of [`AgentEntry::flags`]. Unknown bits are kept out of every decision.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EntryFlags(pub u32);
+
+impl EntryFlags {
+    /// A replica holds a live connection, or saw a poll in time.
+    pub const CONNECTED: Self = Self(1);
+    /// The agent reports its health (capability `ReportsHealth`).
+    pub const REPORTS_HEALTH: Self = Self(1 << 1);
+    /// The last reported health is healthy.
+    pub const HEALTHY: Self = Self(1 << 2);
+    /// The agent takes configurations (capability `AcceptsRemoteConfig`).
+    pub const ACCEPTS_CONFIG: Self = Self(1 << 3);
+    /// The agent says what became of a configuration (capability `ReportsRemoteConfig`).
+    pub const REPORTS_CONFIG: Self = Self(1 << 4);
+
+    /// Whether all bits of `other` are set.
+    pub fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// This with `other` added if `condition` holds.
+    #[must_use]
+    pub fn with(self, other: Self, condition: bool) -> Self {
+        if condition { Self(self.0 | other.0) } else { self }
+    }
+}

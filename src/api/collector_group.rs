@@ -1,0 +1,177 @@
+//! `CollectorGroup`: who. Selects agents of a namespace and carries the assignment that replicas act on.
+
+use super::{AttributeSelector, Duration, Term};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A group of OpenTelemetry Collectors (and other OpAMP agents) that are configured together.
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[kube(
+    group = "fleet.opamp.dev",
+    version = "v1alpha1",
+    kind = "CollectorGroup",
+    plural = "collectorgroups",
+    shortname = "cg",
+    namespaced,
+    category = "fleet",
+    status = "CollectorGroupStatus",
+    derive = "PartialEq",
+    annotation("fleet.opamp.dev/schema", "1"),
+    printcolumn = r#"{"name":"Matched", "type":"integer", "jsonPath":".status.agents.matched"}"#,
+    printcolumn = r#"{"name":"Connected", "type":"integer", "jsonPath":".status.agents.connected"}"#,
+    printcolumn = r#"{"name":"Healthy", "type":"integer", "jsonPath":".status.agents.healthy"}"#,
+    printcolumn = r#"{"name":"In-Sync", "type":"integer", "jsonPath":".status.agents.inSync"}"#,
+    printcolumn = r#"{"name":"Revision", "type":"string", "jsonPath":".status.assignment.target"}"#,
+    printcolumn = r#"{"name":"Ready", "type":"string", "jsonPath":".status.conditions[?(@.type=='Ready')].status"}"#,
+    printcolumn = r#"{"name":"Age", "type":"date", "jsonPath":".metadata.creationTimestamp"}"#
+)]
+#[serde(rename_all = "camelCase")]
+pub struct CollectorGroupSpec {
+    /// Which agents of this namespace belong to the group, by their attributes. Empty: all.
+    #[serde(default)]
+    #[x_kube(
+        validation = Rule::new("!has(self.matchExpressions) || self.matchExpressions.all(e, (e.operator in ['In', 'NotIn']) == (has(e.values) && size(e.values) > 0))")
+            .message("values: operators In and NotIn want at least one value, Exists and DoesNotExist want none")
+    )]
+    pub selector: AttributeSelector,
+    /// Decides when several groups match an agent: the highest wins, then the older group, then the name.
+    #[serde(default)]
+    #[schemars(range(min = -1000, max = 1000))]
+    pub priority: i32,
+    /// Silence that means disconnected for agents that poll. In effect the larger of this and three times the
+    /// agent's interval (30s where it is not known).
+    #[serde(default = "default_offline_after")]
+    pub offline_after: Duration,
+    /// An agent that has been disconnected for so long is dropped from the counts.
+    #[serde(default = "default_forget_after")]
+    pub forget_after: Duration,
+}
+
+/// The default of [`CollectorGroupSpec::offline_after`].
+fn default_offline_after() -> Duration {
+    "90s".parse().expect("a constant duration")
+}
+
+/// The default of [`CollectorGroupSpec::forget_after`].
+fn default_forget_after() -> Duration {
+    "24h".parse().expect("a constant duration")
+}
+
+impl Default for CollectorGroupSpec {
+    fn default() -> Self {
+        Self {
+            selector: AttributeSelector::default(),
+            priority: 0,
+            offline_after: default_offline_after(),
+            forget_after: default_forget_after(),
+        }
+    }
+}
+
+/// What the operator sees of a group.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!has(oldSelf.leaderTerm) || (has(self.leaderTerm) && self.leaderTerm >= oldSelf.leaderTerm)")
+        .message("leaderTerm never falls: this write comes from a leader that has been replaced")
+)]
+pub struct CollectorGroupStatus {
+    /// The generation of the spec that this status tells of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// What each agent of the group is to run. Replicas of the operator act on nothing else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub assignment: Option<AssignmentStatus>,
+    /// The term of the leader that wrote this status.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leader_term: Option<i64>,
+    /// Name of the last known good revision: a rollout completed with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stable_revision: Option<String>,
+    /// How many agents there are, and in what state.
+    #[serde(default)]
+    pub agents: AgentCounts,
+    /// What a person should look at, ten entries at most.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10))]
+    pub problems: Vec<Problem>,
+    /// Conditions Ready, Reconciling, Degraded and Overlapping.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+}
+
+/// What each agent of a group is to run: `target` if it is in the cohort and has not refused it, else `stable`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AssignmentStatus {
+    /// The group's generation that this was decided for. While it is behind, nothing is offered.
+    pub generation: i64,
+    /// Name of the revision that is being rolled out, or was last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+    /// Name of the last known good revision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stable: Option<String>,
+    /// Counts the attempts of the rollout.
+    #[serde(default)]
+    pub attempt: i64,
+    /// Orders the agents in this attempt, 16 lower-case hex digits.
+    #[serde(default)]
+    pub seed: String,
+    /// The cohort: an agent is in it if it is in any of these.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub terms: Vec<Term>,
+}
+
+/// How many agents a group has, and in what state.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AgentCounts {
+    /// Agents that the selector matches, disconnected ones included until `forgetAfter`.
+    #[serde(default)]
+    pub matched: i64,
+    /// Agents that are connected to some replica.
+    #[serde(default)]
+    pub connected: i64,
+    /// Connected agents that report to be healthy, or do not report health at all.
+    #[serde(default)]
+    pub healthy: i64,
+    /// Connected agents that report their assigned revision as applied.
+    #[serde(default)]
+    pub in_sync: i64,
+    /// Agents that refused the target revision.
+    #[serde(default)]
+    pub failed: i64,
+}
+
+/// One thing that a person should look at.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Problem {
+    /// The agent's instance uid.
+    pub agent: String,
+    /// The host that the agent runs on, as it says.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub host: String,
+    /// What kind of problem.
+    pub kind: ProblemKind,
+    /// What the agent says of it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// Since when.
+    pub since: Time,
+}
+
+/// Kinds of [`Problem`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub enum ProblemKind {
+    /// The agent refused both revisions of its group and is offered nothing.
+    NothingToOffer,
+    /// The agent refused the target revision.
+    Failed,
+    /// The agent reports to be unhealthy.
+    Unhealthy,
+}

@@ -1,0 +1,244 @@
+//! `ConfigRollout`: what a group of agents is to run.
+
+use super::{AttributeSelector, Body};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Brings a configuration to the agents of a `CollectorGroup` and tells what became of it.
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[kube(
+    group = "fleet.opamp.dev",
+    version = "v1alpha1",
+    kind = "ConfigRollout",
+    plural = "configrollouts",
+    shortname = "cro",
+    namespaced,
+    category = "fleet",
+    status = "ConfigRolloutStatus",
+    derive = "PartialEq",
+    annotation("fleet.opamp.dev/schema", "1"),
+    validation = Rule::new("size(self.metadata.name) <= 52")
+        .message("metadata.name has at most 52 characters: revisions are named after it"),
+    printcolumn = r#"{"name":"Group", "type":"string", "jsonPath":".spec.groupName"}"#,
+    printcolumn = r#"{"name":"State", "type":"string", "jsonPath":".status.state"}"#,
+    printcolumn = r#"{"name":"Updated", "type":"string", "jsonPath":".status.progress"}"#,
+    printcolumn = r#"{"name":"Failed", "type":"integer", "jsonPath":".status.agents.failed"}"#,
+    printcolumn = r#"{"name":"Revision", "type":"string", "jsonPath":".status.targetRevision"}"#,
+    printcolumn = r#"{"name":"Age", "type":"date", "jsonPath":".metadata.creationTimestamp"}"#,
+    printcolumn = r#"{"name":"Stable", "type":"string", "jsonPath":".status.stableRevision", "priority":1}"#,
+    printcolumn = r#"{"name":"Message", "type":"string", "jsonPath":".status.message", "priority":1}"#
+)]
+#[serde(rename_all = "camelCase")]
+pub struct ConfigRolloutSpec {
+    /// Name of the `CollectorGroup` in the same namespace. Cannot be changed.
+    #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("groupName cannot be changed: create another rollout"))]
+    pub group_name: String,
+    /// The configuration.
+    pub config: ConfigSpec,
+}
+
+/// The configuration that agents are to run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ConfigSpec {
+    /// What the files are.
+    #[serde(default)]
+    pub format: ConfigFormat,
+    /// The files of the OpAMP config map. A supervisor merges them in order of name, the empty name last.
+    #[schemars(length(min = 1, max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub files: Vec<FileSpec>,
+}
+
+/// What the files of a configuration are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ConfigFormat {
+    /// A Collector configuration: checked before it is sent.
+    #[default]
+    Collector,
+    /// Anything else: sent as it is. For overlays on agents' own files, and for other agents.
+    Opaque,
+}
+
+/// One file: a name and exactly one source.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("(has(self.inline) ? 1 : 0) + (has(self.configMapKeyRef) ? 1 : 0) + (has(self.secretKeyRef) ? 1 : 0) == 1")
+        .message("a file has exactly one of inline, configMapKeyRef and secretKeyRef")
+)]
+pub struct FileSpec {
+    /// The key in the OpAMP config map, unique in the rollout. Most agents take any name, the empty one included;
+    /// the OpenTelemetry Operator's bridge wants `NAMESPACE/NAME`.
+    #[schemars(length(max = 253))]
+    pub name: String,
+    /// MIME type, for example `text/yaml`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 128))]
+    pub content_type: String,
+    /// The body, delivered byte for byte.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", length(max = 262_144))]
+    pub inline: Option<Body>,
+    /// A key of a `ConfigMap` in the same namespace. When its content changes, that is a new revision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_map_key_ref: Option<KeyRef>,
+    /// A key of a Secret in the same namespace that carries the label `fleet.opamp.dev/deliver: "true"`. When its
+    /// content changes, that is a new revision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_key_ref: Option<KeyRef>,
+}
+
+/// A key of an object in the same namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct KeyRef {
+    /// The object's name.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// The key in its data.
+    #[schemars(length(min = 1, max = 253))]
+    pub key: String,
+}
+
+/// What became of a rollout.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!has(oldSelf.leaderTerm) || (has(self.leaderTerm) && self.leaderTerm >= oldSelf.leaderTerm)")
+        .message("leaderTerm never falls: this write comes from a leader that has been replaced")
+)]
+pub struct ConfigRolloutStatus {
+    /// The generation of the spec that this status tells of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Where the rollout stands.
+    #[serde(default)]
+    pub state: RolloutState,
+    /// A sentence for people: where it stands and what it waits for.
+    #[serde(default)]
+    pub message: String,
+    /// Name of the revision that is being rolled out, or was last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_revision: Option<String>,
+    /// Name of the last known good revision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stable_revision: Option<String>,
+    /// The agents that are to run the target.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cohort: Option<Cohort>,
+    /// How many agents there are, and what they said.
+    #[serde(default)]
+    pub agents: RolloutAgentCounts,
+    /// Agents that run the target, of those that are reachable: `10/98`.
+    #[serde(default)]
+    pub progress: String,
+    /// Agents that refused the target, with what they said; ten entries at most.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10))]
+    pub failures: Vec<FailureEntry>,
+    /// The term of the leader that wrote this status.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leader_term: Option<i64>,
+    /// Conditions Ready, Reconciling and Stalled.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+}
+
+/// Where a rollout stands.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+pub enum RolloutState {
+    /// Not started: something is missing, and `message` says what.
+    #[default]
+    Pending,
+    /// Agents are taking the target.
+    Progressing,
+    /// Every reachable agent applied the target and is healthy.
+    Completed,
+    /// The configuration is not sent, because agents could not run it.
+    Invalid,
+}
+
+/// The agents of a group that are to run the target: the union of the terms. Within an attempt it only grows.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Cohort {
+    /// Counts the attempts, each with another seed.
+    pub attempt: i64,
+    /// Orders the agents in this attempt, 16 lower-case hex digits.
+    pub seed: String,
+    /// An agent is in the cohort if it is in any of these.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub terms: Vec<Term>,
+}
+
+/// Part of a cohort: the agents that `selector` matches and whose rank is at most `boundary`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Term {
+    /// The phase that added this term.
+    pub phase: String,
+    /// Only agents with these attributes; absent: all of the group.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selector: Option<AttributeSelector>,
+    /// The highest rank that is in, 16 lower-case hex digits.
+    pub boundary: String,
+}
+
+/// How many agents a rollout has, and what they said of the target.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RolloutAgentCounts {
+    /// Agents of the group.
+    #[serde(default)]
+    pub total: i64,
+    /// Agents that are connected, take configurations and say what became of them.
+    #[serde(default)]
+    pub eligible: i64,
+    /// Eligible agents that are in the cohort.
+    #[serde(default)]
+    pub targeted: i64,
+    /// Targeted agents that report the target as applied.
+    #[serde(default)]
+    pub updated: i64,
+    /// Updated agents that are healthy, or do not report health.
+    #[serde(default)]
+    pub healthy: i64,
+    /// Agents that refused the target, connected or not.
+    #[serde(default)]
+    pub failed: i64,
+    /// Targeted agents without a verdict.
+    #[serde(default)]
+    pub pending: i64,
+    /// Agents that are not connected. They take their revision when they return.
+    #[serde(default)]
+    pub offline: i64,
+    /// Connected agents that do not take configurations. They are offered nothing.
+    #[serde(default)]
+    pub incompatible: i64,
+    /// Connected agents that take configurations but never say what became of them.
+    #[serde(default)]
+    pub unverified: i64,
+}
+
+/// An agent that refused the target.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FailureEntry {
+    /// The agent's instance uid.
+    pub agent: String,
+    /// The host that the agent runs on, as it says.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub host: String,
+    /// `Failed`, or `RolledBackByAgent`.
+    pub reason: String,
+    /// What the agent says of it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// When it said so.
+    pub at: Time,
+}

@@ -1,0 +1,122 @@
+//! Durations as people write them in manifests: `500ms`, `90s`, `1h30m`.
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use std::borrow::Cow;
+
+/// The pattern that the schema enforces.
+const PATTERN: &str = "^([0-9]+(ms|s|m|h))+$";
+
+/// A length of time, written as one or more numbers with a unit (`ms`, `s`, `m`, `h`), which add up.
+///
+/// The text is kept as it was written, so that a manifest reads back unchanged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Duration {
+    text: String,
+    length: std::time::Duration,
+}
+
+impl Duration {
+    /// The length.
+    pub fn get(&self) -> std::time::Duration {
+        self.length
+    }
+}
+
+/// Text is not a duration.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{0:?} is not a duration: write for example 90s, 5m or 1h30m")]
+pub struct ParseDurationError(String);
+
+impl std::str::FromStr for Duration {
+    type Err = ParseDurationError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let length = parse(text).ok_or_else(|| ParseDurationError(text.to_owned()))?;
+        Ok(Self { text: text.to_owned(), length })
+    }
+}
+
+fn parse(text: &str) -> Option<std::time::Duration> {
+    let mut rest = text;
+    let mut millis: u64 = 0;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit())?;
+        let number: u64 = rest[..digits].parse().ok()?;
+        let after = &rest[digits..];
+        let unit_end = after.find(|c: char| c.is_ascii_digit()).unwrap_or(after.len());
+        let unit = match &after[..unit_end] {
+            "ms" => 1,
+            "s" => 1_000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            _ => return None,
+        };
+        millis = millis.checked_add(number.checked_mul(unit)?)?;
+        rest = &after[unit_end..];
+    }
+    (!text.is_empty()).then(|| std::time::Duration::from_millis(millis))
+}
+
+impl std::fmt::Display for Duration {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl Serialize for Duration {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.text)
+    }
+}
+
+impl<'de> Deserialize<'de> for Duration {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}
+
+impl JsonSchema for Duration {
+    fn schema_name() -> Cow<'static, str> {
+        "Duration".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string", "pattern": PATTERN, "maxLength": 32})
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_add_up_their_parts() {
+        for (text, millis) in [
+            ("90s", 90_000),
+            ("500ms", 500),
+            ("1h30m", 5_400_000),
+            ("5m", 300_000),
+            ("0s", 0),
+            ("1m1m", 120_000),
+        ] {
+            let parsed: Duration = text.parse().expect(text);
+            assert_eq!(parsed.get().as_millis(), millis, "{text}");
+            assert_eq!(parsed.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn text_that_is_no_duration_is_refused_with_an_example() {
+        for text in
+            ["", "90", "s", "1d", "-5s", "1.5h", "5 m", "99999999999999999999h", "18446744073709551615h"]
+        {
+            let error = text.parse::<Duration>().expect_err(text);
+            assert!(error.to_string().contains("90s, 5m or 1h30m"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! The custom resources of `fleet.opamp.dev/v1alpha1`: types, defaults, validation rules, conditions.
+//!
+//! Notation, the same for all kinds: durations are text (`90s`), references end in `Name` or `Ref`, enum values
+//! are `CamelCase`, times are RFC 3339. The doc comments of the fields are what `kubectl explain` prints, so they
+//! speak to the person who writes the manifest. The module knows no client: it is the vocabulary of all others.
+
+mod agent_slice;
+mod collector_group;
+mod conditions;
+mod config_revision;
+mod config_rollout;
+mod crds;
+mod duration;
+mod names;
+mod selector;
+
+pub use agent_slice::{
+    AgentEntry, AgentSlice, AgentSliceSpec, EntryFlags, SLICE_FORMAT_VERSION, VerdictEntry,
+};
+pub use collector_group::{
+    AgentCounts, AssignmentStatus, CollectorGroup, CollectorGroupSpec, CollectorGroupStatus, Problem,
+    ProblemKind,
+};
+pub use conditions::{ConditionStatus, Conditions, Reason, Type as ConditionType};
+pub use config_revision::{
+    ConfigRevision, ConfigRevisionSpec, ConfigRevisionStatus, FileSource, RevisionFile, RevisionState,
+};
+pub use config_rollout::{
+    ConfigFormat, ConfigRollout, ConfigRolloutSpec, ConfigRolloutStatus, ConfigSpec, FailureEntry, FileSpec,
+    KeyRef, RolloutAgentCounts, RolloutState,
+};
+pub use crds::{all as crds, to_yaml as crds_to_yaml};
+pub use duration::Duration;
+pub use names::*;
+pub use selector::{AttributeSelector, Operator, Requirement};
+
+/// A rollout's cohort, written by the leader and acted on by every replica (design, section 5).
+pub use config_rollout::{Cohort, Term};
+
+/// Text that may hold a secret: serialises as itself, but its `Debug` tells the length only, because the kinds
+/// that carry configuration bodies are logged by the Kubernetes client library.
+#[derive(Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[serde(transparent)]
+pub struct Body(pub String);
+
+impl std::fmt::Debug for Body {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Body({} bytes)", self.0.len())
+    }
+}

@@ -1,0 +1,25 @@
+//! Names that stand in manifests and on the wire to the API server: group, labels, annotations.
+
+/// The API group of all kinds.
+pub const GROUP: &str = "fleet.opamp.dev";
+/// The served version of all kinds.
+pub const VERSION: &str = "v1alpha1";
+/// The number of the CRDs' schema. Raised whenever a field is added, because an older CRD prunes new status
+/// fields in silence; a program that finds a lower number is not ready.
+pub const SCHEMA_VERSION: u32 = 1;
+/// Annotation on each CRD that carries [`SCHEMA_VERSION`].
+pub const SCHEMA_ANNOTATION: &str = "fleet.opamp.dev/schema";
+/// Label that lets a Secret be referenced by a rollout; its value is `true`.
+pub const DELIVER_LABEL: &str = "fleet.opamp.dev/deliver";
+/// Label on revisions and their Secrets: the rollout they belong to.
+pub const ROLLOUT_LABEL: &str = "fleet.opamp.dev/rollout";
+/// Label on a revision that is proven; its value is `true`. It repeats `status.state`, since backups drop status.
+pub const PROVEN_LABEL: &str = "fleet.opamp.dev/proven";
+/// Label on an [`AgentSlice`](super::AgentSlice): the identity of the replica that writes it.
+pub const REPLICA_LABEL: &str = "fleet.opamp.dev/replica";
+/// Suffix of the Secret that keeps a revision's bodies which come from Secrets.
+pub const REVISION_FILES_SUFFIX: &str = "-files";
+/// Longest name of a rollout: revisions append `-NUMBER`, and their Secret `-files`, within 63 characters.
+pub const MAX_ROLLOUT_NAME: usize = 52;
+/// All bodies of a rollout together, in bytes.
+pub const MAX_CONFIG_BYTES: usize = 256 * 1024;
