@@ -1,0 +1,83 @@
+//! Which revision an agent is to run: the pure function of the design's section 5.
+
+use super::{Assignment, Attributes, InstanceUid, Ledger, Revision};
+use std::sync::Arc;
+
+/// The agent's assigned revision: the target if the agent is in the cohort and has not refused it, else the
+/// group's stable revision unless that is refused too, else none, and it keeps what it runs.
+///
+/// Offers and every comparison use this one, never the group's target: so one agent that fails goes back to
+/// stable by itself, and a supervisor that returned to stable by itself is in sync with it.
+pub fn assigned<'a>(
+    assignment: &'a Assignment,
+    uid: InstanceUid,
+    attributes: &Attributes,
+    ledger: &Ledger,
+) -> Option<&'a Arc<Revision>> {
+    let in_cohort = || assignment.cohort.as_ref().is_some_and(|cohort| cohort.contains(uid, attributes));
+    let wanted = |revision: &&Arc<Revision>| !ledger.refuses(revision.hash);
+    let target = assignment.target.as_ref().filter(wanted).filter(|_| in_cohort());
+    target.or_else(|| assignment.stable.as_ref().filter(wanted))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::Term;
+    use crate::config::ConfigHash;
+    use crate::fleet::{Cohort, Rank, Verdict};
+    use jiff::Timestamp;
+
+    fn revision(n: u8) -> Arc<Revision> {
+        let hash = ConfigHash::from_wire(&[n; 32]).expect("32 bytes");
+        Arc::new(Revision { name: format!("r-{n}").into(), hash, payload: bytes::Bytes::new() })
+    }
+
+    fn assignment(in_cohort: bool, target: Option<u8>, stable: Option<u8>) -> Assignment {
+        let boundary = if in_cohort { Rank::ALL.to_string() } else { "0000000000000000".to_owned() };
+        let terms = [Term { phase: "full".into(), selector: None, boundary }];
+        Assignment {
+            generation: 1,
+            target: target.map(revision),
+            stable: stable.map(revision),
+            cohort: Cohort::read("0000000000000001", &terms),
+        }
+    }
+
+    fn assigned_to(assignment: &Assignment, refused: &[u8]) -> Option<String> {
+        let mut ledger = Ledger::default();
+        for n in refused {
+            ledger.note(revision(*n).hash, Verdict::failed("no"), Timestamp::UNIX_EPOCH);
+        }
+        assigned(assignment, InstanceUid::new([9; 16]), &Attributes::default(), &ledger)
+            .map(|r| r.name.to_string())
+    }
+
+    #[test]
+    fn assignment_follows_cohort_and_refusals() {
+        for (in_cohort, target, stable, refused, expected) in [
+            (true, Some(2), Some(1), &[][..], Some("r-2")),
+            (false, Some(2), Some(1), &[], Some("r-1")),
+            (true, Some(2), Some(1), &[2], Some("r-1")),
+            (true, Some(2), Some(1), &[1], Some("r-2")),
+            (true, Some(2), Some(1), &[1, 2], None),
+            (true, Some(2), None, &[2], None),
+            (false, Some(2), None, &[], None),
+            (true, None, Some(1), &[], Some("r-1")),
+            (true, None, None, &[], None),
+        ] {
+            let got = assigned_to(&assignment(in_cohort, target, stable), refused);
+            assert_eq!(
+                got.as_deref(),
+                expected,
+                "in cohort {in_cohort}, {target:?}/{stable:?}, refused {refused:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn nobody_is_in_a_cohort_that_is_not_there() {
+        let without = Assignment { cohort: None, ..assignment(true, Some(2), Some(1)) };
+        assert_eq!(assigned_to(&without, &[]).as_deref(), Some("r-1"));
+    }
+}

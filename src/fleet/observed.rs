@@ -1,0 +1,106 @@
+//! Agents as the leader sees them: the slices of all replicas, merged.
+
+use super::{InstanceUid, Ledger, pack::Unpacked, pack::unpack};
+use crate::api::{AgentSliceSpec, EntryFlags};
+use crate::config::ConfigHash;
+use jiff::Timestamp;
+use std::collections::BTreeMap;
+
+/// One slice, and whether the replica that wrote it is alive.
+#[derive(Clone, Copy)]
+pub struct SliceSource<'a> {
+    /// The slice's name; decides when nothing else does.
+    pub name: &'a str,
+    /// Whether the replica's Lease is held. Nobody is connected to a dead replica.
+    pub alive: bool,
+    /// The slice's content.
+    pub slice: &'a AgentSliceSpec,
+}
+
+/// One agent as the leader sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObservedAgent {
+    /// The agent's uid.
+    pub uid: InstanceUid,
+    /// The host that it runs on, as it says.
+    pub host: String,
+    /// The group that it belongs to.
+    pub group: Option<String>,
+    /// Another group that matches it too.
+    pub overlapping: Option<String>,
+    /// Whether a living replica holds a link to it.
+    pub connected: bool,
+    /// Its health: `None` if it does not report health.
+    pub healthy: Option<bool>,
+    /// Whether it takes configurations.
+    pub accepts_config: bool,
+    /// Whether it says what became of them.
+    pub reports_config: bool,
+    /// The content that it reports as applied.
+    pub running: Option<ConfigHash>,
+    /// Its verdicts.
+    pub ledger: Ledger,
+    /// When it connected, or was last seen.
+    pub since: Timestamp,
+}
+
+impl ObservedAgent {
+    fn new(read: Unpacked<'_>, alive: bool) -> Self {
+        let flags = EntryFlags(read.entry.flags);
+        Self {
+            uid: read.uid,
+            host: read.entry.host.clone(),
+            group: read.group.map(str::to_owned),
+            overlapping: read.overlapping.map(str::to_owned),
+            connected: alive && flags.contains(EntryFlags::CONNECTED),
+            healthy: flags.contains(EntryFlags::REPORTS_HEALTH).then(|| flags.contains(EntryFlags::HEALTHY)),
+            accepts_config: flags.contains(EntryFlags::ACCEPTS_CONFIG),
+            reports_config: flags.contains(EntryFlags::REPORTS_CONFIG),
+            running: read.running,
+            ledger: read.ledger,
+            since: Timestamp::from_second(read.entry.since).unwrap_or(Timestamp::UNIX_EPOCH),
+        }
+    }
+
+    /// Healthy, or unable to say.
+    pub fn is_healthy(&self) -> bool {
+        self.healthy.unwrap_or(true)
+    }
+
+    /// The agent can be offered a configuration, and will say what became of it.
+    pub fn is_eligible(&self) -> bool {
+        self.connected && self.accepts_config && self.reports_config
+    }
+}
+
+/// Merges the slices of one namespace. An agent that stands in several is taken from the connected one, then from
+/// a living replica's, then from the later connection, then from the greater name; its verdicts are merged, and a
+/// refusal in any copy stands (design, section 4).
+pub fn merge<'a>(slices: impl IntoIterator<Item = SliceSource<'a>>) -> Vec<ObservedAgent> {
+    let mut copies: BTreeMap<InstanceUid, Vec<Copy<'a>>> = BTreeMap::new();
+    for source in slices {
+        for read in unpack(source.slice) {
+            let agent = ObservedAgent::new(read, source.alive);
+            copies.entry(agent.uid).or_default().push(Copy { source, agent });
+        }
+    }
+    copies.into_values().filter_map(join).collect()
+}
+
+struct Copy<'a> {
+    source: SliceSource<'a>,
+    agent: ObservedAgent,
+}
+
+fn join(mut copies: Vec<Copy<'_>>) -> Option<ObservedAgent> {
+    copies.sort_by_key(|copy| (copy.agent.connected, copy.source.alive, copy.agent.since, copy.source.name));
+    let mut winner = copies.pop()?.agent;
+    for copy in copies {
+        for given in copy.agent.ledger.iter() {
+            if given.verdict.is_refusal() || winner.ledger.get(given.hash).is_none() {
+                winner.ledger.note(given.hash, given.verdict.clone(), given.at);
+            }
+        }
+    }
+    Some(winner)
+}

@@ -1,0 +1,127 @@
+//! What a replica acts on: the groups with their assignments, and the revisions that these name.
+
+use super::{Attributes, Cohort};
+use crate::api::{AttributeSelector, CollectorGroup};
+use crate::config::ConfigHash;
+use bytes::Bytes;
+use jiff::Timestamp;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A revision that can be offered. It has no `Debug`, because it holds the configuration.
+#[derive(Clone)]
+pub struct Revision {
+    /// The revision's name.
+    pub name: Arc<str>,
+    /// The hash of its content.
+    pub hash: ConfigHash,
+    /// The offer as it goes over the wire, encoded once and shared by all sessions.
+    pub payload: Bytes,
+}
+
+/// A group's assignment, ready to be asked for each agent.
+#[derive(Clone, Default)]
+pub struct Assignment {
+    /// The generation of the group that it was decided for.
+    pub generation: i64,
+    /// What the cohort is to run.
+    pub target: Option<Arc<Revision>>,
+    /// What all others are to run.
+    pub stable: Option<Arc<Revision>>,
+    /// The agents that are to run the target; absent: nobody.
+    pub cohort: Option<Cohort>,
+}
+
+/// One group as a replica sees it.
+#[derive(Clone)]
+pub struct GroupView {
+    /// The group's name.
+    pub name: Arc<str>,
+    /// The generation of its spec.
+    pub generation: i64,
+    /// Which agents belong to it.
+    pub selector: AttributeSelector,
+    /// Decides between several groups that match.
+    pub priority: i32,
+    /// When it was created; decides after the priority.
+    pub created: Timestamp,
+    /// Silence that means disconnected for agents that poll.
+    pub offline_after: Duration,
+    /// How long a disconnected agent is remembered.
+    pub forget_after: Duration,
+    /// What its agents are to run.
+    pub assignment: Assignment,
+}
+
+impl GroupView {
+    /// The group as its object describes it, with the revisions that `load` knows by name.
+    pub fn new(group: &CollectorGroup, load: impl Fn(&str) -> Option<Arc<Revision>>) -> Self {
+        let spec = &group.spec;
+        let assignment = group.status.as_ref().and_then(|status| status.assignment.as_ref());
+        Self {
+            name: group.metadata.name.as_deref().unwrap_or_default().into(),
+            generation: group.metadata.generation.unwrap_or_default(),
+            selector: spec.selector.clone(),
+            priority: spec.priority,
+            created: group.metadata.creation_timestamp.as_ref().map_or(Timestamp::MAX, |time| time.0),
+            offline_after: spec.offline_after.get(),
+            forget_after: spec.forget_after.get(),
+            assignment: assignment.map_or_else(Assignment::default, |assignment| Assignment {
+                generation: assignment.generation,
+                target: assignment.target.as_deref().and_then(&load),
+                stable: assignment.stable.as_deref().and_then(&load),
+                cohort: Cohort::read(&assignment.seed, &assignment.terms),
+            }),
+        }
+    }
+
+    /// Whether replicas may act on the assignment: an edited selector never acts before the leader has seen it.
+    pub fn may_offer(&self) -> bool {
+        self.assignment.generation >= self.generation
+    }
+}
+
+/// Everything a replica acts on. Replaced as a whole when anything in it changes.
+#[derive(Clone, Default)]
+pub struct View {
+    namespaces: HashMap<Arc<str>, Vec<Arc<GroupView>>>,
+}
+
+/// The groups that match an agent.
+#[derive(Clone, Default)]
+pub struct Membership {
+    /// The group that the agent belongs to.
+    pub group: Option<Arc<GroupView>>,
+    /// The next one that matches as well, and lost.
+    pub overlapping: Option<Arc<str>>,
+}
+
+impl View {
+    /// A view of these groups, each with its namespace.
+    pub fn new(groups: impl IntoIterator<Item = (Arc<str>, GroupView)>) -> Self {
+        let mut namespaces: HashMap<Arc<str>, Vec<Arc<GroupView>>> = HashMap::new();
+        for (namespace, group) in groups {
+            namespaces.entry(namespace).or_default().push(Arc::new(group));
+        }
+        for groups in namespaces.values_mut() {
+            groups.sort_by(|a, b| {
+                b.priority.cmp(&a.priority).then_with(|| (a.created, &a.name).cmp(&(b.created, &b.name)))
+            });
+        }
+        Self { namespaces }
+    }
+
+    /// The group of an agent: the highest priority wins, then the older group, then the name (design, section 2).
+    pub fn membership(&self, namespace: &str, attributes: &Attributes) -> Membership {
+        let groups = self.namespaces.get(namespace).map(Vec::as_slice).unwrap_or_default();
+        let mut matching = groups.iter().filter(|group| super::matches(&group.selector, attributes));
+        let group = matching.next().cloned();
+        Membership { group, overlapping: matching.next().map(|group| group.name.clone()) }
+    }
+
+    /// A group by name.
+    pub fn group(&self, namespace: &str, name: &str) -> Option<&Arc<GroupView>> {
+        self.namespaces.get(namespace)?.iter().find(|group| &*group.name == name)
+    }
+}
