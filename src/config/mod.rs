@@ -1,0 +1,62 @@
+//! The collector configuration as data: parse it, merge it as an agent does, check it, hash it.
+//!
+//! Everything here is a pure function over bytes. The module knows no Kubernetes, no socket, no
+//! runtime and no clock, and it uses nothing else of this crate.
+//!
+//! **Invariant: no content in text.** Configuration bodies hold credentials, so the types that
+//! carry content ([`ConfigFile`], [`Value`], [`ParsedFile`], [`Merged`], [`HashKey`]) have no
+//! `Debug`, and no error text holds a leaf value: only file names, keys, component ids, kinds and
+//! positions. Guarded by `types_that_hold_content_cannot_be_printed` here and by
+//! `no_leaf_value_shows_up_in_an_error` in `check::tests::hostile`.
+//!
+//! | file | concern |
+//! | --- | --- |
+//! | `file` | one named file as it is delivered |
+//! | `hash` | the identity of a content |
+//! | `value`, `decode`, `parse` | YAML to data, as the Collector reads it, within limits |
+//! | `merge` | several files to one configuration, as the supervisor does |
+//! | `id` | the names of components and pipelines |
+//! | `check` | what would certainly fail on every Collector, found before anything is sent |
+
+mod brief;
+mod check;
+mod decode;
+mod file;
+mod hash;
+mod id;
+mod merge;
+mod parse;
+mod value;
+
+pub use check::{CheckError, MAX_PROBLEMS, Problem, Reason, Role, check};
+pub use file::ConfigFile;
+pub use hash::{ConfigHash, HashKey, HashKeyError, ParseHashError, content_hash};
+pub use id::{ComponentId, InvalidId, PipelineId};
+pub use merge::{Merged, ParsedFile, merge};
+pub use parse::{Fault, FileError, MAX_DEPTH, MAX_NODES, MAX_TEXT, ParseError, Position, parse, parse_files};
+pub use value::{Kind, Value, has_expansion};
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Debug;
+
+    use super::{ConfigFile, HashKey, Merged, ParsedFile, Value};
+
+    /// Implemented once for what has no `Debug` and twice, thus ambiguously, for what has.
+    trait Unprintable<How> {
+        fn check() {}
+    }
+
+    impl<T> Unprintable<()> for T {}
+    impl<T: Debug> Unprintable<bool> for T {}
+
+    /// It is the compiler that fails here.
+    #[test]
+    fn types_that_hold_content_cannot_be_printed() {
+        <ConfigFile as Unprintable<_>>::check();
+        <Value as Unprintable<_>>::check();
+        <ParsedFile as Unprintable<_>>::check();
+        <Merged as Unprintable<_>>::check();
+        <HashKey as Unprintable<_>>::check();
+    }
+}
