@@ -1,8 +1,8 @@
 //! What would certainly fail on every Collector, found before anything is sent.
 //!
-//! Each rule is one that the Collector or its supervisor has (`Config.Validate` of `otelcol`,
-//! `service/pipelines` and `service/internal/graph`, read at 0.149). What only a certain Collector
-//! can know is left to it: which component types it was built with, which keys they take, what a
+//! Each rule is one that the Collector or its supervisor has (`service/pipelines` and
+//! `service/internal/graph` of 0.149, `Config.Validate` of `otelcol` at 0618a4f). What only a certain
+//! Collector can know is left to it: which component types it was built with, which keys they take, what a
 //! `${…}` expands to. A configuration without pipelines counts as wrong although a supervisor
 //! accepts it, because it would stop all telemetry and be reported as applied and healthy.
 //!
