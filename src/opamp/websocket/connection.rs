@@ -1,0 +1,237 @@
+//! One open WebSocket, from the upgrade to the Close frame.
+
+use super::decoder::{Decoder, Event};
+use super::frame::{Opcode, Violation, close, control, head};
+use crate::opamp::answer::Answer;
+use crate::opamp::framing::{HEADER, unframe};
+use crate::opamp::hub::Attachment;
+use crate::opamp::limits::Limits;
+use crate::opamp::offer::Encoded;
+use crate::opamp::stop::Stop;
+use bytes::{Buf, BufMut, Bytes};
+use std::future::poll_fn;
+use std::io;
+use std::mem::MaybeUninit;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Poll, ready};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::select;
+use tokio::time::{Instant, sleep_until, timeout};
+
+/// How much is read at once. The space is on the stack of whoever polls, so a silent connection has none.
+const CHUNK_BYTES: usize = 8 * 1024;
+
+/// Why a connection ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// The peer sent a Close frame, with this code.
+    Closed(Option<u16>),
+    /// The peer is gone without a word, or the socket failed.
+    Gone,
+    /// The peer does not read what it is sent.
+    Slow,
+    /// The peer sent nothing after the upgrade.
+    Mute,
+    /// The peer does not even answer pings.
+    Idle,
+    /// The peer broke a rule.
+    Violated(Violation),
+    /// This replica stops.
+    Shutdown,
+}
+
+impl End {
+    /// A fixed text for the metrics.
+    fn reason(self) -> &'static str {
+        match self {
+            Self::Closed(_) => "closed",
+            Self::Gone => "gone",
+            Self::Slow => "slow",
+            Self::Mute => "mute",
+            Self::Idle => "idle",
+            Self::Violated(Violation::Protocol) => "protocol",
+            Self::Violated(Violation::Text) => "text",
+            Self::Violated(Violation::TooLong) => "too_long",
+            Self::Shutdown => "shutdown",
+        }
+    }
+
+    /// The Close frame to send; none where nobody would read it.
+    fn close_frame(self) -> Option<Bytes> {
+        Some(match self {
+            Self::Gone | Self::Slow => return None,
+            Self::Closed(None) => control(Opcode::Close, &[]),
+            Self::Closed(Some(code)) => close(code, ""),
+            Self::Mute => close(1008, "no message came"),
+            Self::Idle => close(1008, "no answer to pings"),
+            Self::Violated(Violation::Protocol) => close(1002, "the frame breaks the protocol"),
+            Self::Violated(Violation::Text) => close(1003, "only binary messages are accepted"),
+            Self::Violated(Violation::TooLong) => close(1009, "the message is too long"),
+            Self::Shutdown => close(1001, "the server shuts down"),
+        })
+    }
+}
+
+impl From<io::Error> for End {
+    fn from(_: io::Error) -> Self {
+        Self::Gone
+    }
+}
+
+impl From<Violation> for End {
+    fn from(violation: Violation) -> Self {
+        Self::Violated(violation)
+    }
+}
+
+/// An open WebSocket.
+pub struct Connection<S> {
+    io: S,
+    decoder: Decoder,
+    attachment: Attachment,
+    limits: Arc<Limits>,
+    /// When anything last came from the peer.
+    heard: Instant,
+    /// Whether an `OpAMP` message has come.
+    greeted: bool,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    /// A connection on an upgraded stream.
+    pub fn new(io: S, attachment: Attachment, limits: Arc<Limits>) -> Self {
+        let decoder = Decoder::new(limits.max_message_bytes);
+        Self { io, decoder, attachment, limits, heard: Instant::now(), greeted: false }
+    }
+
+    /// Serves the peer until one side ends it, or the server stops.
+    pub async fn serve(mut self, mut stop: Stop) {
+        let _open = self.attachment.metrics().socket();
+        let Err(end) = self.exchange(&mut stop).await;
+        self.attachment.metrics().closed(end.reason());
+        if let Some(frame) = end.close_frame() {
+            let patience = self.limits.close_timeout;
+            let _ = timeout(patience, self.say_goodbye(frame, matches!(end, End::Closed(_)))).await;
+        }
+    }
+
+    async fn exchange(&mut self, stop: &mut Stop) -> Result<std::convert::Infallible, End> {
+        let mut alarm = pin!(sleep_until(self.heard + self.limits.first_message_timeout));
+        loop {
+            select! {
+                biased;
+                () = stop.requested() => return Err(End::Shutdown),
+                () = self.attachment.woken() => self.push().await?,
+                more = read(&mut self.io, |bytes| self.decoder.feed(bytes)) => {
+                    if !more? { return Err(End::Gone); }
+                    self.heard = Instant::now();
+                    self.handle().await?;
+                }
+                () = &mut alarm => {
+                    let next = self.alarm().await?;
+                    alarm.as_mut().reset(next);
+                }
+            }
+        }
+    }
+
+    /// Sends the offers that are due, each decided when it is its turn.
+    async fn push(&mut self) -> Result<(), End> {
+        while let Some(push) = self.attachment.next_push() {
+            self.send(push).await?;
+        }
+        Ok(())
+    }
+
+    /// Handles all that is complete.
+    async fn handle(&mut self) -> Result<(), End> {
+        while let Some(event) = self.decoder.next()? {
+            match event {
+                Event::Message(message) => self.answer(message).await?,
+                Event::Ping(payload) => self.write(control(Opcode::Pong, &payload)).await?,
+                Event::Pong => {}
+                Event::Close(code) => return Err(End::Closed(code)),
+            }
+        }
+        Ok(())
+    }
+
+    async fn answer(&mut self, message: Bytes) -> Result<(), End> {
+        self.greeted = true;
+        let answer = match unframe(message) {
+            Ok(message) => self.attachment.receive(message),
+            Err(error) => Answer::bad_request(&[], &error.to_string()).encode(),
+        };
+        self.send(answer).await
+    }
+
+    /// Decides what a silence means, and when to look again.
+    async fn alarm(&mut self) -> Result<Instant, End> {
+        if !self.greeted {
+            return Err(End::Mute);
+        }
+        let idle_at = self.heard + self.limits.idle_deadline;
+        let ping_at = self.heard + self.limits.ping_interval;
+        let now = Instant::now();
+        if now >= idle_at {
+            return Err(End::Idle);
+        }
+        if now < ping_at {
+            return Ok(ping_at.min(idle_at));
+        }
+        self.write(control(Opcode::Ping, &[])).await?;
+        Ok((now + self.limits.ping_interval).min(idle_at))
+    }
+
+    async fn send(&mut self, message: Encoded) -> Result<(), End> {
+        let mut head = head(Opcode::Binary, 1 + message.len());
+        head.put_u8(HEADER);
+        head.put(message.head);
+        self.write(head.chain(message.offer)).await
+    }
+
+    /// Writes, within the time that a peer has to read it. Nothing is queued: while one message is written to
+    /// this peer no other is made, and nothing is read from it.
+    async fn write(&mut self, mut bytes: impl Buf) -> Result<(), End> {
+        let write = async {
+            self.io.write_all_buf(&mut bytes).await?;
+            self.io.flush().await
+        };
+        timeout(self.limits.write_timeout, write).await.map_err(|_| End::Slow)?.map_err(End::from)
+    }
+
+    /// Sends the Close frame and waits for the peer's. The rest of what the peer has sent is read, because a
+    /// socket that is closed with unread bytes is reset, and the peer may lose the Close frame by that.
+    async fn say_goodbye(&mut self, frame: Bytes, mut answered: bool) -> Result<(), End> {
+        self.write(frame).await?;
+        while !answered && read(&mut self.io, |bytes| self.decoder.feed(bytes)).await? {
+            answered = self.has_closed();
+        }
+        self.io.shutdown().await?;
+        while read(&mut self.io, |_| ()).await? {}
+        Ok(())
+    }
+
+    /// Whether the peer's Close frame has come, or nothing can be understood any more.
+    fn has_closed(&mut self) -> bool {
+        loop {
+            match self.decoder.next() {
+                Ok(None) => return false,
+                Ok(Some(Event::Close(_))) | Err(_) => return true,
+                Ok(Some(_)) => {}
+            }
+        }
+    }
+}
+
+/// Reads what there is; false at the end of the stream. Cancelling it loses nothing.
+async fn read<S: AsyncRead + Unpin>(io: &mut S, mut take: impl FnMut(&[u8])) -> io::Result<bool> {
+    poll_fn(|context| {
+        let mut space = [MaybeUninit::uninit(); CHUNK_BYTES];
+        let mut chunk = ReadBuf::uninit(&mut space);
+        ready!(Pin::new(&mut *io).poll_read(context, &mut chunk))?;
+        take(chunk.filled());
+        Poll::Ready(Ok(!chunk.filled().is_empty()))
+    })
+    .await
+}
