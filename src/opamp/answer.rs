@@ -1,0 +1,81 @@
+//! What the server says to one message of an agent.
+
+use super::offer::Encoded;
+use super::proto::{
+    AgentIdentification, ServerCapabilities, ServerErrorResponse, ServerErrorResponseType, ServerToAgent,
+    ServerToAgentFlags,
+};
+use crate::fleet::{InstanceUid, Revision};
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// What this server does. It is said in every answer, not only in the first: that costs two bytes, and nobody has
+/// to remember who has heard it.
+const CAPABILITIES: u64 =
+    ServerCapabilities::AcceptsStatus as u64 | ServerCapabilities::OffersRemoteConfig as u64;
+/// Longest invalid uid that an error echoes, in bytes. Some old clients have uids of 26 or 36 characters, and
+/// recognise only answers to those.
+const MAX_ECHOED_BYTES: usize = 64;
+
+/// An answer, in which the offered revision is still apart.
+#[derive(Default)]
+pub struct Answer {
+    /// All but the remote config.
+    pub message: ServerToAgent,
+    /// The revision that goes with it.
+    pub offer: Option<Arc<Revision>>,
+}
+
+impl Answer {
+    /// The answer that says nothing but that the message has come.
+    pub fn plain(uid: InstanceUid) -> Self {
+        let instance_uid = uid.as_bytes().to_vec();
+        let message = ServerToAgent { instance_uid, capabilities: CAPABILITIES, ..Default::default() };
+        Self { message, offer: None }
+    }
+
+    /// Gives the agent another uid. It is told under the old one, or it would not know that it is meant.
+    pub fn rename(old: InstanceUid, new: InstanceUid) -> Self {
+        let mut answer = Self::plain(old);
+        let new_instance_uid = new.as_bytes().to_vec();
+        answer.message.agent_identification = Some(AgentIdentification { new_instance_uid });
+        answer
+    }
+
+    /// A message sent without being asked, with a configuration.
+    pub fn push(uid: InstanceUid, revision: Arc<Revision>) -> Self {
+        Self { offer: Some(revision), ..Self::plain(uid) }
+    }
+
+    /// The answer to what cannot be understood. An error goes alone: all other fields would be ignored.
+    pub fn bad_request(instance_uid: &[u8], reason: &str) -> Self {
+        let echoed = if instance_uid.len() <= MAX_ECHOED_BYTES { instance_uid } else { &[] };
+        let error = ServerErrorResponse {
+            r#type: ServerErrorResponseType::BadRequest.into(),
+            error_message: reason.to_owned(),
+            details: None,
+        };
+        let message = ServerToAgent {
+            instance_uid: echoed.to_vec(),
+            error_response: Some(error),
+            ..Default::default()
+        };
+        Self { message, offer: None }
+    }
+
+    /// Asks the agent for its full state.
+    pub fn ask_full_state(&mut self) {
+        self.message.flags |= ServerToAgentFlags::ReportFullState as u64;
+    }
+
+    /// Whether this answers with an error.
+    pub fn is_error(&self) -> bool {
+        self.message.error_response.is_some()
+    }
+
+    /// The answer as it goes over the wire.
+    pub fn encode(&self) -> Encoded {
+        let payload = self.offer.as_ref().map_or_else(Bytes::new, |revision| revision.payload.clone());
+        Encoded::new(&self.message, payload)
+    }
+}

@@ -1,0 +1,207 @@
+//! The protocol's rules for one agent: sequence numbers, full state, identity (specification, "Status
+//! Reporting" and "Agent Status Compression"). Pure: no clock, no socket.
+//!
+//! What an agent *is* stands in the [`Roster`]; here is only what the exchange of messages needs beside it.
+
+use super::answer::Answer;
+use super::proto::{AgentToServer, AgentToServerFlags};
+use super::report::{capabilities, report};
+use crate::fleet::{AgentKey, Capabilities, ConfigReport, InstanceUid, Link, Outcome, Report, Roster};
+use jiff::Timestamp;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Sessions are swept of forgotten agents when their number has doubled since, and never below this, so that a
+/// message costs the same on average however many agents there are.
+const SWEEP_FROM: usize = 1024;
+
+/// What surrounds a message.
+pub struct Context<'a> {
+    /// When the message came.
+    pub now: Timestamp,
+    /// The namespace of the connection's credential.
+    pub namespace: &'a Arc<str>,
+    /// How it came.
+    pub link: Link,
+    /// Makes a uid that nobody has.
+    pub fresh_uid: &'a mut dyn FnMut() -> InstanceUid,
+    /// The agents.
+    pub roster: &'a mut Roster,
+}
+
+/// The sessions of all agents of this replica.
+#[derive(Default)]
+pub struct Sessions {
+    by_agent: HashMap<AgentKey, Session>,
+    sweep_at: usize,
+}
+
+/// What is remembered of the exchange with one agent.
+#[derive(Default)]
+struct Session {
+    /// The last sequence number. Kept over reconnects, because real clients go on counting.
+    sequence: Option<u64>,
+    /// The full state was asked for and has not come, so the next description comes with everything else that
+    /// there is.
+    asked: bool,
+    /// Open links that lost this uid to a newer one. Who speaks on one of them is another agent with the same
+    /// uid. All are kept: with one only, three agents of one uid would take it from each other for ever.
+    superseded: Vec<Link>,
+}
+
+/// How a message stands to the one before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Order {
+    /// Nothing was heard of the agent before.
+    First,
+    /// It follows the last one.
+    Next,
+    /// It is the last one again; taking in the newest message twice changes nothing.
+    Repeated,
+    /// Only a sign of life, which need not be numbered.
+    Heartbeat,
+    /// Messages in between were lost.
+    Gap,
+    /// Its number is lower: an old message came late, or the agent counts anew.
+    Behind,
+}
+
+impl Sessions {
+    /// Takes in a message and answers it.
+    pub fn receive(&mut self, message: AgentToServer, mut context: Context<'_>) -> Answer {
+        let Some(uid) = InstanceUid::from_wire(&message.instance_uid) else {
+            return Answer::bad_request(&message.instance_uid, "the instance_uid does not have 16 bytes");
+        };
+        let key = AgentKey { namespace: context.namespace.clone(), uid };
+        let holder =
+            context.roster.agent(&key).and_then(|agent| agent.link).filter(|link| *link != context.link);
+        let session = self.by_agent.entry(key.clone()).or_default();
+        if holder.is_some() && session.superseded.contains(&context.link) {
+            return session.answer_duplicate(&message, uid, context);
+        }
+        if message.flags & AgentToServerFlags::RequestInstanceUid as u64 != 0 {
+            return self.rename(&key, holder.is_none(), context);
+        }
+        session.bind(context.link, holder);
+        let answer = session.take_in(message, &key, &mut context);
+        self.sweep(context.roster);
+        answer
+    }
+
+    /// Gives the agent the uid that it asks for, and drops what is known under the temporary one, unless that
+    /// belongs to somebody else.
+    fn rename(&mut self, key: &AgentKey, own: bool, context: Context<'_>) -> Answer {
+        if own {
+            self.by_agent.remove(key);
+            context.roster.forget(key, context.now);
+        }
+        Answer::rename(key.uid, (context.fresh_uid)())
+    }
+
+    /// A link ended; the agent that had superseded it has no rival there any more.
+    pub fn closed(&mut self, key: &AgentKey, link: Link) {
+        if let Some(session) = self.by_agent.get_mut(key) {
+            session.superseded.retain(|other| *other != link);
+        }
+    }
+
+    fn sweep(&mut self, roster: &Roster) {
+        if self.by_agent.len() < self.sweep_at.max(SWEEP_FROM) {
+            return;
+        }
+        self.by_agent.retain(|key, _| roster.agent(key).is_some());
+        self.by_agent.shrink_to(self.by_agent.len() * 2);
+        self.sweep_at = self.by_agent.len() * 2;
+    }
+}
+
+impl Session {
+    /// Two agents with one uid are alive. The one whose link was superseded gets another uid, and nothing that it
+    /// says is put down to the other. If it only says goodbye it was the same agent, on its old connection.
+    fn answer_duplicate(&self, message: &AgentToServer, uid: InstanceUid, context: Context<'_>) -> Answer {
+        if message.agent_disconnect.is_some() {
+            return Answer::plain(uid);
+        }
+        Answer::rename(uid, (context.fresh_uid)())
+    }
+
+    /// The newer link takes the uid over: most often the agent has reconnected before the old link was seen to
+    /// have ended.
+    fn bind(&mut self, link: Link, holder: Option<Link>) {
+        self.superseded.retain(|other| *other != link);
+        self.superseded.extend(holder);
+    }
+
+    fn take_in(&mut self, message: AgentToServer, key: &AgentKey, context: &mut Context<'_>) -> Answer {
+        let order = self.order(&message);
+        let restarted = order == Order::First || order == Order::Behind && message.sequence_num <= 1;
+        let full = self.is_full(&message, restarted);
+        let disconnects = message.agent_disconnect.is_some();
+        if order != Order::Heartbeat {
+            self.sequence = Some(message.sequence_num);
+        }
+        let stale = order == Order::Behind && !full;
+        let report = if stale { Report::default() } else { self.report(message, full, restarted) };
+        context.roster.receive(key, report, context.link, context.now);
+        let complete = context.roster.agent(key).is_some_and(|agent| agent.complete);
+        let lost = matches!(order, Order::Gap | Order::Behind) && !(full && restarted);
+        self.asked = !complete || lost || self.asked && !full;
+        self.answer(key, disconnects, context)
+    }
+
+    fn answer(&self, key: &AgentKey, disconnects: bool, context: &mut Context<'_>) -> Answer {
+        let mut answer = Answer::plain(key.uid);
+        if disconnects {
+            context.roster.disconnect(key, context.link, context.now);
+            return answer;
+        }
+        if self.asked {
+            answer.ask_full_state();
+        }
+        answer.offer = context.roster.take_offer(key, context.now);
+        answer
+    }
+
+    fn order(&self, message: &AgentToServer) -> Order {
+        let new = message.sequence_num;
+        match self.sequence {
+            _ if new == 0 && is_empty(message) => Order::Heartbeat,
+            None => Order::First,
+            Some(last) if last.checked_add(1) == Some(new) => Order::Next,
+            Some(last) if last == new => Order::Repeated,
+            Some(last) if last < new => Order::Gap,
+            Some(_) => Order::Behind,
+        }
+    }
+
+    /// Whether the message has the agent's full state. An agent that reconnects to another replica may send its
+    /// changed description and nothing else, which looks much like it.
+    fn is_full(&self, message: &AgentToServer, restarted: bool) -> bool {
+        let starts = restarted && message.sequence_num <= 1;
+        let whole = capabilities(message.capabilities).is_some_and(|capabilities| {
+            let silent = !capabilities.has(Capabilities::REPORTS_REMOTE_CONFIG);
+            starts || silent || message.remote_config_status.is_some()
+        });
+        message.agent_description.is_some() && (whole || self.asked)
+    }
+
+    /// A full state without a word on a configuration says that the agent has none, for example because it lost
+    /// its storage; then what it reported before must not keep it from being offered one.
+    fn report(&self, message: AgentToServer, full: bool, restarted: bool) -> Report {
+        let mut report = report(message, full);
+        if full && (restarted || self.asked) {
+            report.config.get_or_insert(ConfigReport { hash: None, outcome: Outcome::Unset });
+        }
+        report
+    }
+}
+
+/// Whether a message says nothing but who sent it, and perhaps its capabilities.
+fn is_empty(message: &AgentToServer) -> bool {
+    let bare = AgentToServer {
+        instance_uid: message.instance_uid.clone(),
+        capabilities: message.capabilities,
+        ..Default::default()
+    };
+    *message == bare
+}
