@@ -1,0 +1,218 @@
+//! The listener: accepts connections, within the limits, and sends each request where it belongs.
+//!
+//! Both transports are on one path. A request with the content type of protobuf is a message over plain HTTP,
+//! any other opens a WebSocket (specification, "Plain HTTP Transport").
+
+use super::http::{self, Response};
+use super::hub::Hub;
+use super::limits::Limits;
+use super::stop::{Stop, Stopper};
+use super::websocket::{Connection, Refusal, accept_key, is_upgrade};
+use hyper::body::Incoming;
+use hyper::header::{
+    ALLOW, CONNECTION, HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_VERSION, UPGRADE,
+};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper::{Method, Request, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::convert::Infallible;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::select;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{sleep, timeout};
+
+/// The path of both transports.
+pub const PATH: &str = "/v1/opamp";
+
+/// Longest head of a request, in bytes. Heads with a token are 1 to 2 KB; hyper allows no bound below 8 KiB.
+const MAX_HEAD_BYTES: usize = 16 * 1024;
+/// How many connections above the limit are told so at a time. More are dropped without a word, so that a storm of
+/// connections costs little.
+const MAX_REFUSALS: usize = 64;
+/// What a refused peer is told to wait. The specification recommends no less (section "Throttling").
+const RETRY_AFTER_SECONDS: &str = "30";
+/// How long accepting pauses when the process has no more sockets; without it the loop would spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves agents until `shutdown` resolves: then it accepts nobody any more, sends every WebSocket a Close frame,
+/// and returns when all connections have ended or had their time. All agents belong to `namespace`.
+pub async fn serve(
+    listener: TcpListener,
+    hub: Arc<Hub>,
+    namespace: Arc<str>,
+    limits: Limits,
+    shutdown: impl Future<Output = ()> + Send,
+) {
+    let places = Arc::new(Semaphore::new(limits.max_connections));
+    let refusals = Arc::new(Semaphore::new(MAX_REFUSALS));
+    let door = Arc::new(Door { hub, namespace, limits: Arc::new(limits), places, refusals });
+    let (stopper, stop) = Stopper::new();
+    let mut shutdown = pin!(shutdown);
+    loop {
+        select! {
+            biased;
+            () = &mut shutdown => break,
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => door.admit(stream, &stop),
+                Err(error) => {
+                    tracing::warn!(%error, "agent connection not accepted");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            },
+        }
+    }
+    drop(listener);
+    stopper.stop();
+    door.empty().await;
+}
+
+struct Door {
+    hub: Arc<Hub>,
+    namespace: Arc<str>,
+    limits: Arc<Limits>,
+    /// One permit for each connection.
+    places: Arc<Semaphore>,
+    /// One permit for each connection that is being refused.
+    refusals: Arc<Semaphore>,
+}
+
+impl Door {
+    fn admit(self: &Arc<Self>, stream: TcpStream, stop: &Stop) {
+        // Messages are small and each is written at once; waiting to fill packets only delays them.
+        let _ = stream.set_nodelay(true);
+        if let Ok(place) = self.places.clone().try_acquire_owned() {
+            tokio::spawn(self.clone().connection(stream, stop.clone(), place));
+        } else {
+            self.hub.metrics.refused();
+            if let Ok(place) = self.refusals.clone().try_acquire_owned() {
+                tokio::spawn(self.clone().refuse(stream, place));
+            }
+        }
+    }
+
+    /// One connection: plain HTTP, which may turn into a WebSocket. The first part is boxed, so that its larger
+    /// state is freed before the long second one.
+    async fn connection(self: Arc<Self>, stream: TcpStream, stop: Stop, _: OwnedSemaphorePermit) {
+        let Some(upgraded) = Box::pin(self.clone().http(stream, stop.clone())).await else { return };
+        let attachment = self.hub.attach(self.namespace.clone(), self.limits.max_message_bytes);
+        let limits = self.limits.clone();
+        drop(self);
+        Connection::new(TokioIo::new(upgraded), attachment, limits).serve(stop).await;
+    }
+
+    /// Serves HTTP until the peer ends it, or upgrades.
+    async fn http(self: Arc<Self>, stream: TcpStream, mut stop: Stop) -> Option<Upgraded> {
+        let upgrade: Mutex<Option<OnUpgrade>> = Mutex::new(None);
+        let service = service_fn(|request| async {
+            let (response, on_upgrade) = self.respond(request).await;
+            if on_upgrade.is_some() {
+                *upgrade.lock().unwrap_or_else(PoisonError::into_inner) = on_upgrade;
+            }
+            Ok::<_, Infallible>(response)
+        });
+        let mut connection =
+            pin!(self.builder().serve_connection(TokioIo::new(stream), service).with_upgrades());
+        let ended = select! {
+            ended = &mut connection => ended,
+            () = stop.requested() => {
+                connection.as_mut().graceful_shutdown();
+                timeout(self.limits.write_timeout, connection).await.ok()?
+            }
+        };
+        ended.ok()?;
+        let on_upgrade = upgrade.lock().unwrap_or_else(PoisonError::into_inner).take();
+        on_upgrade?.await.ok()
+    }
+
+    fn builder(&self) -> http1::Builder {
+        let mut builder = http1::Builder::new();
+        builder.timer(TokioTimer::new()).header_read_timeout(self.limits.header_read_timeout);
+        builder.max_buf_size(MAX_HEAD_BYTES);
+        builder
+    }
+
+    async fn respond(&self, mut request: Request<Incoming>) -> (Response, Option<OnUpgrade>) {
+        if request.uri().path() != PATH {
+            return (http::status(StatusCode::NOT_FOUND), None);
+        }
+        if http::is_protobuf(request.headers()) {
+            return (http::exchange(&self.hub, &self.namespace, &self.limits, request).await, None);
+        }
+        match accept_key(&request) {
+            Ok(key) => (switching(&key), Some(hyper::upgrade::on(&mut request))),
+            Err(_) if !is_upgrade(request.headers()) => (neither(request.method()), None),
+            Err(refusal) => (refused(refusal), None),
+        }
+    }
+
+    /// Tells a peer that there are too many.
+    async fn refuse(self: Arc<Self>, stream: TcpStream, _: OwnedSemaphorePermit) {
+        let service = service_fn(async |_: Request<Incoming>| {
+            let mut response = http::status(StatusCode::SERVICE_UNAVAILABLE);
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            Ok::<_, Infallible>(response)
+        });
+        let connection = self.builder().keep_alive(false).serve_connection(TokioIo::new(stream), service);
+        let _ = timeout(self.limits.header_read_timeout + self.limits.write_timeout, connection).await;
+    }
+
+    /// Waits until all connections have ended, for as long as one may take to end.
+    async fn empty(&self) {
+        let all = u32::try_from(self.limits.max_connections).unwrap_or(u32::MAX);
+        let patience = self.limits.write_timeout + self.limits.close_timeout;
+        if timeout(patience, self.places.acquire_many(all)).await.is_err() {
+            tracing::warn!("agent connections did not end in time");
+        }
+    }
+}
+
+fn switching(accept: &str) -> Response {
+    let mut response = http::status(StatusCode::SWITCHING_PROTOCOLS);
+    let headers = response.headers_mut();
+    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    if let Ok(accept) = HeaderValue::from_str(accept) {
+        headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
+    }
+    response
+}
+
+/// The answer to what is neither a message nor the opening of a WebSocket.
+fn neither(method: &Method) -> Response {
+    match *method {
+        Method::POST => http::status(StatusCode::UNSUPPORTED_MEDIA_TYPE),
+        Method::GET => refused(Refusal::Version),
+        _ => {
+            let mut response = http::status(StatusCode::METHOD_NOT_ALLOWED);
+            response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, POST"));
+            response
+        }
+    }
+}
+
+fn refused(refusal: Refusal) -> Response {
+    let mut response = http::text(
+        match refusal {
+            Refusal::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Refusal::Version => StatusCode::UPGRADE_REQUIRED,
+            Refusal::Malformed => StatusCode::BAD_REQUEST,
+        },
+        &refusal.to_string(),
+    );
+    let headers = response.headers_mut();
+    match refusal {
+        Refusal::Method => drop(headers.insert(ALLOW, HeaderValue::from_static("GET"))),
+        Refusal::Version => {
+            headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+            headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+        }
+        Refusal::Malformed => {}
+    }
+    response
+}

@@ -1,0 +1,265 @@
+//! The plain HTTP transport: one message in a request, its answer in the response.
+
+use super::hub::Hub;
+use super::limits::Limits;
+use super::offer::Encoded;
+use crate::fleet::Link;
+use bytes::{Bytes, BytesMut};
+use flate2::Compression;
+use flate2::read::MultiGzDecoder;
+use flate2::write::GzEncoder;
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Body, Incoming};
+use hyper::header::{
+    ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue,
+};
+use hyper::{Method, Request, StatusCode};
+use std::io::{self, Read, Write};
+use std::sync::Arc;
+use tokio::time::timeout;
+
+/// A response whose body is there as a whole.
+pub type Response = hyper::Response<Full<Bytes>>;
+
+/// The content type of both directions; some clients want exactly this text.
+const PROTOBUF: &str = "application/x-protobuf";
+/// How much of a body above the limit is read and dropped before the answer. A peer that is answered while it
+/// still sends sees a broken connection and not the status; one that sends even more shall.
+const DRAINED_BYTES: usize = 1 << 20;
+
+/// Why a body was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unread {
+    TooLarge,
+    /// Its encoding is neither gzip nor identity.
+    UnknownEncoding,
+    /// It is not what its encoding says, or broke off.
+    Malformed,
+    /// It did not come in time.
+    Late,
+}
+
+impl From<Unread> for StatusCode {
+    fn from(unread: Unread) -> Self {
+        match unread {
+            Unread::TooLarge => Self::PAYLOAD_TOO_LARGE,
+            Unread::UnknownEncoding => Self::UNSUPPORTED_MEDIA_TYPE,
+            Unread::Malformed => Self::BAD_REQUEST,
+            Unread::Late => Self::REQUEST_TIMEOUT,
+        }
+    }
+}
+
+/// A response without a body.
+pub fn status(status: StatusCode) -> Response {
+    let mut response = Response::default();
+    *response.status_mut() = status;
+    response
+}
+
+/// A response that says something to a person.
+pub fn text(code: StatusCode, text: &str) -> Response {
+    let mut response = status(code);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    *response.body_mut() = Full::new(format!("{text}\n").into());
+    response
+}
+
+/// Whether a request is for this transport.
+pub fn is_protobuf(headers: &HeaderMap) -> bool {
+    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    value.split(';').next().is_some_and(|media_type| media_type.trim().eq_ignore_ascii_case(PROTOBUF))
+}
+
+/// Takes in the message of a request.
+pub async fn exchange(
+    hub: &Hub,
+    namespace: &Arc<str>,
+    limits: &Limits,
+    request: Request<Incoming>,
+) -> Response {
+    if request.method() != Method::POST {
+        let mut response = status(StatusCode::METHOD_NOT_ALLOWED);
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
+        return response;
+    }
+    let gzip = accepts_gzip(request.headers());
+    let body = read_message(request, limits.max_message_bytes);
+    let message = match timeout(limits.first_message_timeout, body).await {
+        Ok(Ok(message)) => message,
+        Ok(Err(unread)) => return status(unread.into()),
+        Err(_) => return status(Unread::Late.into()),
+    };
+    let reply = hub.receive(namespace, Link::Polling, message, limits.max_message_bytes);
+    let code = if reply.is_error { StatusCode::BAD_REQUEST } else { StatusCode::OK };
+    answer(code, &reply.encoded, gzip)
+}
+
+fn answer(code: StatusCode, message: &Encoded, gzip: bool) -> Response {
+    let mut response = status(code);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(PROTOBUF));
+    let body = match compress(message) {
+        Ok(compressed) if gzip => {
+            response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+            compressed
+        }
+        _ => [&message.head[..], &message.offer].concat().into(),
+    };
+    *response.body_mut() = Full::new(body);
+    response
+}
+
+fn compress(message: &Encoded) -> io::Result<Bytes> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(&message.head)?;
+    encoder.write_all(&message.offer)?;
+    encoder.finish().map(Bytes::from)
+}
+
+/// Whether gzip is among the accepted encodings, by name or by `*`, and not with a weight of 0.
+fn accepts_gzip(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(ACCEPT_ENCODING).into_iter().filter_map(|value| value.to_str().ok());
+    let codings: Vec<(&str, bool)> = values.flat_map(|value| value.split(',')).map(coding).collect();
+    let weight = |name: &str| {
+        codings.iter().find(|(coding, _)| coding.eq_ignore_ascii_case(name)).map(|(_, wanted)| *wanted)
+    };
+    weight("gzip").or_else(|| weight("*")).unwrap_or(false)
+}
+
+/// A coding of `Accept-Encoding`, and whether its weight is above 0.
+fn coding(text: &str) -> (&str, bool) {
+    let mut parts = text.split(';').map(str::trim);
+    let name = parts.next().unwrap_or_default();
+    let weight = parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
+    (name, weight.is_none_or(|weight| weight.trim().parse::<f32>().is_ok_and(|weight| weight > 0.0)))
+}
+
+async fn read_message(request: Request<Incoming>, limit: usize) -> Result<Bytes, Unread> {
+    let gzip = is_gzip(request.headers())?;
+    let announced =
+        request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    if announced.is_some_and(|length: u64| length > (limit + DRAINED_BYTES) as u64) {
+        return Err(Unread::TooLarge);
+    }
+    let body = read_body(request.into_body(), limit).await?;
+    if !gzip {
+        return Ok(body);
+    }
+    // Inflating a hostile body takes long enough to be felt by the others on this thread.
+    let inflated = tokio::task::spawn_blocking(move || inflate(&body, limit)).await;
+    inflated.unwrap_or(Err(Unread::Malformed))
+}
+
+fn is_gzip(headers: &HeaderMap) -> Result<bool, Unread> {
+    let Some(encoding) = headers.get(CONTENT_ENCODING) else { return Ok(false) };
+    match encoding.to_str().unwrap_or_default().trim() {
+        text if text.eq_ignore_ascii_case("gzip") => Ok(true),
+        text if text.eq_ignore_ascii_case("identity") || text.is_empty() => Ok(false),
+        _ => Err(Unread::UnknownEncoding),
+    }
+}
+
+/// Reads a body up to the limit, whatever its announced length.
+async fn read_body(mut body: impl Body<Data = Bytes> + Unpin, limit: usize) -> Result<Bytes, Unread> {
+    let mut read = BytesMut::new();
+    let mut excess = 0;
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|_| Unread::Malformed)?.into_data() else { continue };
+        if excess == 0 && read.len() + data.len() <= limit {
+            read.extend_from_slice(&data);
+            continue;
+        }
+        read = BytesMut::new();
+        excess += data.len();
+        if excess > DRAINED_BYTES {
+            break;
+        }
+    }
+    if excess == 0 { Ok(read.freeze()) } else { Err(Unread::TooLarge) }
+}
+
+fn inflate(body: &[u8], limit: usize) -> Result<Bytes, Unread> {
+    let mut inflated = Vec::new();
+    let bound = limit as u64 + 1;
+    MultiGzDecoder::new(body).take(bound).read_to_end(&mut inflated).map_err(|_| Unread::Malformed)?;
+    if inflated.len() > limit { Err(Unread::TooLarge) } else { Ok(inflated.into()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hyper::header::HeaderName;
+
+    fn headers(name: HeaderName, value: &str) -> HeaderMap {
+        HeaderMap::from_iter([(name, HeaderValue::from_str(value).expect("a header"))])
+    }
+
+    fn gzip(bytes: &[u8]) -> Bytes {
+        compress(&Encoded { head: Bytes::copy_from_slice(bytes), offer: Bytes::new() }).expect("in memory")
+    }
+
+    #[test]
+    fn gzip_is_accepted_by_name_or_star_with_a_weight_above_zero() {
+        for (accepted, value) in [
+            (true, "gzip"),
+            (true, "deflate, GZIP;q=0.5"),
+            (true, "*"),
+            (true, "br;q=1.0, *;q=0.1"),
+            (false, ""),
+            (false, "identity"),
+            (false, "gzip;q=0"),
+            (false, "gzip; q=0.000, *"),
+            (false, "*;q=0"),
+            (false, "xgzip"),
+        ] {
+            assert_eq!(accepts_gzip(&headers(ACCEPT_ENCODING, value)), accepted, "{value}");
+        }
+        assert!(!accepts_gzip(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn content_type_may_have_parameters_and_any_case() {
+        for (matches, value) in [
+            (true, "application/x-protobuf"),
+            (true, "Application/X-Protobuf; proto=opamp"),
+            (false, "application/x-protobuf2"),
+            (false, "application/json"),
+        ] {
+            assert_eq!(is_protobuf(&headers(CONTENT_TYPE, value)), matches, "{value}");
+        }
+    }
+
+    #[test]
+    fn body_is_inflated_up_to_the_limit() {
+        for (plain, limit, expected) in [
+            (&b"message"[..], 7, Ok(&b"message"[..])),
+            (b"message", 6, Err(Unread::TooLarge)),
+            (&[0; 100_000], 1000, Err(Unread::TooLarge)),
+            (b"", 0, Ok(b"")),
+        ] {
+            assert_eq!(inflate(&gzip(plain), limit), expected.map(Bytes::from_static), "{limit}");
+        }
+        assert_eq!(inflate(b"not gzip", 100), Err(Unread::Malformed));
+        assert_eq!(inflate(&gzip(b"message")[..12], 100), Err(Unread::Malformed));
+    }
+
+    #[tokio::test]
+    async fn body_above_the_limit_is_not_kept() {
+        for (length, limit, expected) in [(10, 10, Ok(10)), (11, 10, Err(Unread::TooLarge))] {
+            let body = Full::new(Bytes::from(vec![0; length]));
+            assert_eq!(read_body(body, limit).await.map(|read| read.len()), expected);
+        }
+    }
+
+    #[test]
+    fn encodings_other_than_gzip_and_identity_are_unknown() {
+        for (value, expected) in [
+            ("gzip", Ok(true)),
+            ("identity", Ok(false)),
+            ("br", Err(Unread::UnknownEncoding)),
+            ("gzip, gzip", Err(Unread::UnknownEncoding)),
+        ] {
+            assert_eq!(is_gzip(&headers(CONTENT_ENCODING, value)), expected, "{value}");
+        }
+    }
+}

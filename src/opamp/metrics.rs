@@ -1,0 +1,97 @@
+//! What the agents' door counts. No label grows with the fleet: every value is a text of this program.
+
+use crate::fleet::Link;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::{counter::Counter, family::Family, gauge::Gauge};
+use prometheus_client::registry::Registry;
+
+/// The door's metrics; clones count together.
+#[derive(Clone, Debug, Default)]
+pub struct Metrics {
+    sockets: Gauge,
+    messages: Family<MessageLabels, Counter>,
+    offers: Family<OfferLabels, Counter>,
+    oversized: Counter,
+    closed: Family<ClosedLabels, Counter>,
+    refused: Counter,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct MessageLabels {
+    transport: &'static str,
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfferLabels {
+    transport: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ClosedLabels {
+    reason: &'static str,
+}
+
+impl Metrics {
+    /// Puts the metrics into a registry.
+    pub fn register(&self, registry: &mut Registry) {
+        let sockets = self.sockets.clone();
+        registry.register(
+            "opamp_websocket_active_connections",
+            "WebSockets of agents that are open",
+            sockets,
+        );
+        registry.register(
+            "opamp_messages",
+            "Messages of agents, by what became of them",
+            self.messages.clone(),
+        );
+        registry.register("opamp_offers", "Configurations sent to agents", self.offers.clone());
+        let oversized = self.oversized.clone();
+        registry.register("opamp_offers_oversized", "Configurations too long to be sent", oversized);
+        registry.register("opamp_websocket_closed", "WebSockets that ended, by reason", self.closed.clone());
+        registry.register("opamp_connections_refused", "Connections above the limit", self.refused.clone());
+    }
+
+    /// Counts a WebSocket for as long as the result lives.
+    pub(super) fn socket(&self) -> OpenSocket {
+        self.sockets.inc();
+        OpenSocket(self.sockets.clone())
+    }
+
+    pub(super) fn message(&self, link: Link, result: &'static str) {
+        self.messages.get_or_create(&MessageLabels { transport: transport(link), result }).inc();
+    }
+
+    pub(super) fn offer(&self, link: Link) {
+        self.offers.get_or_create(&OfferLabels { transport: transport(link) }).inc();
+    }
+
+    pub(super) fn oversized(&self) {
+        self.oversized.inc();
+    }
+
+    pub(super) fn closed(&self, reason: &'static str) {
+        self.closed.get_or_create(&ClosedLabels { reason }).inc();
+    }
+
+    pub(super) fn refused(&self) {
+        self.refused.inc();
+    }
+}
+
+/// An open WebSocket; a guard, so that one whose task panics is not counted for ever.
+pub(super) struct OpenSocket(Gauge);
+
+impl Drop for OpenSocket {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+fn transport(link: Link) -> &'static str {
+    match link {
+        Link::Socket(_) => "websocket",
+        Link::Polling => "http",
+    }
+}

@@ -1,0 +1,34 @@
+//! The agents' door: the `OpAMP` server, over WebSocket and plain HTTP.
+//!
+//! [`serve`] accepts connections and hands every message to the [`Hub`], which all connections share. The hub
+//! asks the pure rules in `session` what to answer, and these the [`Roster`](crate::fleet::Roster) what to offer.
+//! Nothing here decides what an agent is to run, and nothing waits for an agent but that agent's own task.
+//!
+//! | file | concern |
+//! | --- | --- |
+//! | `door` | the listener: which request goes where, how many connections, shutdown |
+//! | `http` | plain HTTP: bodies, compression, status codes |
+//! | `websocket` | frames, and the life of one connection |
+//! | `hub` | the agents and connections behind one lock; pushes |
+//! | `session`, `answer`, `report` | the protocol's rules as functions of messages |
+//! | `offer`, `framing`, `proto` | bytes |
+
+mod answer;
+mod door;
+pub mod framing;
+mod http;
+mod hub;
+mod limits;
+mod metrics;
+mod offer;
+pub mod proto;
+mod report;
+mod session;
+mod stop;
+mod websocket;
+
+pub use door::{PATH, serve};
+pub use hub::Hub;
+pub use limits::Limits;
+pub use metrics::Metrics;
+pub use offer::encode_offer;
