@@ -5,5 +5,12 @@
 //! [`cluster`] are the edges, [`controller`] reads, decides and writes, and [`run`] joins everything.
 
 pub mod api;
+pub mod cluster;
 pub mod config;
+pub mod controller;
 pub mod fleet;
+pub mod opamp;
+pub mod rollout;
+pub mod run;
+pub mod settings;
+pub mod telemetry;

@@ -126,6 +126,13 @@ pub struct AssignmentStatus {
     pub terms: Vec<Term>,
 }
 
+impl AssignmentStatus {
+    /// The names of the live revisions.
+    pub fn revisions(&self) -> Vec<String> {
+        [&self.target, &self.stable].into_iter().flatten().cloned().collect()
+    }
+}
+
 /// How many agents a group has, and in what state.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 /// The types of condition that this operator owns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, strum::IntoStaticStr)]
 pub enum Type {
     /// The object is as its spec says; computed from the others (kstatus).
     Ready,
@@ -21,13 +21,7 @@ pub enum Type {
 impl Type {
     /// The type's text in manifests.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Ready => "Ready",
-            Self::Reconciling => "Reconciling",
-            Self::Stalled => "Stalled",
-            Self::Degraded => "Degraded",
-            Self::Overlapping => "Overlapping",
-        }
+        self.into()
     }
 }
 
@@ -56,7 +50,7 @@ impl From<bool> for ConditionStatus {
 }
 
 /// Why a condition has its value; also the reason of the Events that tell of the change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr, strum::EnumString)]
 pub enum Reason {
     /// The rollout waits for its group to be created.
     GroupNotFound,
@@ -95,24 +89,12 @@ pub enum Reason {
 impl Reason {
     /// The reason's text: the variant's name.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::GroupNotFound => "GroupNotFound",
-            Self::SourceNotFound => "SourceNotFound",
-            Self::NoReachableAgents => "NoReachableAgents",
-            Self::Progressing => "Progressing",
-            Self::Completed => "Completed",
-            Self::AgentsFailed => "AgentsFailed",
-            Self::InvalidConfig => "InvalidConfig",
-            Self::SecretNotShared => "SecretNotShared",
-            Self::ConfigTooLarge => "ConfigTooLarge",
-            Self::GroupTaken => "GroupTaken",
-            Self::NoAgents => "NoAgents",
-            Self::NoConfiguration => "NoConfiguration",
-            Self::AllInSync => "AllInSync",
-            Self::AgentsNotInSync => "AgentsNotInSync",
-            Self::RolloutDeleted => "RolloutDeleted",
-            Self::AgentsInSeveralGroups => "AgentsInSeveralGroups",
-        }
+        self.into()
+    }
+
+    /// The reason with this text, if it is one of ours.
+    pub fn parse(text: &str) -> Option<Self> {
+        text.parse().ok()
     }
 }
 

@@ -16,6 +16,7 @@
 //! | `value`, `decode`, `parse` | YAML to data, as the Collector reads it, within limits |
 //! | `merge` | several files to one configuration, as the supervisor does |
 //! | `id` | the names of components and pipelines |
+//! | `mask` | the texts of a secret file, to be masked elsewhere |
 //! | `check` | what would certainly fail on every Collector, found before anything is sent |
 
 mod brief;
@@ -24,6 +25,7 @@ mod decode;
 mod file;
 mod hash;
 mod id;
+mod mask;
 mod merge;
 mod parse;
 mod value;
@@ -32,6 +34,7 @@ pub use check::{CheckError, MAX_PROBLEMS, Problem, Reason, Role, check};
 pub use file::ConfigFile;
 pub use hash::{ConfigHash, HashKey, HashKeyError, ParseHashError, content_hash};
 pub use id::{ComponentId, InvalidId, PipelineId};
+pub use mask::secret_texts;
 pub use merge::{Merged, ParsedFile, merge};
 pub use parse::{Fault, FileError, MAX_DEPTH, MAX_NODES, MAX_TEXT, ParseError, Position, parse, parse_files};
 pub use value::{Kind, Value, has_expansion};

@@ -1,10 +1,31 @@
 //! Which revision an agent is to run: the pure function of the design's section 5.
 
 use super::{Assignment, Attributes, InstanceUid, Ledger, Revision};
+use crate::config::ConfigHash;
 use std::sync::Arc;
 
-/// The agent's assigned revision: the target if the agent is in the cohort and has not refused it, else the
-/// group's stable revision unless that is refused too, else none, and it keeps what it runs.
+/// One of the two revisions that are live in a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The revision that is being rolled out.
+    Target,
+    /// The last known good revision.
+    Stable,
+}
+
+/// The side of an agent: the target if the agent is in the cohort and has not refused it, else the group's stable
+/// revision unless that is refused too, else none, and it keeps what it runs.
+pub fn side(
+    target: Option<ConfigHash>,
+    stable: Option<ConfigHash>,
+    in_cohort: impl FnOnce() -> bool,
+    ledger: &Ledger,
+) -> Option<Side> {
+    let wanted = |hash: Option<ConfigHash>| hash.is_some_and(|hash| !ledger.refuses(hash));
+    if wanted(target) && in_cohort() { Some(Side::Target) } else { wanted(stable).then_some(Side::Stable) }
+}
+
+/// The agent's assigned revision, by [`side`].
 ///
 /// Offers and every comparison use this one, never the group's target: so one agent that fails goes back to
 /// stable by itself, and a supervisor that returned to stable by itself is in sync with it.
@@ -14,23 +35,29 @@ pub fn assigned<'a>(
     attributes: &Attributes,
     ledger: &Ledger,
 ) -> Option<&'a Arc<Revision>> {
+    let hash = |revision: &Option<Arc<Revision>>| revision.as_ref().map(|revision| revision.hash);
     let in_cohort = || assignment.cohort.as_ref().is_some_and(|cohort| cohort.contains(uid, attributes));
-    let wanted = |revision: &&Arc<Revision>| !ledger.refuses(revision.hash);
-    let target = assignment.target.as_ref().filter(wanted).filter(|_| in_cohort());
-    target.or_else(|| assignment.stable.as_ref().filter(wanted))
+    match side(hash(&assignment.target), hash(&assignment.stable), in_cohort, ledger)? {
+        Side::Target => assignment.target.as_ref(),
+        Side::Stable => assignment.stable.as_ref(),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::api::Term;
-    use crate::config::ConfigHash;
     use crate::fleet::{Cohort, Rank, Verdict};
     use jiff::Timestamp;
 
     fn revision(n: u8) -> Arc<Revision> {
         let hash = ConfigHash::from_wire(&[n; 32]).expect("32 bytes");
-        Arc::new(Revision { name: format!("r-{n}").into(), hash, payload: bytes::Bytes::new() })
+        Arc::new(Revision {
+            name: format!("r-{n}").into(),
+            hash,
+            payload: bytes::Bytes::new(),
+            secrets: Box::default(),
+        })
     }
 
     fn assignment(in_cohort: bool, target: Option<u8>, stable: Option<u8>) -> Assignment {
@@ -38,6 +65,7 @@ mod tests {
         let terms = [Term { phase: "full".into(), selector: None, boundary }];
         Assignment {
             generation: 1,
+            loaded: true,
             target: target.map(revision),
             stable: stable.map(revision),
             cohort: Cohort::read("0000000000000001", &terms),

@@ -17,11 +17,11 @@ mod uid;
 mod view;
 
 pub use agent::{Agent, Capabilities, ConfigReport, Description, Edge, Link, Outcome, Report};
-pub use assignment::assigned;
+pub use assignment::{Side, assigned, side};
 pub use attributes::{Attributes, clean, matches};
 pub use cohort::{Cohort, Rank, Seed};
 pub use ledger::{Given, Ledger, MAX_MESSAGE_BYTES, Verdict};
 pub use observed::{ObservedAgent, SliceSource, merge};
-pub use roster::{Delays, Roster, SliceContent, SliceId};
+pub use roster::{Delays, Roster, SliceContent, SliceId, signed};
 pub use uid::{AgentKey, InstanceUid};
 pub use view::{Assignment, GroupView, Membership, Revision, View};

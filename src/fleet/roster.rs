@@ -1,7 +1,9 @@
 //! The agents that one replica serves, the groups that they fall into, and the slices that tell of them.
 
 use super::pack::{pack, unpack};
-use super::{Agent, AgentKey, Edge, GroupView, InstanceUid, Link, Report, Revision, View};
+use super::{
+    Agent, AgentKey, ConfigReport, Edge, GroupView, InstanceUid, Link, Outcome, Report, Revision, View,
+};
 use crate::api::AgentSliceSpec;
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -25,7 +27,7 @@ pub struct Delays {
 }
 
 /// A slice: its namespace and number. Its object is named `REPLICA-NUMBER`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SliceId {
     /// The namespace of the agents in it.
     pub namespace: Arc<str>,
@@ -54,6 +56,8 @@ pub struct Roster {
     replica: String,
     delays: Delays,
     view: Arc<View>,
+    /// While this is set no offers are made.
+    suspended: bool,
     agents: HashMap<AgentKey, (Agent, u32)>,
     slices: BTreeMap<SliceId, Slice>,
 }
@@ -65,6 +69,7 @@ impl Roster {
             replica: replica.to_owned(),
             delays,
             view: Arc::default(),
+            suspended: false,
             agents: HashMap::new(),
             slices: BTreeMap::new(),
         }
@@ -90,7 +95,8 @@ impl Roster {
     }
 
     /// Takes in a message of an agent, which is new or known.
-    pub fn receive(&mut self, key: &AgentKey, report: Report, link: Link, now: Timestamp) {
+    pub fn receive(&mut self, key: &AgentKey, mut report: Report, link: Link, now: Timestamp) {
+        self.mask(key, &mut report);
         let number = match self.agents.get(key) {
             Some((_, number)) => *number,
             None => self.enlist(key, now),
@@ -99,6 +105,18 @@ impl Roster {
         let Some((agent, _)) = self.agents.get_mut(key) else { return };
         let edge = agent.receive(report, link, now).max(regroup(agent, &key.namespace, &view));
         self.mark(&SliceId { namespace: key.namespace.clone(), number }, edge, now);
+    }
+
+    /// Agents may repeat what they were sent: the texts of Secrets in their group's revisions are masked in what
+    /// they say, before anything is kept of it.
+    fn mask(&self, key: &AgentKey, report: &mut Report) {
+        let Some(ConfigReport { outcome: Outcome::Failed(message), .. }) = &mut report.config else { return };
+        let Some(group) = self.agent(key).and_then(|agent| self.group_of(key, agent)) else { return };
+        for revision in [&group.assignment.target, &group.assignment.stable].into_iter().flatten() {
+            for secret in &revision.secrets {
+                *message = message.replace(&**secret, "[REDACTED]");
+            }
+        }
     }
 
     /// Puts a new agent into the first slice of its namespace that has room.
@@ -145,6 +163,9 @@ impl Roster {
 
     /// The revision to send to an agent now, if any. Changes nothing.
     pub fn due_offer(&self, key: &AgentKey, now: Timestamp) -> Option<&Arc<Revision>> {
+        if self.suspended {
+            return None;
+        }
         let agent = self.agent(key)?;
         agent.due_offer(self.group_of(key, agent)?, now)
     }
@@ -174,6 +195,16 @@ impl Roster {
         for id in edges {
             self.mark(&id, Edge::Slow, now);
         }
+        self.due_on_sockets(now)
+    }
+
+    /// Stops or resumes all offers; returns the agents on sockets that are due one now.
+    pub fn suspend(&mut self, suspended: bool, now: Timestamp) -> Vec<AgentKey> {
+        self.suspended = suspended;
+        self.due_on_sockets(now)
+    }
+
+    fn due_on_sockets(&self, now: Timestamp) -> Vec<AgentKey> {
         let on_socket = |agent: &Agent| matches!(agent.link, Some(Link::Socket(_)));
         let keys = self.agents.iter().filter(|(_, (agent, _))| on_socket(agent)).map(|(key, _)| key);
         keys.filter(|key| self.due_offer(key, now).is_some()).cloned().collect()
@@ -266,6 +297,7 @@ fn regroup(agent: &mut Agent, namespace: &str, view: &View) -> Edge {
     Edge::Slow
 }
 
-fn signed(duration: Duration) -> SignedDuration {
+/// A length of time as `jiff` has it.
+pub fn signed(duration: Duration) -> SignedDuration {
     SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX)
 }

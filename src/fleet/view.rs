@@ -1,7 +1,7 @@
 //! What a replica acts on: the groups with their assignments, and the revisions that these name.
 
 use super::{Attributes, Cohort};
-use crate::api::{AttributeSelector, CollectorGroup};
+use crate::api::{AssignmentStatus, AttributeSelector, CollectorGroup};
 use crate::config::ConfigHash;
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -18,6 +18,8 @@ pub struct Revision {
     pub hash: ConfigHash,
     /// The offer as it goes over the wire, encoded once and shared by all sessions.
     pub payload: Bytes,
+    /// Texts from Secrets in it, which agents may repeat in their messages and nobody shall read there.
+    pub secrets: Box<[Box<str>]>,
 }
 
 /// A group's assignment, ready to be asked for each agent.
@@ -25,6 +27,9 @@ pub struct Revision {
 pub struct Assignment {
     /// The generation of the group that it was decided for.
     pub generation: i64,
+    /// Whether every revision that it names is here. Without the target an agent of the cohort would be sent
+    /// back to stable, so nothing is offered until then.
+    pub loaded: bool,
     /// What the cohort is to run.
     pub target: Option<Arc<Revision>>,
     /// What all others are to run.
@@ -67,18 +72,25 @@ impl GroupView {
             created: group.metadata.creation_timestamp.as_ref().map_or(Timestamp::MAX, |time| time.0),
             offline_after: spec.offline_after.get(),
             forget_after: spec.forget_after.get(),
-            assignment: assignment.map_or_else(Assignment::default, |assignment| Assignment {
-                generation: assignment.generation,
-                target: assignment.target.as_deref().and_then(&load),
-                stable: assignment.stable.as_deref().and_then(&load),
-                cohort: Cohort::read(&assignment.seed, &assignment.terms),
-            }),
+            assignment: assignment.map_or_else(Assignment::default, |assignment| read(assignment, load)),
         }
     }
 
     /// Whether replicas may act on the assignment: an edited selector never acts before the leader has seen it.
     pub fn may_offer(&self) -> bool {
-        self.assignment.generation >= self.generation
+        self.assignment.loaded && self.assignment.generation >= self.generation
+    }
+}
+
+fn read(status: &AssignmentStatus, load: impl Fn(&str) -> Option<Arc<Revision>>) -> Assignment {
+    let target = status.target.as_deref().and_then(&load);
+    let stable = status.stable.as_deref().and_then(&load);
+    Assignment {
+        generation: status.generation,
+        loaded: target.is_some() == status.target.is_some() && stable.is_some() == status.stable.is_some(),
+        target,
+        stable,
+        cohort: Cohort::read(&status.seed, &status.terms),
     }
 }
 

@@ -1,0 +1,31 @@
+//! The Kubernetes edge: client, watches, leases, slices, revisions, status patches, Events.
+//!
+//! Kubernetes is the only channel between replicas, and the only store (design, section 4). Every function here
+//! moves data between objects and the types of [`crate::fleet`]; what to do with them is decided elsewhere.
+
+mod events;
+mod hash_key;
+mod lease;
+mod observe;
+mod patch;
+mod preflight;
+mod revisions;
+mod slices;
+mod view;
+
+pub use events::Announcer;
+pub use hash_key::{HASH_KEY_SECRET, HashKeyProblem, load_or_create as load_hash_key};
+pub use lease::{Held, Keeper, Liveness, Observed, Step, evaluate, keep};
+pub use observe::{Changes, Observatory};
+pub use patch::{Written, merge_diff, write_status};
+pub use preflight::{StartError, connect, preflight};
+pub use revisions::{LoadError, RevisionBody, files_secret_name, load as load_revision};
+pub use slices::SliceWriter;
+pub use view::{Encode, follow_groups};
+
+/// Name of the Lease that makes its holder the leader.
+pub const LEADER_LEASE: &str = "opamp-operator-leader";
+/// Prefix of each replica's own Lease.
+pub const REPLICA_LEASE_PREFIX: &str = "opamp-operator-replica-";
+/// How this operator calls itself as a field manager and as the reporter of Events.
+pub const MANAGER: &str = "opamp-operator";

@@ -1,0 +1,210 @@
+//! What the leader sees: the slices of all replicas, and which of these are alive.
+
+use super::lease::Liveness;
+use crate::api::{AgentSlice, REPLICA_LABEL};
+use crate::fleet::{ObservedAgent, SliceSource, merge};
+use futures::{StreamExt, TryStreamExt};
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::api::Api;
+use kube::core::DeserializeGuard;
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Client, ResourceExt};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// Tells that something changed; how often does not matter, only that it did.
+pub type Changes = watch::Receiver<u64>;
+
+/// All slices as the leader knows them. Cheap to clone: a handle.
+#[derive(Clone)]
+pub struct Observatory {
+    inner: Arc<Mutex<Inner>>,
+    changed: Arc<watch::Sender<u64>>,
+}
+
+#[derive(Default)]
+struct Inner {
+    /// By namespace, then by name.
+    slices: BTreeMap<String, BTreeMap<String, Arc<AgentSlice>>>,
+    liveness: Liveness,
+    /// Who was alive when the agents were last merged.
+    alive: BTreeMap<String, bool>,
+    /// Merged agents, until something changes.
+    merged: HashMap<String, Arc<[ObservedAgent]>>,
+    slices_listed: bool,
+    leases_listed: bool,
+}
+
+impl Default for Observatory {
+    fn default() -> Self {
+        Self { inner: Arc::default(), changed: Arc::new(watch::Sender::new(0)) }
+    }
+}
+
+impl Observatory {
+    /// The agents of a namespace; nothing until slices and Leases have been read once: without that, agents that
+    /// are there would look gone.
+    pub fn agents(&self, namespace: &str) -> Option<Arc<[ObservedAgent]>> {
+        let mut inner = self.lock();
+        if !inner.slices_listed || !inner.leases_listed {
+            return None;
+        }
+        if let Some(agents) = inner.merged.get(namespace) {
+            return Some(agents.clone());
+        }
+        let agents: Arc<[ObservedAgent]> = inner.merge(namespace).into();
+        inner.merged.insert(namespace.to_owned(), agents.clone());
+        Some(agents)
+    }
+
+    /// Tells of changes from now on.
+    pub fn changes(&self) -> Changes {
+        self.changed.subscribe()
+    }
+
+    /// Follows slices and replicas' Leases for ever; `recheck` is how often to ask whether a Lease ran out.
+    pub async fn follow(&self, client: Client, namespace: &str, recheck: Duration) {
+        let slices = self.follow_slices(client.clone());
+        let leases = self.follow_leases(client, namespace);
+        let recheck = async {
+            let mut ticks = tokio::time::interval(recheck);
+            loop {
+                ticks.tick().await;
+                self.update(|inner| inner.recheck(Instant::now()));
+            }
+        };
+        tokio::join!(slices, leases, recheck);
+    }
+
+    async fn follow_slices(&self, client: Client) {
+        let api: Api<DeserializeGuard<AgentSlice>> = Api::all(client);
+        let mut events = watcher(api, watcher::Config::default()).default_backoff().boxed();
+        loop {
+            match events.try_next().await {
+                Ok(Some(event)) => self.update(|inner| inner.apply(event)),
+                Ok(None) => return,
+                Err(error) => tracing::warn!(%error, "cannot watch agent slices"),
+            }
+        }
+    }
+
+    async fn follow_leases(&self, client: Client, namespace: &str) {
+        let api: Api<Lease> = Api::namespaced(client, namespace);
+        let mut events =
+            watcher(api, watcher::Config::default().labels(REPLICA_LABEL)).default_backoff().boxed();
+        loop {
+            match events.try_next().await {
+                Ok(Some(event)) => self.update(|inner| inner.apply_lease(event, Instant::now())),
+                Ok(None) => return,
+                Err(error) => tracing::warn!(%error, "cannot watch leases"),
+            }
+        }
+    }
+
+    fn update(&self, change: impl FnOnce(&mut Inner) -> bool) {
+        if change(&mut self.lock()) {
+            self.changed.send_modify(|version| *version += 1);
+        }
+    }
+
+    /// A panic elsewhere leaves the maps whole: each change is one insert or remove.
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn merge(&self, namespace: &str) -> Vec<ObservedAgent> {
+        let slices = self.slices.get(namespace).into_iter().flatten();
+        merge(slices.map(|(name, slice)| SliceSource {
+            name,
+            alive: self.alive.get(&slice.spec.replica).copied().unwrap_or_default(),
+            slice: &slice.spec,
+        }))
+    }
+
+    fn apply(&mut self, event: watcher::Event<DeserializeGuard<AgentSlice>>) -> bool {
+        match event {
+            watcher::Event::Init => {
+                self.slices.clear();
+                self.slices_listed = false;
+                false
+            }
+            watcher::Event::InitApply(slice) | watcher::Event::Apply(slice) => self.put(slice),
+            watcher::Event::InitDone => {
+                self.slices_listed = true;
+                self.merged.clear();
+                self.recheck(Instant::now());
+                true
+            }
+            watcher::Event::Delete(slice) => {
+                let namespace = slice.namespace().unwrap_or_default();
+                self.merged.remove(&namespace);
+                self.slices
+                    .get_mut(&namespace)
+                    .is_some_and(|slices| slices.remove(&slice.name_any()).is_some())
+            }
+        }
+    }
+
+    fn put(&mut self, slice: DeserializeGuard<AgentSlice>) -> bool {
+        let (namespace, name) = (slice.namespace().unwrap_or_default(), slice.name_any());
+        match slice.0 {
+            Ok(slice) => {
+                self.merged.remove(&namespace);
+                self.slices.entry(namespace).or_default().insert(name, Arc::new(slice));
+                self.recheck(Instant::now());
+                true
+            }
+            Err(invalid) => {
+                tracing::warn!(namespace, name, error = %invalid.error, "cannot read agent slice");
+                false
+            }
+        }
+    }
+
+    fn apply_lease(&mut self, event: watcher::Event<Lease>, now: Instant) -> bool {
+        match event {
+            watcher::Event::Init => false,
+            watcher::Event::InitApply(lease) | watcher::Event::Apply(lease) => {
+                let released = lease.spec.as_ref().is_none_or(|spec| spec.holder_identity.is_none());
+                match replica_of(&lease) {
+                    Some(replica) if released => self.liveness.forget(&replica),
+                    _ => self.liveness.observe(&lease, now),
+                }
+                self.recheck(now)
+            }
+            watcher::Event::InitDone => {
+                self.leases_listed = true;
+                self.recheck(now);
+                true
+            }
+            watcher::Event::Delete(lease) => {
+                if let Some(replica) = replica_of(&lease) {
+                    self.liveness.forget(&replica);
+                }
+                self.recheck(now)
+            }
+        }
+    }
+
+    /// Asks again who is alive; true if that changed.
+    fn recheck(&mut self, now: Instant) -> bool {
+        let replicas = self.slices.values().flat_map(BTreeMap::values).map(|slice| &slice.spec.replica);
+        let alive: BTreeMap<String, bool> =
+            replicas.map(|replica| (replica.clone(), self.liveness.is_alive(replica, now))).collect();
+        let changed = alive != self.alive;
+        if changed {
+            self.alive = alive;
+            self.merged.clear();
+        }
+        changed
+    }
+}
+
+fn replica_of(lease: &Lease) -> Option<String> {
+    lease.metadata.labels.as_ref()?.get(REPLICA_LABEL).cloned()
+}

@@ -1,0 +1,178 @@
+//! What must hold before the program starts to serve: a reachable API server, the CRDs, the rights.
+
+use crate::api::{self, SCHEMA_ANNOTATION, SCHEMA_VERSION};
+use k8s_openapi::api::authorization::v1::{
+    ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
+};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{Api, PostParams};
+use kube::{Client, ResourceExt};
+use std::time::Duration;
+
+/// How long the API server may take to answer the first request.
+const FIRST_ANSWER: Duration = Duration::from_secs(10);
+
+/// Why the program does not start: one line that says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// No kubeconfig, and not in a cluster.
+    #[error("no Kubernetes cluster is configured: set KUBECONFIG, or run in a cluster ({0})")]
+    NoConfig(String),
+    /// The API server does not answer.
+    #[error("the Kubernetes API server at {url} cannot be reached: {cause}")]
+    Unreachable {
+        /// Where it was looked for.
+        url: String,
+        /// What happened.
+        cause: String,
+    },
+    /// CRDs are not there.
+    #[error(
+        "the custom resource definitions are missing ({0}): run `opamp-operator crds | kubectl apply --server-side -f -`"
+    )]
+    MissingCrds(String),
+    /// CRDs are older than this program.
+    #[error(
+        "the custom resource definition {0} is older than this program: run `opamp-operator crds | kubectl apply --server-side -f -`"
+    )]
+    OldCrd(String),
+    /// Rights are missing.
+    #[error(
+        "the operator has not the rights to {0}: bind its account to the operator's roles (see deploy notes in the README)"
+    )]
+    MissingRights(String),
+    /// The API server refused a question of the preflight itself.
+    #[error("the Kubernetes API server refused to {what}: {cause}")]
+    Refused {
+        /// What was asked.
+        what: String,
+        /// What it said.
+        cause: String,
+    },
+}
+
+/// A client from the kubeconfig or the cluster, as kubectl finds them.
+///
+/// # Errors
+/// When there is no configuration, or the API server does not answer.
+pub async fn connect() -> Result<Client, StartError> {
+    let mut config = kube::Config::infer().await.map_err(|error| StartError::NoConfig(one_line(&error)))?;
+    config.connect_timeout = Some(Duration::from_secs(5));
+    let url = config.cluster_url.to_string();
+    let client = Client::try_from(config).map_err(|error| StartError::NoConfig(one_line(&error)))?;
+    let unreachable = |cause: String| StartError::Unreachable { url: url.clone(), cause };
+    match tokio::time::timeout(FIRST_ANSWER, client.apiserver_version()).await {
+        Ok(Ok(_)) => Ok(client),
+        Ok(Err(error)) => Err(unreachable(one_line(&error))),
+        Err(_) => Err(unreachable(format!("no answer within {} s", FIRST_ANSWER.as_secs()))),
+    }
+}
+
+/// Checks CRDs and rights.
+///
+/// # Errors
+/// With what is missing, and how to mend it.
+pub async fn preflight(client: &Client, namespace: &str) -> Result<(), StartError> {
+    check_rights(client, namespace).await?;
+    check_crds(client).await
+}
+
+async fn check_crds(client: &Client) -> Result<(), StartError> {
+    let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
+    let mut missing = Vec::new();
+    for expected in api::crds() {
+        let name = expected.name_any();
+        let refused =
+            |error| StartError::Refused { what: format!("read CRD {name}"), cause: one_line(&error) };
+        match crds.get_opt(&name).await.map_err(refused)? {
+            None => missing.push(name),
+            Some(found) if schema_version(&found) < SCHEMA_VERSION => return Err(StartError::OldCrd(name)),
+            Some(_) => {}
+        }
+    }
+    if missing.is_empty() { Ok(()) } else { Err(StartError::MissingCrds(missing.join(", "))) }
+}
+
+fn schema_version(crd: &CustomResourceDefinition) -> u32 {
+    crd.annotations().get(SCHEMA_ANNOTATION).and_then(|text| text.parse().ok()).unwrap_or_default()
+}
+
+/// What the program does with the API, by group: the same list as the Role that it wants.
+const RIGHTS: &[(&str, &str, &[&str])] = &[
+    ("fleet.opamp.dev", "collectorgroups", &["list", "watch"]),
+    ("fleet.opamp.dev", "collectorgroups/status", &["patch"]),
+    ("fleet.opamp.dev", "configrollouts", &["list", "watch"]),
+    ("fleet.opamp.dev", "configrollouts/status", &["patch"]),
+    ("fleet.opamp.dev", "configrevisions", &["get", "list", "watch", "create", "patch"]),
+    ("fleet.opamp.dev", "configrevisions/status", &["patch"]),
+    ("fleet.opamp.dev", "agentslices", &["get", "list", "watch", "create", "update", "delete"]),
+    ("", "configmaps", &["get", "list", "watch"]),
+    ("", "secrets", &["get", "list", "watch", "create"]),
+    ("events.k8s.io", "events", &["create", "patch"]),
+    ("apiextensions.k8s.io", "customresourcedefinitions", &["get"]),
+];
+/// What it does in its own namespace only.
+const OWN_RIGHTS: &[(&str, &str, &[&str])] =
+    &[("coordination.k8s.io", "leases", &["get", "list", "watch", "create", "update"])];
+
+async fn check_rights(client: &Client, namespace: &str) -> Result<(), StartError> {
+    let everywhere = RIGHTS.iter().map(|right| (right, None));
+    let own = OWN_RIGHTS.iter().map(|right| (right, Some(namespace.to_owned())));
+    let mut missing = Vec::new();
+    for ((group, resource, verbs), namespace) in everywhere.chain(own) {
+        for verb in *verbs {
+            if !allowed(client, group, resource, verb, namespace.clone()).await? {
+                let place =
+                    namespace.as_ref().map_or_else(|| "in all namespaces".to_owned(), |n| format!("in {n}"));
+                missing.push(format!("{verb} {resource} {place}"));
+            }
+        }
+    }
+    if missing.is_empty() { Ok(()) } else { Err(StartError::MissingRights(missing.join(", "))) }
+}
+
+async fn allowed(
+    client: &Client,
+    group: &str,
+    resource: &str,
+    verb: &str,
+    namespace: Option<String>,
+) -> Result<bool, StartError> {
+    let (resource, subresource) = match resource.split_once('/') {
+        Some((resource, sub)) => (resource, Some(sub.to_owned())),
+        None => (resource, None),
+    };
+    let review = SelfSubjectAccessReview {
+        spec: SelfSubjectAccessReviewSpec {
+            resource_attributes: Some(ResourceAttributes {
+                group: Some(group.to_owned()),
+                resource: Some(resource.to_owned()),
+                subresource,
+                verb: Some(verb.to_owned()),
+                namespace,
+                ..Default::default()
+            }),
+            ..Default::default()
+        },
+        ..Default::default()
+    };
+    let reviews: Api<SelfSubjectAccessReview> = Api::all(client.clone());
+    let answer = reviews.create(&PostParams::default(), &review).await;
+    let refused =
+        |error| StartError::Refused { what: "say what is allowed".to_owned(), cause: one_line(&error) };
+    Ok(answer.map_err(refused)?.status.is_some_and(|status| status.allowed))
+}
+
+/// An error with its causes on one line.
+fn one_line(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text.replace('\n', " ")
+}

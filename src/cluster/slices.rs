@@ -1,0 +1,95 @@
+//! Writes this replica's slices: whole objects, only when they are due.
+
+use crate::api::{AgentSlice, AgentSliceSpec, REPLICA_LABEL};
+use crate::fleet::{SliceContent, SliceId};
+use kube::api::{Api, DeleteParams, ListParams, ObjectMeta, PostParams};
+use kube::{Client, ResourceExt};
+use std::collections::HashMap;
+
+/// The one writer of this replica's slices.
+pub struct SliceWriter {
+    client: Client,
+    replica: String,
+    versions: HashMap<SliceId, String>,
+}
+
+impl SliceWriter {
+    /// A writer for the replica with this identity.
+    pub fn new(client: Client, replica: &str) -> Self {
+        Self { client, replica: replica.to_owned(), versions: HashMap::new() }
+    }
+
+    /// The slices that an earlier run of this replica left.
+    ///
+    /// # Errors
+    /// When the API server does not answer.
+    pub async fn read_own(&mut self) -> kube::Result<Vec<(SliceId, AgentSliceSpec)>> {
+        let all: Api<AgentSlice> = Api::all(self.client.clone());
+        let mine = ListParams::default().labels(&format!("{REPLICA_LABEL}={}", self.replica));
+        let mut found = Vec::new();
+        for slice in all.list(&mine).await?.items {
+            let number =
+                slice.name_any().strip_prefix(&format!("{}-", self.replica)).and_then(|n| n.parse().ok());
+            let (Some(number), Some(namespace)) = (number, slice.namespace()) else { continue };
+            let id = SliceId { namespace: namespace.into(), number };
+            self.versions.insert(id.clone(), slice.resource_version().unwrap_or_default());
+            found.push((id, slice.spec));
+        }
+        Ok(found)
+    }
+
+    /// Writes or deletes one slice.
+    ///
+    /// # Errors
+    /// When the API server does not take it; the slice is still due then.
+    pub async fn write(&mut self, content: &SliceContent) -> kube::Result<()> {
+        let api: Api<AgentSlice> = Api::namespaced(self.client.clone(), &content.id.namespace);
+        let name = format!("{}-{}", self.replica, content.id.number);
+        // Forgotten until the write is known to have worked: whatever stands there is found out with the next one.
+        let version = self.versions.remove(&content.id);
+        if let Some(spec) = &content.spec {
+            let written = self.put(&api, &name, version, spec).await?;
+            self.versions.insert(content.id.clone(), written);
+            return Ok(());
+        }
+        delete(&api, &name).await
+    }
+
+    async fn put(
+        &self,
+        api: &Api<AgentSlice>,
+        name: &str,
+        known: Option<String>,
+        spec: &AgentSliceSpec,
+    ) -> kube::Result<String> {
+        let version = match known {
+            Some(version) => Some(version),
+            None => api.get_metadata_opt(name).await?.and_then(|found| found.resource_version()),
+        };
+        let slice = self.slice(name, version.clone(), spec);
+        let written = if version.is_some() {
+            api.replace(name, &PostParams::default(), &slice).await?
+        } else {
+            api.create(&PostParams::default(), &slice).await?
+        };
+        Ok(written.resource_version().unwrap_or_default())
+    }
+
+    fn slice(&self, name: &str, resource_version: Option<String>, spec: &AgentSliceSpec) -> AgentSlice {
+        let labels = [(REPLICA_LABEL.to_owned(), self.replica.clone())].into();
+        let metadata = ObjectMeta {
+            name: Some(name.to_owned()),
+            labels: Some(labels),
+            resource_version,
+            ..Default::default()
+        };
+        AgentSlice { metadata, spec: spec.clone() }
+    }
+}
+
+async fn delete(api: &Api<AgentSlice>, name: &str) -> kube::Result<()> {
+    match api.delete(name, &DeleteParams::default()).await {
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        other => other.map(drop),
+    }
+}

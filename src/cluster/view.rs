@@ -1,0 +1,171 @@
+//! Follows the groups, and the revisions that their assignments name: what this replica acts on.
+
+use super::revisions::{self, RevisionBody};
+use crate::api::{AssignmentStatus, CollectorGroup, CollectorGroupSpec};
+use crate::fleet::{GroupView, Revision, View};
+use futures::{StreamExt, TryStreamExt};
+use kube::api::Api;
+use kube::core::DeserializeGuard;
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Client, ResourceExt};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Turns a revision's files into the bytes of an offer, and names the texts that must not come back in agents'
+/// messages. The wire format is not this module's matter.
+pub type Encode = fn(&str, &RevisionBody) -> Option<Revision>;
+
+/// How long to wait before a revision is read again that could not be read.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// A group's namespace and name, or a revision's.
+type Key = (Arc<str>, String);
+
+/// Follows groups for ever, and calls `publish` with a new view whenever something in it changed. The first call
+/// comes once the first list is complete.
+pub async fn follow_groups(client: Client, encode: Encode, publish: impl Fn(View)) {
+    let groups: Api<DeserializeGuard<CollectorGroup>> = Api::all(client.clone());
+    let mut events = watcher(groups, watcher::Config::default()).default_backoff().boxed();
+    let mut follower =
+        Follower { client, encode, groups: BTreeMap::new(), revisions: BTreeMap::new(), listing: None };
+    let mut missing = false;
+    loop {
+        let event = if missing {
+            match tokio::time::timeout(RETRY, events.try_next()).await {
+                Ok(event) => event.map(Some),
+                Err(_) => Ok(None),
+            }
+        } else {
+            events.try_next().await.map(Some)
+        };
+        let changed = match event {
+            Ok(Some(Some(event))) => follower.apply(event),
+            Ok(Some(None)) => return,
+            Ok(None) => true,
+            Err(error) => {
+                tracing::warn!(%error, "cannot watch collector groups");
+                false
+            }
+        };
+        if changed {
+            missing = !follower.load_revisions().await;
+            publish(follower.view());
+        }
+    }
+}
+
+/// What a view is made of. A change of anything else in a group, its counts above all, makes no new view.
+#[derive(PartialEq)]
+struct Essence {
+    generation: Option<i64>,
+    spec: CollectorGroupSpec,
+    assignment: Option<AssignmentStatus>,
+}
+
+struct Follower {
+    client: Client,
+    encode: Encode,
+    groups: BTreeMap<Key, (CollectorGroup, Essence)>,
+    revisions: BTreeMap<Key, Arc<Revision>>,
+    /// The keys seen by the list that is under way; the others are gone when it ends.
+    listing: Option<BTreeSet<Key>>,
+}
+
+impl Follower {
+    /// Takes in one event; true if the view is to be made anew.
+    fn apply(&mut self, event: watcher::Event<DeserializeGuard<CollectorGroup>>) -> bool {
+        match event {
+            watcher::Event::Init => {
+                self.listing = Some(BTreeSet::new());
+                false
+            }
+            watcher::Event::InitApply(group) => {
+                self.put(group);
+                false
+            }
+            watcher::Event::InitDone => {
+                let seen = self.listing.take().unwrap_or_default();
+                self.groups.retain(|key, _| seen.contains(key));
+                true
+            }
+            watcher::Event::Apply(group) => self.put(group),
+            watcher::Event::Delete(group) => self.groups.remove(&key(&group)).is_some(),
+        }
+    }
+
+    /// Takes in a group as it stands. One that cannot be read keeps its last readable state, and harms no other.
+    fn put(&mut self, group: DeserializeGuard<CollectorGroup>) -> bool {
+        let key = key(&group);
+        if let Some(listing) = &mut self.listing {
+            listing.insert(key.clone());
+        }
+        let group = match group.0 {
+            Ok(group) => group,
+            Err(invalid) => {
+                tracing::warn!(namespace = %key.0, name = key.1, error = %invalid.error, "cannot read collector group");
+                return false;
+            }
+        };
+        let essence = Essence {
+            generation: group.metadata.generation,
+            spec: group.spec.clone(),
+            assignment: group.status.as_ref().and_then(|status| status.assignment.clone()),
+        };
+        let changed = self.groups.get(&key).is_none_or(|(_, before)| *before != essence);
+        self.groups.insert(key, (group, essence));
+        changed
+    }
+
+    /// Reads the revisions that are named and not here yet, and drops those that nobody names; true if all are
+    /// here.
+    async fn load_revisions(&mut self) -> bool {
+        let named: BTreeSet<Key> =
+            self.groups.iter().flat_map(|(key, (_, essence))| named(key, essence)).collect();
+        self.revisions.retain(|key, _| named.contains(key));
+        let mut complete = true;
+        for key in named {
+            if self.revisions.contains_key(&key) {
+                continue;
+            }
+            match self.load_revision(&key).await {
+                Some(revision) => drop(self.revisions.insert(key, Arc::new(revision))),
+                None => complete = false,
+            }
+        }
+        complete
+    }
+
+    async fn load_revision(&self, (namespace, name): &Key) -> Option<Revision> {
+        match revisions::load(&self.client, namespace, name).await {
+            Ok(body) => (self.encode)(name, &body),
+            Err(error) => {
+                tracing::warn!(%namespace, name, error = %error_chain(&error), "cannot read revision");
+                None
+            }
+        }
+    }
+
+    fn view(&self) -> View {
+        View::new(self.groups.iter().map(|((namespace, _), (group, _))| {
+            let load = |name: &str| self.revisions.get(&(namespace.clone(), name.to_owned())).cloned();
+            (namespace.clone(), GroupView::new(group, load))
+        }))
+    }
+}
+
+fn key(group: &DeserializeGuard<CollectorGroup>) -> Key {
+    (group.namespace().unwrap_or_default().into(), group.name_any())
+}
+
+fn named((namespace, _): &Key, essence: &Essence) -> Vec<Key> {
+    let names = essence.assignment.as_ref().map(AssignmentStatus::revisions).unwrap_or_default();
+    names.into_iter().map(|name| (namespace.clone(), name)).collect()
+}
+
+fn error_chain(error: &revisions::LoadError) -> String {
+    match error {
+        revisions::LoadError::Api(cause) => format!("{error}: {cause}"),
+        other => other.to_string(),
+    }
+}

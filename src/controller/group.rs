@@ -1,0 +1,87 @@
+//! Reconciles a `CollectorGroup`: derives its assignment from the rollout that holds it, counts, writes.
+
+use super::leader::{Error, Guarded, Leader, hashes};
+use super::revision;
+use super::rollout::{holder_of, readable, write_if_leading};
+use crate::api::{AssignmentStatus, CollectorGroup, CollectorGroupStatus, ConfigRolloutStatus};
+use crate::cluster::Written;
+use crate::rollout::{GroupInput, group_status};
+use jiff::Timestamp;
+use kube::ResourceExt;
+use kube::api::Api;
+use kube::runtime::controller::Action;
+use kube::runtime::reflector::ObjectRef;
+use std::sync::Arc;
+
+/// Brings a group's status in line with its rollout and its agents.
+///
+/// # Errors
+/// When the API server does not answer as wanted; it is tried again.
+pub async fn reconcile(guarded: Arc<Guarded<CollectorGroup>>, leader: Arc<Leader>) -> Result<Action, Error> {
+    let Some(group) = readable(&guarded) else { return Ok(Action::await_change()) };
+    let (namespace, name) = (group.namespace().unwrap_or_default(), group.name_any());
+    let Some(agents) = leader.observatory.agents(&namespace) else { return Ok(Action::await_change()) };
+    let stores = &leader.stores;
+    if stores.rollouts.wait_until_ready().await.is_err() || stores.revisions.wait_until_ready().await.is_err()
+    {
+        return Ok(Action::await_change());
+    }
+    let prior = group.status.clone().unwrap_or_default();
+    let mut next = group_status(&GroupInput {
+        name: &name,
+        generation: group.metadata.generation.unwrap_or_default(),
+        prior: &prior,
+        rollout: rollout_status(&leader, &namespace, &name).as_ref(),
+        revisions: &hashes(&leader.revisions(&namespace)),
+        agents: &agents,
+        now: Timestamp::now(),
+    });
+    next.leader_term = Some(leader.term);
+    if prior == next {
+        return Ok(Action::await_change());
+    }
+    own_revisions(&leader, group, &next).await?;
+    write(&leader, group, &prior, &next).await
+}
+
+fn rollout_status(leader: &Leader, namespace: &str, group: &str) -> Option<ConfigRolloutStatus> {
+    let holder = holder_of(leader, namespace, group)?;
+    let rollout = leader.stores.rollouts.get(&ObjectRef::new(&holder).within(namespace))?;
+    Some(rollout.0.as_ref().ok()?.status.clone().unwrap_or_default())
+}
+
+/// A revision that is target or stable belongs to the group as well, before anybody acts on it: deleting the
+/// rollout then leaves it.
+async fn own_revisions(
+    leader: &Leader,
+    group: &CollectorGroup,
+    next: &CollectorGroupStatus,
+) -> Result<(), Error> {
+    let namespace = group.namespace().unwrap_or_default();
+    for name in next.assignment.as_ref().map(AssignmentStatus::revisions).unwrap_or_default() {
+        let known = leader.revision(&namespace, &name);
+        let Some(revision) = known.as_ref().and_then(|guarded| guarded.0.as_ref().ok()) else { continue };
+        if leader.may_write() {
+            revision::add_owner(&leader.client, revision, &revision::owner(group)).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn write(
+    leader: &Leader,
+    group: &CollectorGroup,
+    prior: &CollectorGroupStatus,
+    next: &CollectorGroupStatus,
+) -> Result<Action, Error> {
+    let id = format!("group/{}", group.uid().unwrap_or_default());
+    if let Some(wait) = leader.hold_back(&id, prior.assignment != next.assignment) {
+        return Ok(Action::requeue(wait));
+    }
+    let api: Api<CollectorGroup> =
+        Api::namespaced(leader.client.clone(), &group.namespace().unwrap_or_default());
+    if write_if_leading(leader, &api, group, prior, next).await? == Written::Deposed {
+        leader.step_down();
+    }
+    Ok(Action::await_change())
+}

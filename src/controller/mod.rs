@@ -1,0 +1,14 @@
+//! The leader's work: one file per kind, each reads, decides with a pure function, and writes.
+//!
+//! Only the holder of the leader's Lease runs [`lead`], and the Lease is asked for again at every write. A deposed
+//! leader's late write fails on the object's `resourceVersion` or on `leaderTerm`.
+
+mod content;
+mod group;
+mod leader;
+mod revision;
+mod rollout;
+mod sources;
+mod term;
+
+pub use leader::{Leader, LeaderConfig, lead};

@@ -1,0 +1,255 @@
+//! `ConfigRevision`s: which one a content is, how a new one is made, who owns it, what became of it.
+
+use super::content::ResolvedFile;
+use crate::api::{
+    Body, ConfigRevision, ConfigRevisionSpec, ConfigRevisionStatus, ConfigRollout, FileSource, PROVEN_LABEL,
+    ROLLOUT_LABEL, RevisionFile, RevisionState,
+};
+use crate::cluster::files_secret_name;
+use crate::config::ConfigHash;
+use jiff::Timestamp;
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
+use kube::api::{Api, ObjectMeta, Patch, PatchParams, PostParams};
+use kube::{Client, Resource, ResourceExt};
+use serde_json::json;
+use std::collections::BTreeMap;
+
+/// A revision as far as decisions need it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// The rollout that it came from.
+    pub rollout: String,
+    /// Its number.
+    pub number: i64,
+    /// The hash of its content.
+    pub hash: ConfigHash,
+}
+
+/// The revision that a content is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Plan {
+    /// The content was there before: going back to it reuses its object.
+    Reuse(String),
+    /// It is new, and gets this number.
+    Create(i64),
+}
+
+/// Finds the revision of a rollout with this content, or the next number: one above the highest of that name,
+/// also where an earlier rollout of the name has left revisions.
+pub fn plan(known: &BTreeMap<String, Known>, rollout: &str, hash: ConfigHash) -> Plan {
+    let mine = || known.iter().filter(|(_, revision)| revision.rollout == rollout);
+    match mine().find(|(_, revision)| revision.hash == hash) {
+        Some((name, _)) => Plan::Reuse(name.clone()),
+        None => Plan::Create(mine().map(|(_, revision)| revision.number).max().unwrap_or_default() + 1),
+    }
+}
+
+/// The object of a new revision.
+pub fn new_revision(
+    rollout: &ConfigRollout,
+    number: i64,
+    hash: ConfigHash,
+    files: &[ResolvedFile],
+    author: Option<String>,
+    now: Timestamp,
+) -> ConfigRevision {
+    let name = rollout.name_any();
+    let spec = ConfigRevisionSpec {
+        rollout: name.clone(),
+        number,
+        hash: hash.to_string(),
+        files: files.iter().map(revision_file).collect(),
+        author,
+        created_at: Time(now),
+    };
+    let mut revision = ConfigRevision::new(&format!("{name}-{number}"), spec);
+    revision.metadata.labels = Some(rollout_label(&name));
+    revision.metadata.owner_references = Some(vec![owner(rollout)]);
+    revision
+}
+
+fn revision_file(resolved: &ResolvedFile) -> RevisionFile {
+    let file = &resolved.file;
+    // A body from a Secret is kept in a Secret; the others are text, as `resolve` made sure of.
+    let text = || String::from_utf8_lossy(&file.body).into_owned();
+    RevisionFile {
+        name: file.name.clone(),
+        content_type: file.content_type.clone(),
+        size: i64::try_from(file.body.len()).unwrap_or(i64::MAX),
+        source: resolved.source,
+        reference: resolved.reference.clone(),
+        body: (resolved.source != FileSource::Secret).then(|| Body(text())),
+    }
+}
+
+/// The Secret with the bodies that came from Secrets; nothing if there are none.
+pub fn files_secret(revision: &ConfigRevision, files: &[ResolvedFile]) -> Option<Secret> {
+    let from_secrets = files.iter().enumerate().filter(|(_, file)| file.source == FileSource::Secret);
+    let data: BTreeMap<String, ByteString> = from_secrets
+        .map(|(index, resolved)| (index.to_string(), ByteString(resolved.file.body.to_vec())))
+        .collect();
+    (!data.is_empty()).then(|| Secret {
+        metadata: ObjectMeta {
+            name: Some(files_secret_name(&revision.name_any())),
+            labels: Some(rollout_label(&revision.spec.rollout)),
+            owner_references: Some(vec![owner(revision)]),
+            ..Default::default()
+        },
+        data: Some(data),
+        immutable: Some(true),
+        ..Default::default()
+    })
+}
+
+fn rollout_label(rollout: &str) -> BTreeMap<String, String> {
+    [(ROLLOUT_LABEL.to_owned(), rollout.to_owned())].into()
+}
+
+/// A reference that keeps the owned object for as long as any of its owners is there.
+pub fn owner<K: Resource<DynamicType = ()>>(object: &K) -> OwnerReference {
+    OwnerReference {
+        api_version: K::api_version(&()).into_owned(),
+        kind: K::kind(&()).into_owned(),
+        name: object.name_any(),
+        uid: object.uid().unwrap_or_default(),
+        controller: None,
+        block_owner_deletion: None,
+    }
+}
+
+/// Who changed the content: the object whose content changed while the rollout's spec did not, else the manager
+/// of `spec.config`, whose word is all there is.
+pub fn author(
+    rollout: &ConfigRollout,
+    previous: Option<&ConfigRevision>,
+    files: &[ResolvedFile],
+) -> Option<String> {
+    let observed = rollout.status.as_ref().and_then(|status| status.observed_generation);
+    let spec_is_the_same = observed.is_some() && observed == rollout.metadata.generation;
+    let by_reference =
+        previous.filter(|_| spec_is_the_same).and_then(|previous| changed_reference(previous, files));
+    by_reference.or_else(|| Some(format!("{} (unverified)", last_manager(rollout)?)))
+}
+
+/// The referenced object of the first file that differs. A Secret's body is not in the revision: its size is
+/// compared and, where nothing else differs, the first Secret is taken to have changed.
+fn changed_reference(previous: &ConfigRevision, files: &[ResolvedFile]) -> Option<String> {
+    let before = |name: &str| previous.spec.files.iter().find(|file| file.name == name);
+    let differs = |resolved: &&ResolvedFile| before(&resolved.file.name) != Some(&revision_file(resolved));
+    let secret = |resolved: &&ResolvedFile| resolved.source == FileSource::Secret;
+    let changed = files.iter().find(differs).or_else(|| files.iter().find(secret))?;
+    let name = &changed.reference.as_ref()?.name;
+    match changed.source {
+        FileSource::Inline => None,
+        FileSource::ConfigMap => Some(format!("configmap/{name}")),
+        FileSource::Secret => Some(format!("secret/{name}")),
+    }
+}
+
+fn last_manager(rollout: &ConfigRollout) -> Option<&str> {
+    let managers = rollout.metadata.managed_fields.as_ref()?;
+    let of_spec = managers.iter().filter(|entry| {
+        let fields = entry.fields_v1.as_ref().map(|fields| &fields.0);
+        entry.subresource.is_none() && fields.is_some_and(|fields| fields.get("f:spec").is_some())
+    });
+    of_spec.max_by_key(|entry| entry.time.as_ref().map(|time| time.0))?.manager.as_deref()
+}
+
+/// Where a revision of a rollout stands, by the rollout's status. What was proven once stays proven.
+pub fn state(name: &str, before: RevisionState, target: Option<&str>, stable: Option<&str>) -> RevisionState {
+    if stable == Some(name) || before == RevisionState::Proven {
+        RevisionState::Proven
+    } else if target == Some(name) {
+        RevisionState::Candidate
+    } else {
+        RevisionState::Superseded
+    }
+}
+
+/// Creates a revision and its Secret; an object that exists already stays as it is.
+///
+/// # Errors
+/// When the API server does not take them.
+pub async fn create(
+    client: &Client,
+    revision: &ConfigRevision,
+    files: &[ResolvedFile],
+) -> kube::Result<ConfigRevision> {
+    let namespace = revision.namespace().unwrap_or_default();
+    let api: Api<ConfigRevision> = Api::namespaced(client.clone(), &namespace);
+    let created = match api.create(&PostParams::default(), revision).await {
+        Err(kube::Error::Api(status)) if status.code == 409 => api.get(&revision.name_any()).await?,
+        other => other?,
+    };
+    if created.spec.hash == revision.spec.hash {
+        ensure_secret(client, &created, files).await?;
+    }
+    Ok(created)
+}
+
+/// Creates the Secret of a revision if it is not there: a crash may have come between the two.
+///
+/// # Errors
+/// When the API server does not take it.
+pub async fn ensure_secret(
+    client: &Client,
+    revision: &ConfigRevision,
+    files: &[ResolvedFile],
+) -> kube::Result<()> {
+    let Some(secret) = files_secret(revision, files) else { return Ok(()) };
+    let api: Api<Secret> = Api::namespaced(client.clone(), &revision.namespace().unwrap_or_default());
+    match api.create(&PostParams::default(), &secret).await {
+        Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
+        other => other.map(drop),
+    }
+}
+
+/// Adds an owner to a revision that does not have it yet.
+///
+/// # Errors
+/// When the API server does not take the write, a conflict included.
+pub async fn add_owner(client: &Client, revision: &ConfigRevision, new: &OwnerReference) -> kube::Result<()> {
+    let mut owners = revision.owner_references().to_vec();
+    if owners.iter().any(|owner| owner.uid == new.uid) {
+        return Ok(());
+    }
+    owners.push(new.clone());
+    let metadata = json!({"resourceVersion": revision.resource_version(), "ownerReferences": owners});
+    let api: Api<ConfigRevision> = Api::namespaced(client.clone(), &revision.namespace().unwrap_or_default());
+    let patch = Patch::Merge(json!({"metadata": metadata}));
+    api.patch(&revision.name_any(), &PatchParams::default(), &patch).await.map(drop)
+}
+
+/// Writes where a revision stands, if that is news; the label repeats it for backups, which drop status.
+///
+/// # Errors
+/// When the API server does not take the write, a conflict included.
+pub async fn settle(
+    client: &Client,
+    revision: &ConfigRevision,
+    state: RevisionState,
+    now: Timestamp,
+) -> kube::Result<()> {
+    let before = revision.status.clone().unwrap_or_default();
+    if revision.status.is_some() && before.state == state {
+        return Ok(());
+    }
+    let proven = state == RevisionState::Proven;
+    let api: Api<ConfigRevision> = Api::namespaced(client.clone(), &revision.namespace().unwrap_or_default());
+    if proven && !revision.labels().contains_key(PROVEN_LABEL) {
+        let patch = Patch::Merge(json!({"metadata": {"labels": {PROVEN_LABEL: "true"}}}));
+        api.patch(&revision.name_any(), &PatchParams::default(), &patch).await?;
+    }
+    let status = ConfigRevisionStatus {
+        state,
+        message: String::new(),
+        proven_at: if proven { before.proven_at.or(Some(Time(now))) } else { None },
+    };
+    let patch = Patch::Merge(json!({"status": status}));
+    api.patch_status(&revision.name_any(), &PatchParams::default(), &patch).await.map(drop)
+}
+
+#[cfg(test)]
+mod tests;

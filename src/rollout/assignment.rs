@@ -1,0 +1,25 @@
+//! Derives a group's assignment from the status of the rollout that holds it.
+
+use crate::api::{AssignmentStatus, ConfigRolloutStatus};
+
+/// What the agents of a group are to run.
+///
+/// Without a rollout, or before the rollout has started an attempt, the assignment stands as it is: deleting a
+/// rollout leaves agents with what they run, and so does an invalid or incomplete new content.
+pub fn assignment(
+    prior: Option<&AssignmentStatus>,
+    generation: i64,
+    rollout: Option<&ConfigRolloutStatus>,
+) -> AssignmentStatus {
+    let standing = || AssignmentStatus { generation, ..prior.cloned().unwrap_or_default() };
+    let started =
+        rollout.and_then(|status| Some((status, status.target_revision.as_ref()?, status.cohort.as_ref()?)));
+    started.map_or_else(standing, |(status, target, cohort)| AssignmentStatus {
+        generation,
+        target: Some(target.clone()),
+        stable: status.stable_revision.clone(),
+        attempt: cohort.attempt,
+        seed: cohort.seed.clone(),
+        terms: cohort.terms.clone(),
+    })
+}

@@ -1,0 +1,48 @@
+//! The conditions of a rollout: the table of the design's section 2.
+
+use crate::api::{ConditionType, Conditions, Reason, RolloutState};
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+
+/// What a rollout's conditions tell.
+pub struct Verdict<'a> {
+    /// The rollout's state.
+    pub state: RolloutState,
+    /// Why it is in this state.
+    pub reason: Reason,
+    /// Whether it cannot go on without help, although its state would.
+    pub stalled: bool,
+    /// The sentence for people.
+    pub message: &'a str,
+}
+
+/// Writes the conditions. `Ready` is the summary that kstatus and Argo CD read.
+pub fn conditions(
+    prior: Vec<Condition>,
+    generation: i64,
+    now: Timestamp,
+    verdict: &Verdict<'_>,
+) -> Vec<Condition> {
+    let mut list = Conditions::new(prior, Some(generation), now);
+    let Verdict { state, reason, stalled, message } = *verdict;
+    list.set(ConditionType::Ready, state == RolloutState::Completed && !stalled, reason, message);
+    match (state, stalled) {
+        (RolloutState::Pending | RolloutState::Progressing, true) => {
+            list.set(ConditionType::Reconciling, false, reason, message);
+            list.set(ConditionType::Stalled, true, reason, message);
+        }
+        (RolloutState::Pending | RolloutState::Progressing, false) => {
+            list.set(ConditionType::Reconciling, true, reason, message);
+            list.clear(ConditionType::Stalled);
+        }
+        (RolloutState::Completed, _) => {
+            list.clear(ConditionType::Reconciling);
+            list.clear(ConditionType::Stalled);
+        }
+        (RolloutState::Invalid, _) => {
+            list.clear(ConditionType::Reconciling);
+            list.set(ConditionType::Stalled, true, reason, message);
+        }
+    }
+    list.into_list()
+}

@@ -1,0 +1,197 @@
+//! A group's status: its assignment, its counts, and what a person should look at.
+
+use super::assignment;
+use super::counts::length;
+use crate::api::{
+    AgentCounts, AssignmentStatus, CollectorGroupStatus, ConditionType, Conditions, ConfigRolloutStatus,
+    Problem, ProblemKind, Reason,
+};
+use crate::config::ConfigHash;
+use crate::fleet::{Attributes, Cohort, ObservedAgent, Side, Verdict, side};
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use std::collections::BTreeMap;
+
+/// Most problems that stand in a status, whatever the fleet's size.
+const MAX_PROBLEMS: usize = 10;
+
+/// Everything that a group's status depends on.
+pub struct GroupInput<'a> {
+    /// The group's name.
+    pub name: &'a str,
+    /// The generation of its spec.
+    pub generation: i64,
+    /// The status as it stands.
+    pub prior: &'a CollectorGroupStatus,
+    /// The status of the rollout that holds the group.
+    pub rollout: Option<&'a ConfigRolloutStatus>,
+    /// The hashes of the revisions that exist, by name.
+    pub revisions: &'a BTreeMap<String, ConfigHash>,
+    /// All agents of the namespace, as all replicas see them.
+    pub agents: &'a [ObservedAgent],
+    /// The time.
+    pub now: Timestamp,
+}
+
+/// The group's status, given what is known now.
+pub fn group_status(input: &GroupInput<'_>) -> CollectorGroupStatus {
+    let assignment = assignment(input.prior.assignment.as_ref(), input.generation, input.rollout);
+    let live = Live::new(&assignment, input.revisions);
+    let members: Vec<&ObservedAgent> =
+        input.agents.iter().filter(|agent| in_group(agent, input.name)).collect();
+    let agents = live.count(&members);
+    let overlaps = input.agents.iter().filter(|agent| overlaps(agent, input.name)).count();
+    let able = members.iter().filter(|agent| agent.is_eligible()).count();
+    let conditions = conditions(input, &assignment, &agents, length(able), overlaps);
+    CollectorGroupStatus {
+        observed_generation: Some(input.generation),
+        stable_revision: assignment.stable.clone(),
+        assignment: Some(assignment),
+        leader_term: input.prior.leader_term,
+        problems: live.problems(&members),
+        agents,
+        conditions,
+    }
+}
+
+fn in_group(agent: &ObservedAgent, name: &str) -> bool {
+    agent.group.as_deref() == Some(name)
+}
+
+fn overlaps(agent: &ObservedAgent, name: &str) -> bool {
+    agent.overlapping.is_some() && (in_group(agent, name) || agent.overlapping.as_deref() == Some(name))
+}
+
+/// The two live revisions, ready to compare agents with.
+struct Live {
+    target: Option<ConfigHash>,
+    stable: Option<ConfigHash>,
+    cohort: Option<Cohort>,
+}
+
+impl Live {
+    fn new(assignment: &AssignmentStatus, revisions: &BTreeMap<String, ConfigHash>) -> Self {
+        let hash = |name: &Option<String>| name.as_ref().and_then(|name| revisions.get(name)).copied();
+        Self {
+            target: hash(&assignment.target),
+            stable: hash(&assignment.stable),
+            cohort: Cohort::read(&assignment.seed, &assignment.terms),
+        }
+    }
+
+    fn assigned(&self, agent: &ObservedAgent) -> Option<ConfigHash> {
+        let in_cohort =
+            || self.cohort.as_ref().is_some_and(|cohort| cohort.contains(agent.uid, &Attributes::default()));
+        match side(self.target, self.stable, in_cohort, &agent.ledger)? {
+            Side::Target => self.target,
+            Side::Stable => self.stable,
+        }
+    }
+
+    fn in_sync(&self, agent: &ObservedAgent) -> bool {
+        let assigned = self.assigned(agent);
+        assigned.is_some() && agent.running == assigned
+    }
+
+    fn count(&self, members: &[&ObservedAgent]) -> AgentCounts {
+        let tally =
+            |wanted: &dyn Fn(&ObservedAgent) -> bool| length(members.iter().filter(|a| wanted(a)).count());
+        AgentCounts {
+            matched: length(members.len()),
+            connected: tally(&|agent| agent.connected),
+            healthy: tally(&|agent| agent.connected && agent.is_healthy()),
+            in_sync: tally(&|agent| agent.connected && self.in_sync(agent)),
+            failed: tally(&|agent| self.target.is_some_and(|target| agent.ledger.refuses(target))),
+        }
+    }
+
+    /// The worst first, then the longest-standing, so that the list does not flutter.
+    fn problems(&self, members: &[&ObservedAgent]) -> Vec<Problem> {
+        let mut problems: Vec<Problem> = members.iter().filter_map(|agent| self.problem(agent)).collect();
+        problems.sort_by(|a, b| (a.kind, a.since.0, &a.agent).cmp(&(b.kind, b.since.0, &b.agent)));
+        problems.truncate(MAX_PROBLEMS);
+        problems
+    }
+
+    fn problem(&self, agent: &ObservedAgent) -> Option<Problem> {
+        let refusal = self.target.and_then(|target| {
+            agent.ledger.iter().find(|given| given.hash == target && given.verdict.is_refusal())
+        });
+        let (kind, message, since) = match refusal {
+            Some(given) => {
+                let kind = if self.assigned(agent).is_none() && self.stable.is_some() {
+                    ProblemKind::NothingToOffer
+                } else {
+                    ProblemKind::Failed
+                };
+                let message = match &given.verdict {
+                    Verdict::Failed(message) => message.to_string(),
+                    _ => "went back to another configuration by itself".to_owned(),
+                };
+                (kind, message, given.at)
+            }
+            None if agent.connected && !agent.is_healthy() => {
+                (ProblemKind::Unhealthy, String::new(), agent.since)
+            }
+            None => return None,
+        };
+        Some(Problem {
+            agent: agent.uid.to_string(),
+            host: agent.host.clone(),
+            kind,
+            message,
+            since: Time(since),
+        })
+    }
+}
+
+fn conditions(
+    input: &GroupInput<'_>,
+    assignment: &AssignmentStatus,
+    agents: &AgentCounts,
+    able: i64,
+    overlaps: usize,
+) -> Vec<Condition> {
+    let mut list = Conditions::new(input.prior.conditions.clone(), Some(input.generation), input.now);
+    let (ready, reason, message) = readiness(assignment, agents, able);
+    list.set(ConditionType::Ready, ready, reason, &message);
+    if ready {
+        list.clear(ConditionType::Reconciling);
+    } else {
+        list.set(ConditionType::Reconciling, true, reason, &message);
+    }
+    if input.rollout.is_none() && assignment.target != assignment.stable {
+        let message = "the rollout was deleted before it completed; agents keep what they run until another rollout \
+                       for this group replaces it";
+        list.set(ConditionType::Degraded, true, Reason::RolloutDeleted, message);
+    } else {
+        list.clear(ConditionType::Degraded);
+    }
+    if overlaps > 0 {
+        let message = format!("{overlaps} agents are matched by another group too: the higher priority wins");
+        list.set(ConditionType::Overlapping, true, Reason::AgentsInSeveralGroups, &message);
+    } else {
+        list.clear(ConditionType::Overlapping);
+    }
+    list.into_list()
+}
+
+/// Ready: each connected agent that can run its assigned revision does so, healthy (design, section 2).
+fn readiness(assignment: &AssignmentStatus, agents: &AgentCounts, able: i64) -> (bool, Reason, String) {
+    if agents.connected == 0 {
+        return (true, Reason::NoAgents, "no agent of the group is connected".to_owned());
+    }
+    if assignment.target.is_none() && assignment.stable.is_none() {
+        return (
+            true,
+            Reason::NoConfiguration,
+            "no rollout has given this group a configuration yet".to_owned(),
+        );
+    }
+    let done = agents.in_sync >= able && agents.healthy == agents.connected;
+    let message = format!(
+        "{} of {able} agents that take configurations run their assigned revision; {} of {} connected are healthy",
+        agents.in_sync, agents.healthy, agents.connected
+    );
+    (done, if done { Reason::AllInSync } else { Reason::AgentsNotInSync }, message)
+}

@@ -1,0 +1,23 @@
+//! The rollout of a configuration as a pure state machine, and the group's status that follows from it.
+//!
+//! The leader calls [`step`] with what it reads (spec, status, agents as all replicas see them) and writes the
+//! status that comes back; all state of a rollout is in its status, so a new leader goes on where the old one
+//! stopped. [`assignment`] derives from that status what replicas act on. The module knows no clock, client or
+//! random source: time and entropy are arguments.
+
+mod assignment;
+mod conditions;
+mod counts;
+mod group;
+mod holder;
+mod message;
+mod step;
+
+pub use assignment::assignment;
+pub use counts::count;
+pub use group::{GroupInput, group_status};
+pub use holder::{Claim, holder};
+pub use step::{Content, GroupFacts, Input, step};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,249 @@
+//! Joins everything: the only place that spawns tasks and connects them.
+
+mod admin;
+mod flush;
+mod leadership;
+mod readiness;
+
+use crate::cluster::{self, Held, RevisionBody, SliceWriter, StartError};
+use crate::config;
+use crate::fleet::{Delays, Revision, Roster, View};
+use crate::opamp::{self, Hub, Limits};
+use crate::settings::{Settings, Timings};
+use crate::telemetry::Metrics;
+use jiff::Timestamp;
+use kube::Client;
+use readiness::{Check, Readiness};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+/// How long the last writes may take after the doors are closed.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// Why the program ends: one line that says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address} for {door}: {cause}")]
+    Listen {
+        /// `opamp` or `admin`.
+        door: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        cause: std::io::Error,
+    },
+    /// The cluster is not as it must be.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// This replica's own slices cannot be read.
+    #[error("cannot read this replica's agent slices: {0}")]
+    OwnSlices(kube::Error),
+}
+
+/// Serves until `shutdown` resolves, then closes the doors, writes what is due, and gives the Leases back.
+///
+/// # Errors
+/// When the program cannot start; once it runs, it goes on.
+pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
+    let opamp_listener = listen("opamp", settings.opamp_listen).await?;
+    let admin_listener = listen("admin", settings.admin_listen).await?;
+    let client = cluster::connect().await?;
+    cluster::preflight(&client, &settings.namespace).await?;
+    let opamp_metrics = opamp::Metrics::default();
+    let metrics = Metrics::new(|registry| opamp_metrics.register(registry));
+    let mut writer = SliceWriter::new(client.clone(), &settings.identity);
+    let roster = restored_roster(&settings, &mut writer).await?;
+    let parts = Parts {
+        hub: Hub::new(roster, opamp_metrics),
+        readiness: Readiness::default(),
+        closing: watch::Sender::new(false),
+        replica_lease: watch::Sender::new(None),
+        client,
+        metrics,
+        settings,
+    };
+    tracing::warn!("--agent-auth none: whoever reaches the port is served");
+    let mut tasks = JoinSet::new();
+    parts.spawn_doors(&mut tasks, opamp_listener, admin_listener);
+    let followers = parts.spawn_followers();
+    let keepers = parts.spawn_keepers(writer);
+    shutdown.await;
+    tracing::info!("shutting down");
+    parts.closing.send_replace(true);
+    let drained = async {
+        while tasks.join_next().await.is_some() {}
+        drop(followers);
+        keepers.finish().await;
+    };
+    if tokio::time::timeout(DRAIN, drained).await.is_err() {
+        tracing::warn!("not everything was written before the end");
+    }
+    Ok(())
+}
+
+async fn listen(door: &'static str, address: SocketAddr) -> Result<TcpListener, RunError> {
+    let error = |cause| RunError::Listen { door, address, cause };
+    let listener = TcpListener::bind(address).await.map_err(error)?;
+    let address = listener.local_addr().map_err(error)?;
+    tracing::info!(door, %address, "listening");
+    Ok(listener)
+}
+
+/// The roster with what an earlier run of this replica wrote: verdicts outlive a restart.
+async fn restored_roster(settings: &Settings, writer: &mut SliceWriter) -> Result<Roster, RunError> {
+    let timings = &settings.timings;
+    let delays = Delays {
+        urgent: timings.flush_urgent,
+        slow: timings.flush_slow,
+        assumed_interval: timings.assumed_interval,
+    };
+    let mut roster = Roster::new(&settings.identity, delays);
+    for (id, spec) in writer.read_own().await.map_err(RunError::OwnSlices)? {
+        roster.restore(&id, &spec, Timestamp::now());
+    }
+    Ok(roster)
+}
+
+/// What the tasks share.
+struct Parts {
+    settings: Settings,
+    client: Client,
+    hub: Arc<Hub>,
+    metrics: Arc<Metrics>,
+    readiness: Readiness,
+    /// Becomes true when the program ends.
+    closing: watch::Sender<bool>,
+    /// Whether this replica holds its own Lease: without it, no new offers.
+    replica_lease: watch::Sender<Option<Held>>,
+}
+
+impl Parts {
+    fn timings(&self) -> Timings {
+        self.settings.timings
+    }
+
+    fn closed(&self) -> impl Future<Output = ()> + Send + 'static {
+        let mut closing = self.closing.subscribe();
+        async move { drop(closing.wait_for(|closing| *closing).await) }
+    }
+
+    /// The two listeners; they end by themselves when the program does.
+    fn spawn_doors(&self, tasks: &mut JoinSet<()>, opamp: TcpListener, admin: TcpListener) {
+        let limits = Limits {
+            max_message_bytes: self.settings.max_message_bytes,
+            max_connections: self.settings.max_connections,
+            ..Limits::default()
+        };
+        let namespace: Arc<str> = self.settings.agent_namespace.as_str().into();
+        tasks.spawn(opamp::serve(opamp, self.hub.clone(), namespace, limits, self.closed()));
+        tasks.spawn(admin::serve(admin, self.readiness.clone(), self.metrics.clone(), self.closed()));
+    }
+
+    /// What only reads, and decides as the leader: ended at once when the program ends.
+    fn spawn_followers(&self) -> JoinSet<()> {
+        let mut tasks = JoinSet::new();
+        tasks.spawn(follow(
+            self.client.clone(),
+            self.settings.clone(),
+            self.hub.clone(),
+            self.readiness.clone(),
+            self.metrics.clone(),
+        ));
+        tasks.spawn(suspend(self.hub.clone(), self.replica_lease.subscribe(), self.readiness.clone()));
+        tasks.spawn(expire(self.hub.clone(), self.metrics.clone(), self.timings().recheck));
+        tasks
+    }
+
+    /// What writes this replica's slices and keeps its Lease: ended last.
+    fn spawn_keepers(&self, writer: SliceWriter) -> flush::Keepers {
+        flush::spawn(
+            self.client.clone(),
+            &self.settings,
+            self.hub.clone(),
+            writer,
+            self.replica_lease.clone(),
+        )
+    }
+}
+
+/// Waits for the hash key, then follows groups for the replica and leads when it may.
+async fn follow(
+    client: Client,
+    settings: Settings,
+    hub: Arc<Hub>,
+    readiness: Readiness,
+    metrics: Arc<Metrics>,
+) {
+    let key = hash_key(&client, &settings, &readiness).await;
+    readiness.pass(Check::HashKey);
+    let publish = |view: View| {
+        hub.set_view(Arc::new(view));
+        readiness.pass(Check::Groups);
+    };
+    let groups = cluster::follow_groups(client.clone(), encode, publish);
+    let leading = leadership::lead_when_elected(client, &settings, key, &metrics);
+    tokio::join!(groups, leading);
+}
+
+/// The key of the content hashes, awaited: without it nothing is offered.
+async fn hash_key(client: &Client, settings: &Settings, readiness: &Readiness) -> config::HashKey {
+    loop {
+        let mut entropy = [0; 32];
+        let problem = match getrandom::fill(&mut entropy) {
+            Err(error) => error.to_string(),
+            Ok(()) => match cluster::load_hash_key(client, &settings.namespace, entropy).await {
+                Ok(key) => return key,
+                Err(error) => error.to_string(),
+            },
+        };
+        tracing::error!(error = problem, "no hash key, so nothing is offered");
+        readiness.fail(Check::HashKey, &problem);
+        tokio::time::sleep(settings.timings.retry).await;
+    }
+}
+
+/// A revision as it is offered.
+fn encode(name: &str, body: &RevisionBody) -> Option<Revision> {
+    let secret = body.secret.iter().filter_map(|index| body.files.get(*index));
+    Some(Revision {
+        name: name.into(),
+        hash: body.hash,
+        payload: opamp::encode_offer(body.hash, &body.files)?,
+        secrets: secret.flat_map(config::secret_texts).collect(),
+    })
+}
+
+/// A replica that cannot renew its Lease makes no new offers; it keeps its sockets and listens.
+async fn suspend(hub: Arc<Hub>, mut held: watch::Receiver<Option<Held>>, readiness: Readiness) {
+    loop {
+        let holds = held.borrow_and_update().is_some();
+        hub.suspend(!holds);
+        if holds {
+            readiness.pass(Check::ReplicaLease);
+        } else {
+            readiness
+                .fail(Check::ReplicaLease, "this replica's lease is not held, so no new offers are made");
+        }
+        if held.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Lets silence take effect.
+async fn expire(hub: Arc<Hub>, metrics: Arc<Metrics>, every: Duration) {
+    let mut ticks = tokio::time::interval(every);
+    loop {
+        ticks.tick().await;
+        let connected = hub.with_roster(|roster| {
+            roster.expire(Timestamp::now());
+            roster.connected()
+        });
+        metrics.connected_agents.set(i64::try_from(connected).unwrap_or(i64::MAX));
+    }
+}
