@@ -205,3 +205,6 @@ fn is_empty(message: &AgentToServer) -> bool {
     };
     *message == bare
 }
+
+#[cfg(test)]
+mod tests;
