@@ -1,0 +1,95 @@
+//! An agent's plain HTTP connection: each message is a POST, whose response is the server's next message.
+
+use super::endpoint::Endpoint;
+use super::runner::Link;
+use crate::opamp::proto::{AgentToServer, ServerToAgent};
+use bytes::Bytes;
+use flate2::read::GzDecoder;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HOST};
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use prost::Message;
+use std::collections::VecDeque;
+use std::future::pending;
+use std::io::{self, Read};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+
+const PROTOBUF: &str = "application/x-protobuf";
+
+/// A connection, opened again when the server has closed it between two polls.
+pub struct Client {
+    endpoint: Endpoint,
+    sender: SendRequest<Full<Bytes>>,
+    /// Drives the connection, and ends with the client.
+    driver: JoinSet<hyper::Result<()>>,
+    /// Answers that were not taken yet. Never more than the messages that an agent sends without looking, two.
+    answers: VecDeque<ServerToAgent>,
+}
+
+impl Link for Client {
+    async fn open(endpoint: &Endpoint) -> io::Result<Self> {
+        let mut driver = JoinSet::new();
+        let sender = connect(endpoint, &mut driver).await?;
+        Ok(Self { endpoint: endpoint.clone(), sender, driver, answers: VecDeque::new() })
+    }
+
+    async fn send(&mut self, message: &AgentToServer) -> io::Result<()> {
+        if self.sender.ready().await.is_err() {
+            self.sender = connect(&self.endpoint, &mut self.driver).await?;
+        }
+        let request = request(&self.endpoint, message).map_err(io::Error::other)?;
+        let response = self.sender.send_request(request).await.map_err(io::Error::other)?;
+        self.answers.push_back(read(response).await?);
+        Ok(())
+    }
+
+    async fn receive(&mut self) -> io::Result<ServerToAgent> {
+        match self.answers.pop_front() {
+            Some(answer) => Ok(answer),
+            None => pending().await,
+        }
+    }
+
+    async fn close(&mut self) -> io::Result<()> {
+        self.driver.shutdown().await;
+        Ok(())
+    }
+}
+
+async fn connect(
+    endpoint: &Endpoint,
+    driver: &mut JoinSet<hyper::Result<()>>,
+) -> io::Result<SendRequest<Full<Bytes>>> {
+    driver.shutdown().await;
+    let stream = TcpStream::connect(&endpoint.authority).await?;
+    stream.set_nodelay(true)?;
+    let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
+    driver.spawn(connection);
+    Ok(sender)
+}
+
+fn request(endpoint: &Endpoint, message: &AgentToServer) -> hyper::http::Result<Request<Full<Bytes>>> {
+    Request::post(&endpoint.path)
+        .header(HOST, &endpoint.authority)
+        .header(CONTENT_TYPE, PROTOBUF)
+        .header(ACCEPT_ENCODING, "gzip")
+        .body(Full::new(message.encode_to_vec().into()))
+}
+
+async fn read(response: Response<Incoming>) -> io::Result<ServerToAgent> {
+    let (head, body) = response.into_parts();
+    let mut body = body.collect().await.map_err(io::Error::other)?.to_bytes();
+    if head.status != StatusCode::OK {
+        return Err(io::Error::other(format!("the server answered {}", head.status)));
+    }
+    if head.headers.get(CONTENT_ENCODING).is_some_and(|encoding| encoding == "gzip") {
+        let mut inflated = Vec::new();
+        GzDecoder::new(&body[..]).read_to_end(&mut inflated)?;
+        body = inflated.into();
+    }
+    ServerToAgent::decode(body).map_err(io::Error::other)
+}

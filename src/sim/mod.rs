@@ -1,0 +1,21 @@
+//! Simulated agents, for rehearsals, tests and benchmarks (`fleetsim`).
+//!
+//! [`Agent`] is what an agent says and does, as a pure state machine: a message in, messages out. [`run`] gives it
+//! a connection, over WebSocket or plain HTTP, and tells an [`Observer`] what happens. The agents speak the
+//! protocol as `opamp-go` clients do, and behave as supervisors do.
+
+mod agent;
+mod endpoint;
+mod fleet;
+mod http;
+mod journal;
+mod observer;
+mod runner;
+mod websocket;
+
+pub use agent::{Agent, Behaviour, CAPABILITIES, Profile};
+pub use endpoint::{Endpoint, EndpointError, Transport};
+pub use fleet::{Fleet, Share, ShareError, run_fleet};
+pub use journal::{Journal, Offer, Simulated, spawn};
+pub use observer::{Counts, Event, Observer, Tally};
+pub use runner::{Pace, run};

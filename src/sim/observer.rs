@@ -1,0 +1,91 @@
+//! What simulated agents tell of what happens to them.
+
+use super::agent::Agent;
+use crate::opamp::proto::{RemoteConfigStatuses, ServerToAgent};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+/// Something that happened to an agent.
+pub enum Event<'a> {
+    /// Its WebSocket opened, or its first poll was answered.
+    Connected,
+    /// Its WebSocket ended, or a poll failed.
+    Disconnected,
+    /// The server said something.
+    Received(&'a ServerToAgent),
+    /// What it says of its configuration has changed; from this, to what [`Agent::config`] says now.
+    Reported(RemoteConfigStatuses),
+}
+
+/// Is told what happens to agents. It must not block.
+pub trait Observer: Send + Sync {
+    /// Something happened to this agent.
+    fn observe(&self, agent: &Agent, event: Event<'_>);
+}
+
+/// Counts what happens to a whole fleet.
+#[derive(Debug, Default)]
+pub struct Tally {
+    connected: AtomicI64,
+    applied: AtomicI64,
+    failed: AtomicI64,
+    offers: AtomicU64,
+    errors: AtomicU64,
+}
+
+/// The numbers of a fleet at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Agents that are connected.
+    pub connected: i64,
+    /// Agents whose last word on their configuration is APPLIED.
+    pub applied: i64,
+    /// Agents whose last word on their configuration is FAILED.
+    pub failed: i64,
+    /// Configurations received so far.
+    pub offers: u64,
+    /// Error responses received so far.
+    pub errors: u64,
+}
+
+impl Tally {
+    /// The numbers now.
+    pub fn counts(&self) -> Counts {
+        Counts {
+            connected: self.connected.load(Ordering::Relaxed),
+            applied: self.applied.load(Ordering::Relaxed),
+            failed: self.failed.load(Ordering::Relaxed),
+            offers: self.offers.load(Ordering::Relaxed),
+            errors: self.errors.load(Ordering::Relaxed),
+        }
+    }
+
+    fn of(&self, status: RemoteConfigStatuses) -> Option<&AtomicI64> {
+        match status {
+            RemoteConfigStatuses::Applied => Some(&self.applied),
+            RemoteConfigStatuses::Failed => Some(&self.failed),
+            RemoteConfigStatuses::Unset | RemoteConfigStatuses::Applying => None,
+        }
+    }
+
+    fn moved(&self, from: RemoteConfigStatuses, to: RemoteConfigStatuses) {
+        for (status, by) in [(from, -1), (to, 1)] {
+            if let Some(count) = self.of(status) {
+                count.fetch_add(by, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+impl Observer for Tally {
+    fn observe(&self, agent: &Agent, event: Event<'_>) {
+        match event {
+            Event::Connected => drop(self.connected.fetch_add(1, Ordering::Relaxed)),
+            Event::Disconnected => drop(self.connected.fetch_sub(1, Ordering::Relaxed)),
+            Event::Received(message) => {
+                self.offers.fetch_add(message.remote_config.is_some().into(), Ordering::Relaxed);
+                self.errors.fetch_add(message.error_response.is_some().into(), Ordering::Relaxed);
+            }
+            Event::Reported(from) => self.moved(from, agent.config().status()),
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! Runs one agent: connects it, lets it speak in time, and connects it again.
+
+use super::agent::Agent;
+use super::endpoint::{Endpoint, Transport};
+use super::observer::{Event, Observer};
+use super::{http, websocket};
+use crate::opamp::proto::{AgentToServer, ServerToAgent};
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::select;
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, sleep_until, timeout};
+
+/// How long opening a connection may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long an agent that ends waits for the server's last words.
+const FAREWELL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// When an agent speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// Between two heartbeats or polls.
+    pub heartbeat: Duration,
+    /// How long a configuration takes to be applied.
+    pub apply_delay: Duration,
+    /// The pause before the first reconnect; each further one is twice as long.
+    pub first_backoff: Duration,
+    /// The longest pause before a reconnect.
+    pub last_backoff: Duration,
+}
+
+impl Default for Pace {
+    /// The times of real clients, save that a supervisor takes some seconds to apply.
+    fn default() -> Self {
+        Self {
+            heartbeat: Duration::from_secs(30),
+            apply_delay: Duration::from_millis(200),
+            first_backoff: Duration::from_millis(500),
+            last_backoff: Duration::from_secs(60),
+        }
+    }
+}
+
+/// A connection that messages go over.
+pub(super) trait Link: Sized + Send {
+    /// Opens it.
+    fn open(endpoint: &Endpoint) -> impl Future<Output = io::Result<Self>> + Send;
+    /// Sends a message.
+    fn send(&mut self, message: &AgentToServer) -> impl Future<Output = io::Result<()>> + Send;
+    /// The next message of the server. Cancelling it loses nothing.
+    fn receive(&mut self) -> impl Future<Output = io::Result<ServerToAgent>> + Send;
+    /// Closes it, as a client that is done.
+    fn close(&mut self) -> impl Future<Output = io::Result<()>> + Send;
+}
+
+/// Runs an agent until `stop` turns true or nobody is left to turn it; then the agent says goodbye.
+pub async fn run(
+    agent: Agent,
+    endpoint: Arc<Endpoint>,
+    pace: Pace,
+    observer: Arc<dyn Observer>,
+    stop: watch::Receiver<bool>,
+) {
+    let mut life = Life { agent, pace, observer, stop, connected: false, applied_at: Instant::now() };
+    let mut pause = pace.first_backoff;
+    loop {
+        let ended = match endpoint.transport {
+            Transport::WebSocket => life.connect::<websocket::Socket>(&endpoint).await,
+            Transport::Http => life.connect::<http::Client>(&endpoint).await,
+        };
+        if life.disconnected() {
+            pause = pace.first_backoff;
+        }
+        if ended.is_ok() || !life.sleeps(jittered(pause)).await {
+            return;
+        }
+        pause = (pause * 2).min(pace.last_backoff);
+    }
+}
+
+struct Life {
+    agent: Agent,
+    pace: Pace,
+    observer: Arc<dyn Observer>,
+    stop: watch::Receiver<bool>,
+    /// Whether the server has answered on this connection.
+    connected: bool,
+    /// When the configuration that is being applied is done.
+    applied_at: Instant,
+}
+
+impl Life {
+    /// Lives through one connection. It ends without an error only when the agent was told to stop.
+    async fn connect<L: Link>(&mut self, endpoint: &Endpoint) -> io::Result<()> {
+        let mut link = select! {
+            () = stopped(&mut self.stop) => return Ok(()),
+            opened = timeout(CONNECT_TIMEOUT, L::open(endpoint)) => opened??,
+        };
+        self.exchange(&mut link).await?;
+        timeout(FAREWELL_TIMEOUT, self.say_goodbye(&mut link)).await?
+    }
+
+    async fn exchange<L: Link>(&mut self, link: &mut L) -> io::Result<()> {
+        link.send(&self.agent.hello()).await?;
+        let mut heartbeat = interval_at(Instant::now() + self.pace.heartbeat, self.pace.heartbeat);
+        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            select! {
+                biased;
+                () = stopped(&mut self.stop) => return Ok(()),
+                message = link.receive() => self.take(link, message?).await?,
+                () = sleep_until(self.applied_at), if self.agent.is_applying() => self.finish(link).await?,
+                _ = heartbeat.tick() => link.send(&self.agent.heartbeat()).await?,
+            }
+        }
+    }
+
+    async fn take<L: Link>(&mut self, link: &mut L, message: ServerToAgent) -> io::Result<()> {
+        if !std::mem::replace(&mut self.connected, true) {
+            self.observer.observe(&self.agent, Event::Connected);
+        }
+        let before = self.agent.config().status();
+        let replies = self.agent.receive(&message);
+        self.observer.observe(&self.agent, Event::Received(&message));
+        if message.remote_config.is_some() {
+            self.observer.observe(&self.agent, Event::Reported(before));
+            self.applied_at = Instant::now() + self.pace.apply_delay;
+        }
+        self.send_all(link, replies).await
+    }
+
+    async fn finish<L: Link>(&mut self, link: &mut L) -> io::Result<()> {
+        let before = self.agent.config().status();
+        let reports = self.agent.finish();
+        self.observer.observe(&self.agent, Event::Reported(before));
+        self.send_all(link, reports).await
+    }
+
+    async fn send_all<L: Link>(&mut self, link: &mut L, messages: Vec<AgentToServer>) -> io::Result<()> {
+        for message in messages {
+            link.send(&message).await?;
+        }
+        Ok(())
+    }
+
+    async fn say_goodbye<L: Link>(&mut self, link: &mut L) -> io::Result<()> {
+        link.send(&self.agent.goodbye()).await?;
+        link.close().await
+    }
+
+    /// Notes that the connection has ended; false if it never began.
+    fn disconnected(&mut self) -> bool {
+        let was = std::mem::replace(&mut self.connected, false);
+        if was {
+            self.observer.observe(&self.agent, Event::Disconnected);
+        }
+        was
+    }
+
+    /// Waits; false if the agent was told to stop meanwhile.
+    async fn sleeps(&mut self, pause: Duration) -> bool {
+        select! {
+            () = stopped(&mut self.stop) => false,
+            () = sleep(pause) => true,
+        }
+    }
+}
+
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+/// Between half of the pause and one and a half, so that a fleet does not come back all at once.
+fn jittered(pause: Duration) -> Duration {
+    let thousandths = getrandom::u32().unwrap_or_default() % 1000;
+    pause / 2 + pause * thousandths / 1000
+}
