@@ -13,4 +13,5 @@ pub mod opamp;
 pub mod rollout;
 pub mod run;
 pub mod settings;
+pub mod sim;
 pub mod telemetry;

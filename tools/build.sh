@@ -46,8 +46,9 @@ main() {
 
 build_parts() {
   local names=${*:-$(part_names)} part
-  for part in $names; do
+  for part in $names; do # all complaints come before the first long build
     load_part "$part"
+    need_"$RECIPE"
   done
   mkdir -p "$BIN" "$LOGS" "$CACHE"
   trap on_exit EXIT
@@ -96,14 +97,21 @@ where_built() {
 
 ensure_part() {
   local home
-  need_"$RECIPE"
   home=$CACHE/$PART-$(digest)
   if [[ -d $home ]]; then
     say "$PART $(version): up to date"
   else
     build_once "$home"
   fi
-  ln -sfn "$home/$PROGRAM" "$BIN/$PROGRAM"
+  link "$home/$PROGRAM" "$BIN/$PROGRAM"
+}
+
+# link replaces in one step: a test may be starting the program right now.
+link() {
+  if [[ $(readlink "$2") != "$1" ]]; then
+    ln -sfn "$1" "$2.$$"
+    mv -f "$2.$$" "$2"
+  fi
 }
 
 # digest names everything that the built part depends on.
@@ -140,7 +148,7 @@ build_into() {
   rm -rf "$CACHE/.$PART".* # left by a run that was killed: the lock is ours
   TEMP=$(mktemp -d "$CACHE/.$PART.XXXXXX")
   LOG=$LOGS/$PART.log
-  build_"$RECIPE" "$TEMP" >"$LOG" 2>&1
+  (build_"$RECIPE" "$TEMP") >"$LOG" 2>&1
   LOG=
   mv "$TEMP" "$1"
 }
@@ -156,44 +164,44 @@ on_exit() {
   unlock
 }
 
-# ---- recipes: each fills the folder it is given ----
+# ---- recipes: each fills the folder it is given, in a process of its own ----
 
-build_go() (
+build_go() {
   cd "$FOLDER"
   case $PACKAGE in
     .) go_build "$1/$PROGRAM" "$MODULE" ;;
     ./*) go_build "$1/$PROGRAM" "$PACKAGE" ;;
     *) go_build "$1/$PROGRAM" "$MODULE/$PACKAGE" ;;
   esac
-)
+}
 
 # build_collector lets ocb write the sources, but takes the committed go.mod and go.sum
 # instead of what would be resolved today.
-build_collector() (
+build_collector() {
   collector_sources "$1"
   check_collector_pins
   ../ocb --config builder.yaml --skip-get-modules --skip-compilation
   cp "$ROOT/tests/collector/go.mod" "$ROOT/tests/collector/go.sum" .
   go_build "../$PROGRAM" .
   rm -rf "$1/src" "$1/ocb"
-)
+}
 
-build_node() (
+build_node() {
   cp "$FOLDER/package.json" "$FOLDER/package-lock.json" "$FOLDER/agent.mjs" "$1"
   cd "$1"
   npm ci --ignore-scripts --no-audit --no-fund
   # shellcheck disable=SC2016 # expanded by the launcher
   launcher "$PROGRAM" 'node "$here/agent.mjs"'
-)
+}
 
-build_python() (
+build_python() {
   cp "$FOLDER/requirements.txt" "$FOLDER/agent.py" "$1"
   cd "$1"
   python3 -m venv venv
   venv/bin/python -m pip install --no-input --disable-pip-version-check --require-hashes --only-binary :all: -r requirements.txt
   # shellcheck disable=SC2016 # expanded by the launcher
   launcher "$PROGRAM" '"$here/venv/bin/python" "$here/agent.py"'
-)
+}
 
 # go_build OUTPUT PACKAGE: no C, and no path or commit of ours in the result.
 go_build() {

@@ -71,6 +71,17 @@ impl Hub {
         }
     }
 
+    /// Stops or resumes all offers; what became due meanwhile goes out at once.
+    pub fn suspend(&self, suspended: bool) {
+        let wakes = self.with_state(|state| {
+            let due = state.roster.suspend(suspended, Timestamp::now());
+            state.wake(due)
+        });
+        for wake in wakes {
+            wake.notify_one();
+        }
+    }
+
     /// Works with the agents, for whoever writes the slices.
     pub fn with_roster<T>(&self, work: impl FnOnce(&mut Roster) -> T) -> T {
         work(&mut self.lock().roster)
@@ -175,8 +186,14 @@ impl State {
     }
 
     fn set_view(&mut self, view: Arc<View>, now: Timestamp) -> Vec<Arc<Notify>> {
+        let due = self.roster.set_view(view, now);
+        self.wake(due)
+    }
+
+    /// Marks agents as due an offer; returns the connections that are to be woken for it.
+    fn wake(&mut self, due: Vec<AgentKey>) -> Vec<Arc<Notify>> {
         let mut wakes = Vec::new();
-        for key in self.roster.set_view(view, now) {
+        for key in due {
             let Some(Link::Socket(socket)) = self.roster.agent(&key).and_then(|agent| agent.link) else {
                 continue;
             };

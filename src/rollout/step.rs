@@ -104,7 +104,11 @@ fn decide(input: &Input<'_>, next: &mut ConfigRolloutStatus) -> Outcome {
             Outcome::new(RolloutState::Pending, Reason::GroupTaken, text).stalled()
         }
         GroupFacts::Held { content, stable } => {
-            next.stable_revision.clone_from(stable);
+            // A later rollout inherits the group's. Once there is one, the rollout's own counts: the group's is
+            // derived from it, and may be behind.
+            if next.stable_revision.is_none() {
+                next.stable_revision.clone_from(stable);
+            }
             hold(input, next, content)
         }
     }

@@ -1,0 +1,220 @@
+//! A private control plane: etcd, kube-apiserver and, where objects must be collected, kube-controller-manager.
+
+use super::process::{Ending, Guarded, free_port};
+use super::{eventually, tool};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{Api, Patch, PatchParams};
+use kube::runtime::wait::{await_condition, conditions};
+use kube::{Client, Config, ResourceExt};
+use opamp_operator::api;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use tempfile::TempDir;
+
+/// A running control plane. It ends, and its files go, when this is dropped.
+pub struct ControlPlane {
+    /// Full access, for kubectl and the operator.
+    pub kubeconfig: PathBuf,
+    /// Full access.
+    pub client: Client,
+    port: u16,
+    // In the order in which they end: the controller manager first, the folder last.
+    _controllers: Option<Guarded>,
+    _server: Guarded,
+    _store: Guarded,
+    dir: TempDir,
+}
+
+impl ControlPlane {
+    /// Starts one, with this project's CRDs in it.
+    ///
+    /// # Panics
+    /// When a part is missing or does not come up.
+    pub async fn start() -> Self {
+        let plane = Self::start_empty().await;
+        apply_crds(&plane.client).await;
+        plane
+    }
+
+    /// Starts one with a controller manager, which collects objects whose owners are gone.
+    ///
+    /// # Panics
+    /// When a part is missing or does not come up.
+    pub async fn start_with_controllers() -> Self {
+        let mut plane = Self::start().await;
+        plane._controllers = Some(controllers(plane.dir.path(), &plane.kubeconfig));
+        plane
+    }
+
+    /// Starts one without this project's CRDs.
+    ///
+    /// # Panics
+    /// When a part is missing or does not come up.
+    pub async fn start_empty() -> Self {
+        // A short path: etcd's sockets are in it, and their names have 100 bytes at most.
+        let dir = tempfile::Builder::new().prefix("fleet-").tempdir_in("/tmp").expect("a temporary folder");
+        let port = free_port();
+        write_credentials(dir.path());
+        let store = store(dir.path());
+        let mut server = server(dir.path(), port);
+        eventually("the API server's certificate", async || {
+            assert!(!server.has_ended(), "the API server ended: {}", server.output());
+            dir.path().join("certs/apiserver.crt").exists().then_some(())
+        })
+        .await;
+        let kubeconfig = write_kubeconfig(dir.path(), "kubeconfig", port, TOKEN);
+        let client = client(&kubeconfig).await;
+        eventually("the API server to be ready", async || {
+            assert!(!server.has_ended(), "the API server ended: {}", server.output());
+            let request = http_get("/readyz");
+            client.request_text(request).await.ok()
+        })
+        .await;
+        Self { kubeconfig, client, port, _controllers: None, _server: server, _store: store, dir }
+    }
+
+    /// A kubeconfig of a user without any rights.
+    pub fn kubeconfig_without_rights(&self) -> PathBuf {
+        write_kubeconfig(self.dir.path(), "nobody", self.port, NOBODY_TOKEN)
+    }
+
+    /// A folder for logs and the like, which goes with the control plane.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Keeps the folder, for a person to look at.
+    pub fn keep_files(&mut self) {
+        self.dir.disable_cleanup(true);
+    }
+
+    /// Runs kubectl, and returns what it printed.
+    ///
+    /// # Errors
+    /// With what it printed, when it fails.
+    pub fn kubectl(&self, args: &[&str]) -> Result<String, String> {
+        kubectl(&self.kubeconfig, args)
+    }
+}
+
+/// Runs kubectl, and returns what it printed.
+///
+/// # Errors
+/// With what it printed, when it fails.
+pub fn kubectl(kubeconfig: &Path, args: &[&str]) -> Result<String, String> {
+    let output = Command::new(tool("kubectl")).arg("--kubeconfig").arg(kubeconfig).args(args).output();
+    let output = output.map_err(|error| error.to_string())?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
+}
+
+const TOKEN: &str = "admin-token";
+const NOBODY_TOKEN: &str = "nobody-token";
+
+fn write_credentials(dir: &Path) {
+    let tokens = format!("{TOKEN},admin,admin,\"system:masters\"\n{NOBODY_TOKEN},nobody,nobody,\"\"\n");
+    std::fs::write(dir.join("tokens.csv"), tokens).expect("written");
+    let key = rcgen::KeyPair::generate().expect("a key pair");
+    std::fs::write(dir.join("sa.key"), key.serialize_pem()).expect("written");
+    std::fs::write(dir.join("sa.pub"), key.public_key_pem()).expect("written");
+}
+
+fn store(dir: &Path) -> Guarded {
+    let d = dir.display();
+    let args = [
+        "--name=t".to_owned(),
+        format!("--data-dir={d}/etcd"),
+        "--unsafe-no-fsync".to_owned(),
+        "--log-level=warn".to_owned(),
+        format!("--listen-client-urls=unix://{d}/etcd.sock"),
+        format!("--advertise-client-urls=unix://{d}/etcd.sock"),
+        format!("--listen-peer-urls=unix://{d}/peer.sock"),
+        // Nobody dials it: there is one member.
+        "--initial-advertise-peer-urls=http://127.0.0.1:2380".to_owned(),
+        "--initial-cluster=t=http://127.0.0.1:2380".to_owned(),
+    ];
+    Guarded::spawn(&tool("etcd"), &args, &dir.join("etcd.log"), Ending::Kill)
+}
+
+fn server(dir: &Path, port: u16) -> Guarded {
+    let d = dir.display();
+    let args = [
+        format!("--etcd-servers=unix://{d}/etcd.sock"),
+        format!("--cert-dir={d}/certs"),
+        "--bind-address=127.0.0.1".to_owned(),
+        "--advertise-address=127.0.0.1".to_owned(),
+        format!("--secure-port={port}"),
+        "--service-cluster-ip-range=10.0.0.0/24".to_owned(),
+        "--authorization-mode=RBAC".to_owned(),
+        format!("--token-auth-file={d}/tokens.csv"),
+        "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
+        format!("--service-account-key-file={d}/sa.pub"),
+        format!("--service-account-signing-key-file={d}/sa.key"),
+        "--endpoint-reconciler-type=none".to_owned(),
+    ];
+    // With an open watch it takes a minute to end by itself.
+    Guarded::spawn(&tool("kube-apiserver"), &args, &dir.join("kube-apiserver.log"), Ending::Kill)
+}
+
+fn controllers(dir: &Path, kubeconfig: &Path) -> Guarded {
+    let args = [
+        format!("--kubeconfig={}", kubeconfig.display()),
+        "--secure-port=0".to_owned(),
+        "--leader-elect=false".to_owned(),
+        "--controllers=garbage-collector-controller,namespace-controller".to_owned(),
+        "--concurrent-gc-syncs=4".to_owned(),
+    ];
+    Guarded::spawn(&tool("kube-controller-manager"), &args, &dir.join("controllers.log"), Ending::Kill)
+}
+
+fn write_kubeconfig(dir: &Path, name: &str, port: u16, token: &str) -> PathBuf {
+    let path = dir.join(name);
+    let config = serde_json::json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "private",
+        "clusters": [{"name": "private", "cluster": {
+            "server": format!("https://127.0.0.1:{port}"),
+            "certificate-authority": dir.join("certs/apiserver.crt"),
+        }}],
+        "users": [{"name": "user", "user": {"token": token}}],
+        "contexts": [{"name": "private", "context": {"cluster": "private", "user": "user"}}],
+    });
+    std::fs::write(&path, config.to_string()).expect("written");
+    path
+}
+
+/// A client from a kubeconfig.
+///
+/// # Panics
+/// When the file is not one.
+pub async fn client(kubeconfig: &Path) -> Client {
+    let file = kube::config::Kubeconfig::read_from(kubeconfig).expect("a kubeconfig");
+    let config = Config::from_custom_kubeconfig(file, &kube::config::KubeConfigOptions::default()).await;
+    Client::try_from(config.expect("a complete kubeconfig")).expect("a client")
+}
+
+fn http_get(path: &str) -> hyper::Request<Vec<u8>> {
+    hyper::Request::get(path).body(Vec::new()).expect("a request")
+}
+
+/// Applies this project's CRDs and waits until they are served.
+///
+/// # Panics
+/// When the API server does not take them.
+pub async fn apply_crds(client: &Client) {
+    let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
+    for crd in api::crds() {
+        let name = crd.name_any();
+        let apply = PatchParams::apply("tests").force();
+        crds.patch(&name, &apply, &Patch::Apply(&crd))
+            .await
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
+        let established = await_condition(crds.clone(), &name, conditions::is_crd_established());
+        super::within(format!("CRD {name} to be established"), established).await.expect("watched");
+        // A list may answer 429 for a moment while the storage of a new kind is made ready.
+        let path = format!("/apis/{}/{}/{}", api::GROUP, api::VERSION, crd.spec.names.plural);
+        eventually(format!("{name} to be listed"), async || client.request_text(http_get(&path)).await.ok())
+            .await;
+    }
+}

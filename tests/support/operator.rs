@@ -1,0 +1,146 @@
+//! The operator as a process.
+
+use super::control_plane::ControlPlane;
+use super::eventually;
+use super::process::{Ending, Guarded};
+use std::path::{Path, PathBuf};
+
+/// A running operator.
+pub struct Operator {
+    process: Guarded,
+    /// Where agents connect, `127.0.0.1:PORT`.
+    pub opamp: String,
+    /// Where probes and metrics are served.
+    pub admin: String,
+}
+
+impl Operator {
+    /// Starts one against a control plane, ten times faster than usual, for agents of `namespace`.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub async fn start(plane: &ControlPlane, namespace: &str) -> Self {
+        Self::start_on(plane, namespace, "127.0.0.1:0").await
+    }
+
+    /// The same, on a fixed address: so that agents find it again after a restart.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub async fn start_on(plane: &ControlPlane, namespace: &str, opamp: &str) -> Self {
+        let log = plane.dir().join(format!("operator-{}.log", uuid::Uuid::now_v7()));
+        let options =
+            Options { kubeconfig: &plane.kubeconfig, namespace, opamp, time_scale: "10", log: &log };
+        Self::launch(&binary("opamp-operator"), &options).await
+    }
+
+    /// Starts a program with these options, and waits until it is ready.
+    ///
+    /// # Panics
+    /// When it ends instead.
+    pub async fn launch(program: &Path, options: &Options<'_>) -> Self {
+        let args = [
+            "run",
+            "--agent-auth=none",
+            "--identity=replica-1",
+            &format!("--namespace={}", options.namespace),
+            &format!("--agent-namespace={}", options.namespace),
+            &format!("--opamp-listen={}", options.opamp),
+            "--admin-listen=127.0.0.1:0",
+            "--log-format=json",
+            &format!("--time-scale={}", options.time_scale),
+        ];
+        let kubeconfig = options.kubeconfig.to_str().expect("a path in UTF-8");
+        let environment = [("KUBECONFIG", kubeconfig)];
+        let mut process = Guarded::spawn_with(program, &args, &environment, options.log, Ending::Terminate);
+        let (opamp, admin) = eventually("the operator to listen", async || {
+            assert!(!process.has_ended(), "the operator ended: {}", process.output());
+            Some((address(&process.output(), "opamp")?, address(&process.output(), "admin")?))
+        })
+        .await;
+        let operator = Self { process, opamp, admin };
+        eventually(format!("the operator to be ready, log: {}", options.log.display()), async || {
+            (operator.get("/readyz").await?.0 == 200).then_some(())
+        })
+        .await;
+        operator
+    }
+
+    /// The endpoint for agents over WebSocket.
+    pub fn websocket(&self) -> String {
+        format!("ws://{}/v1/opamp", self.opamp)
+    }
+
+    /// The endpoint for agents over plain HTTP.
+    pub fn http(&self) -> String {
+        format!("http://{}/v1/opamp", self.opamp)
+    }
+
+    /// Asks the admin listener; status and body.
+    pub async fn get(&self, path: &str) -> Option<(u16, String)> {
+        get(&self.admin, path).await
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        self.process.output()
+    }
+
+    /// Ends it as Kubernetes does.
+    pub fn end(&mut self) {
+        self.process.end();
+    }
+
+    /// Kills it.
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+}
+
+/// What an operator is started with.
+pub struct Options<'a> {
+    /// The cluster.
+    pub kubeconfig: &'a Path,
+    /// The operator's own namespace, and the agents'.
+    pub namespace: &'a str,
+    /// Where agents connect.
+    pub opamp: &'a str,
+    /// Divides the times that the design fixes.
+    pub time_scale: &'a str,
+    /// Where the log goes.
+    pub log: &'a Path,
+}
+
+/// A program of this package: next to the test's own, one or two folders up.
+///
+/// # Panics
+/// When it is not built.
+pub fn binary(name: &str) -> PathBuf {
+    let own = std::env::current_exe().expect("a path of its own");
+    let found = own.ancestors().skip(1).take(3).map(|dir| dir.join(name)).find(|path| path.is_file());
+    found.unwrap_or_else(|| panic!("{name} is not built next to {}: run 'cargo build'", own.display()))
+}
+
+/// The address that the log says a door listens on.
+fn address(log: &str, door: &str) -> Option<String> {
+    log.lines().find_map(|line| {
+        let line: serde_json::Value = serde_json::from_str(line).ok()?;
+        (line["message"] == "listening" && line["door"] == door)
+            .then(|| line["address"].as_str().map(str::to_owned))?
+    })
+}
+
+/// One request over HTTP; status and body.
+pub async fn get(address: &str, path: &str) -> Option<(u16, String)> {
+    use http_body_util::{BodyExt, Empty};
+    let stream = tokio::net::TcpStream::connect(address).await.ok()?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(hyper_util::rt::TokioIo::new(stream)).await.ok()?;
+    tokio::spawn(connection);
+    let request =
+        hyper::Request::get(path).header("host", address).body(Empty::<bytes::Bytes>::new()).ok()?;
+    let response = sender.send_request(request).await.ok()?;
+    let status = response.status().as_u16();
+    let body = response.into_body().collect().await.ok()?.to_bytes();
+    Some((status, String::from_utf8_lossy(&body).into_owned()))
+}

@@ -1,0 +1,153 @@
+//! Writes and awaits this project's resources.
+
+use super::control_plane::ControlPlane;
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::{Api, DeleteParams, Patch, PatchParams};
+use kube::runtime::wait::{Condition, await_condition};
+use kube::{Client, Resource, ResourceExt};
+use opamp_operator::api::{CollectorGroup, ConfigRollout, RolloutState};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use std::fmt::Debug;
+
+/// A namespace of a test's own.
+pub struct Space {
+    /// The client.
+    pub client: Client,
+    /// The namespace's name.
+    pub name: String,
+}
+
+impl Space {
+    /// Makes one.
+    ///
+    /// # Panics
+    /// When the API server does not take it.
+    pub async fn new(plane: &ControlPlane, name: &str) -> Self {
+        let namespaces: Api<Namespace> = Api::all(plane.client.clone());
+        let namespace: Namespace =
+            serde_json::from_value(json!({"metadata": {"name": name}})).expect("a namespace");
+        namespaces.create(&Default::default(), &namespace).await.expect("created");
+        Self { client: plane.client.clone(), name: name.to_owned() }
+    }
+
+    /// The API of a kind in this namespace.
+    pub fn api<K: Resource<DynamicType = (), Scope = NamespaceResourceScope>>(&self) -> Api<K> {
+        Api::namespaced(self.client.clone(), &self.name)
+    }
+
+    /// Applies a manifest, as `kubectl apply --server-side` does.
+    ///
+    /// # Panics
+    /// When the API server does not take it.
+    pub async fn apply(&self, manifest: Value) {
+        let shown = manifest.clone();
+        self.try_apply(manifest).await.unwrap_or_else(|error| panic!("{error}: {shown}"));
+    }
+
+    /// Applies a manifest.
+    ///
+    /// # Errors
+    /// With what the API server says.
+    pub async fn try_apply(&self, manifest: Value) -> Result<(), kube::Error> {
+        let object: kube::api::DynamicObject = serde_json::from_value(manifest).expect("an object");
+        let types = object.types.clone().expect("a kind");
+        let (group, version) = types.api_version.split_once('/').unwrap_or(("", &types.api_version));
+        let kind = kube::core::GroupVersionKind::gvk(group, version, &types.kind);
+        let resource = kube::core::ApiResource::from_gvk(&kind);
+        let api: Api<kube::api::DynamicObject> =
+            Api::namespaced_with(self.client.clone(), &self.name, &resource);
+        let apply = PatchParams::apply("test-author").force();
+        api.patch(&object.name_any(), &apply, &Patch::Apply(&object)).await.map(drop)
+    }
+
+    /// Deletes an object.
+    ///
+    /// # Panics
+    /// When it is not there.
+    pub async fn delete<K>(&self, name: &str)
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
+    {
+        self.api::<K>().delete(name, &DeleteParams::default()).await.expect("deleted");
+    }
+
+    /// Waits until an object is as wanted, and returns it.
+    ///
+    /// # Panics
+    /// When that takes too long; with the object as it stands.
+    pub async fn until<K>(&self, name: &str, what: &str, wanted: impl Fn(&K) -> bool) -> K
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + DeserializeOwned
+            + Debug
+            + Send
+            + 'static,
+    {
+        let waiting = await_condition(self.api::<K>(), name, Wanted(wanted));
+        match tokio::time::timeout(super::PATIENCE, waiting).await {
+            Ok(found) => found.expect("watched").expect("the object is there"),
+            Err(_) => {
+                panic!("waited for {name} to be {what}; it is {:?}", self.api::<K>().get_opt(name).await)
+            }
+        }
+    }
+
+    /// Waits until a rollout has a state.
+    pub async fn rollout_is(&self, name: &str, state: RolloutState) -> ConfigRollout {
+        let in_state = |rollout: &ConfigRollout| {
+            rollout.status.as_ref().is_some_and(|status| {
+                status.state == state && status.observed_generation == rollout.metadata.generation
+            })
+        };
+        self.until(name, &format!("{state:?}"), in_state).await
+    }
+
+    /// Waits until a group has so many connected agents.
+    pub async fn group_has(&self, name: &str, connected: i64) -> CollectorGroup {
+        let counted = |group: &CollectorGroup| {
+            group.status.as_ref().is_some_and(|status| status.agents.connected == connected)
+        };
+        self.until(name, &format!("of {connected} connected agents"), counted).await
+    }
+}
+
+struct Wanted<F>(F);
+
+impl<K, F: Fn(&K) -> bool> Condition<K> for Wanted<F> {
+    fn matches_object(&self, object: Option<&K>) -> bool {
+        object.is_some_and(&self.0)
+    }
+}
+
+/// A group of the agents whose attribute `test` has this value.
+pub fn group(name: &str, test: &str) -> Value {
+    json!({
+        "apiVersion": "fleet.opamp.dev/v1alpha1", "kind": "CollectorGroup", "metadata": {"name": name},
+        "spec": {"selector": {"matchLabels": {"test": test}}},
+    })
+}
+
+/// A rollout of files as a manifest has them.
+pub fn rollout(name: &str, group: &str, files: Value) -> Value {
+    json!({
+        "apiVersion": "fleet.opamp.dev/v1alpha1", "kind": "ConfigRollout", "metadata": {"name": name},
+        "spec": {"groupName": group, "config": {"files": files}},
+    })
+}
+
+/// One inline file.
+pub fn inline(body: &str) -> Value {
+    json!([{"name": "collector.yaml", "contentType": "text/yaml", "inline": body}])
+}
+
+/// A small configuration that every Collector of the tests runs; `mark` makes contents differ.
+pub fn collector(mark: &str) -> String {
+    format!(
+        "receivers: {{nop: {{}}}}\nexporters: {{nop: {{}}}}\n\
+         processors: {{attributes: {{actions: [{{key: mark, value: \"{mark}\", action: insert}}]}}}}\n\
+         service: {{pipelines: {{traces: {{receivers: [nop], processors: [attributes], exporters: [nop]}}}}}}\n"
+    )
+}

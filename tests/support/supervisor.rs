@@ -1,0 +1,82 @@
+//! A real supervisor with a real Collector.
+
+use super::process::{Ending, Guarded};
+use super::tool;
+use opamp_operator::opamp::proto::AgentRemoteConfig;
+use prost::Message;
+use std::path::{Path, PathBuf};
+
+/// A running supervisor. It ends, with its Collector, when this is dropped.
+pub struct Supervisor {
+    process: Guarded,
+    storage: PathBuf,
+}
+
+impl Supervisor {
+    /// Starts one that reports these attributes; its files go into `dir`.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn start(dir: &Path, name: &str, endpoint: &str, attributes: &[(&str, &str)]) -> Self {
+        let storage = dir.join(name);
+        std::fs::create_dir_all(&storage).expect("a folder");
+        let attributes: serde_json::Map<String, serde_json::Value> =
+            attributes.iter().map(|(key, value)| ((*key).to_owned(), (*value).into())).collect();
+        let config = serde_json::json!({
+            "server": {"endpoint": endpoint},
+            "capabilities": {
+                "reports_effective_config": true,
+                "reports_own_metrics": false,
+                "reports_health": true,
+                "reports_heartbeat": true,
+                "accepts_remote_config": true,
+                "reports_remote_config": true,
+                "accepts_restart_command": true,
+            },
+            "agent": {
+                "executable": tool("otelcol"),
+                // Else every Collector wants port 8888, the supervisor's bootstrap included.
+                "args": ["--set=service::telemetry::metrics::level=none"],
+                "bootstrap_timeout": "30s",
+                // The verdict comes when this is over.
+                "config_apply_timeout": "3s",
+                "description": {"non_identifying_attributes": attributes},
+            },
+            "storage": {"directory": storage},
+            "telemetry": {"logs": {"level": "info", "output_paths": ["stderr"]}},
+        });
+        let file = dir.join(format!("{name}.yaml"));
+        // JSON is YAML.
+        std::fs::write(&file, config.to_string()).expect("written");
+        let args = ["--config".into(), file.into_os_string()];
+        let log = dir.join(format!("{name}.log"));
+        // It ends its Collector only when it is interrupted.
+        Self { process: Guarded::spawn(&tool("opampsupervisor"), &args, &log, Ending::Interrupt), storage }
+    }
+
+    /// The offer that it stored, as it came over the wire.
+    pub fn stored_offer(&self) -> Option<AgentRemoteConfig> {
+        let bytes = std::fs::read(self.storage.join("last_recv_remote_config.dat")).ok()?;
+        AgentRemoteConfig::decode(bytes.as_slice()).ok()
+    }
+
+    /// The configuration that its Collector was started with.
+    pub fn effective(&self) -> String {
+        std::fs::read_to_string(self.effective_path()).unwrap_or_default()
+    }
+
+    /// The file with the configuration that its Collector was started with.
+    pub fn effective_path(&self) -> PathBuf {
+        self.storage.join("effective.yaml")
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        self.process.output()
+    }
+
+    /// Whether it has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        self.process.has_ended()
+    }
+}
