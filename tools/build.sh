@@ -9,20 +9,20 @@ LOGS=$ROOT/.tools/logs
 CACHE=${XDG_CACHE_HOME:-${HOME:?neither XDG_CACHE_HOME nor HOME is set}/.cache}/opamp-operator/tools
 
 # One part a row. "package" is below the module; "./" means our own source around it.
-# "cold" is the time on two cores with nothing cached.
+# "cold" is the time on two busy cores with nothing cached.
 PARTS='
 # part                   recipe     program                  cold   pinned in                        package                        module whose version it has
-etcd                     go         etcd                     30_s   tools/etcd                       .                              go.etcd.io/etcd/server/v3
+etcd                     go         etcd                     1_min  tools/etcd                       .                              go.etcd.io/etcd/server/v3
 kube-apiserver           go         kube-apiserver           5_min  tools/kubernetes                 cmd/kube-apiserver             k8s.io/kubernetes
 kubectl                  go         kubectl                  20_s   tools/kubernetes                 cmd/kubectl                    k8s.io/kubernetes
 kube-controller-manager  go         kube-controller-manager  1_min  tools/kubernetes                 cmd/kube-controller-manager    k8s.io/kubernetes
-opampsupervisor          go         opampsupervisor          30_s   tools/opampsupervisor            .                              github.com/open-telemetry/opentelemetry-collector-contrib/cmd/opampsupervisor
+opampsupervisor          go         opampsupervisor          1_min  tools/opampsupervisor            .                              github.com/open-telemetry/opentelemetry-collector-contrib/cmd/opampsupervisor
 collector                collector  otelcol                  1_min  tools/collector,tests/collector  .                              go.opentelemetry.io/collector/cmd/builder
 descriptors              go         opamp-descriptors        5_s    tests/witnesses/opamp-go         ./descriptors                  github.com/open-telemetry/opamp-go
 go-client                go         opamp-go-client          5_s    tests/witnesses/opamp-go         ./client                       github.com/open-telemetry/opamp-go
 node-client              node       opamp-node-client        5_s    tests/witnesses/node             -                              @elastic/opamp-client-node
 python-client            python     opamp-python-client      15_s   tests/witnesses/python           -                              opentelemetry-opamp-client
-helm                     go         helm                     45_s   tools/helm                       cmd/helm                       helm.sh/helm/v4
+helm                     go         helm                     2_min  tools/helm                       cmd/helm                       helm.sh/helm/v4
 '
 
 usage() {
