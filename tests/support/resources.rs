@@ -25,11 +25,19 @@ impl Space {
     /// # Panics
     /// When the API server does not take it.
     pub async fn new(plane: &ControlPlane, name: &str) -> Self {
-        let namespaces: Api<Namespace> = Api::all(plane.client.clone());
+        Self::create(plane.client.clone(), name).await
+    }
+
+    /// Makes one with this client.
+    ///
+    /// # Panics
+    /// When the API server does not take it.
+    pub async fn create(client: Client, name: &str) -> Self {
+        let namespaces: Api<Namespace> = Api::all(client.clone());
         let namespace: Namespace =
             serde_json::from_value(json!({"metadata": {"name": name}})).expect("a namespace");
         namespaces.create(&Default::default(), &namespace).await.expect("created");
-        Self { client: plane.client.clone(), name: name.to_owned() }
+        Self { client, name: name.to_owned() }
     }
 
     /// The API of a kind in this namespace.

@@ -1,0 +1,53 @@
+# The commands of this project. `make help` lists them.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+# Nobody's cluster is touched by accident: tests and the demo use a control plane of their own. The demo alone
+# can be pointed at another cluster, with FLEET_KUBECONFIG.
+unexport KUBECONFIG
+
+##@ See it work
+.PHONY: demo
+demo: tools ## From nothing: a control plane, the operator, three real Collectors, a rollout. KEEP=1 leaves it up.
+	@echo "demo: building the operator"
+	@cargo build --quiet --bins --example demo
+	@cargo run --quiet --example demo
+
+##@ Develop
+.PHONY: test
+test: tools ## Every test, the ones on real parts included.
+	cargo test --no-fail-fast
+
+.PHONY: lint
+lint: ## Formatting and clippy; warnings are errors.
+	cargo fmt --check
+	cargo clippy --all-targets -- -D warnings
+
+.PHONY: fmt
+fmt: ## Formats the code.
+	cargo fmt
+
+##@ Generated files
+.PHONY: generate
+generate: crds proto ## Writes everything that is generated.
+
+.PHONY: crds
+crds: ## Writes crds/ from the types in src/api.
+	UPDATE=1 cargo test --quiet --test crds
+
+.PHONY: proto
+proto: ## Writes src/opamp/proto/generated.rs from proto/.
+	UPDATE=1 cargo test --quiet --test generated_proto
+
+##@ Real parts
+.PHONY: tools
+tools: ## Builds etcd, kube-apiserver, kubectl, supervisor, Collector and clients into .tools/bin, once.
+	@tools/build.sh
+
+.PHONY: ci
+ci: ## Exactly what CI runs.
+	.ci/run
+
+.PHONY: help
+help: ## Lists the commands.
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
