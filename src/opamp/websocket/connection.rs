@@ -57,6 +57,11 @@ impl End {
         }
     }
 
+    /// Whether no Close frame is to be waited for: it has come, or could not be told from the rest.
+    fn is_answered(self) -> bool {
+        matches!(self, Self::Closed(_) | Self::Violated(_))
+    }
+
     /// The Close frame to send; none where nobody would read it.
     fn close_frame(self) -> Option<Bytes> {
         Some(match self {
@@ -91,6 +96,8 @@ pub struct Connection<S> {
     decoder: Decoder,
     attachment: Attachment,
     limits: Arc<Limits>,
+    /// When the WebSocket was opened.
+    opened: Instant,
     /// When anything last came from the peer.
     heard: Instant,
     /// Whether an `OpAMP` message has come.
@@ -101,7 +108,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// A connection on an upgraded stream.
     pub fn new(io: S, attachment: Attachment, limits: Arc<Limits>) -> Self {
         let decoder = Decoder::new(limits.max_message_bytes);
-        Self { io, decoder, attachment, limits, heard: Instant::now(), greeted: false }
+        let opened = Instant::now();
+        Self { io, decoder, attachment, limits, opened, heard: opened, greeted: false }
     }
 
     /// Serves the peer until one side ends it, or the server stops.
@@ -111,12 +119,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.attachment.metrics().closed(end.reason());
         if let Some(frame) = end.close_frame() {
             let patience = self.limits.close_timeout;
-            let _ = timeout(patience, self.say_goodbye(frame, matches!(end, End::Closed(_)))).await;
+            let _ = timeout(patience, self.say_goodbye(frame, end.is_answered())).await;
         }
     }
 
     async fn exchange(&mut self, stop: &mut Stop) -> Result<std::convert::Infallible, End> {
-        let mut alarm = pin!(sleep_until(self.heard + self.limits.first_message_timeout));
+        let mut alarm = pin!(sleep_until(self.alarm_after(self.opened)));
         loop {
             select! {
                 biased;
@@ -167,20 +175,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Decides what a silence means, and when to look again.
     async fn alarm(&mut self) -> Result<Instant, End> {
-        if !self.greeted {
+        let now = Instant::now();
+        if !self.greeted && now >= self.opened + self.limits.first_message_timeout {
             return Err(End::Mute);
         }
-        let idle_at = self.heard + self.limits.idle_deadline;
-        let ping_at = self.heard + self.limits.ping_interval;
-        let now = Instant::now();
-        if now >= idle_at {
+        if now >= self.heard + self.limits.idle_deadline {
             return Err(End::Idle);
         }
-        if now < ping_at {
-            return Ok(ping_at.min(idle_at));
+        if now < self.heard + self.limits.ping_interval {
+            return Ok(self.alarm_after(self.heard));
         }
         self.write(control(Opcode::Ping, &[])).await?;
-        Ok((now + self.limits.ping_interval).min(idle_at))
+        Ok(self.alarm_after(now))
+    }
+
+    /// When to look at the silence, if a ping is due an interval after `last`.
+    fn alarm_after(&self, last: Instant) -> Instant {
+        let quiet = (last + self.limits.ping_interval).min(self.heard + self.limits.idle_deadline);
+        let mute = self.opened + self.limits.first_message_timeout;
+        if self.greeted { quiet } else { quiet.min(mute) }
     }
 
     async fn send(&mut self, message: Encoded) -> Result<(), End> {
