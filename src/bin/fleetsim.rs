@@ -17,6 +17,7 @@ use tokio::time::{Instant, interval, sleep};
 /// of OpenTelemetry Collectors do. Nothing is run and nothing is stored. They reconnect when the server goes
 /// away, and say goodbye on SIGINT and SIGTERM.
 #[derive(Parser)]
+#[expect(clippy::doc_markdown, reason = "people read it as the help, where backticks are noise")]
 #[command(name = "fleetsim", version, after_help = EXAMPLES)]
 struct Args {
     /// The server: ws:// for WebSocket, http:// for plain HTTP polling.
@@ -158,12 +159,8 @@ async fn ended(limit: Option<Duration>, agents: usize, tally: &Tally) -> std::io
 
 fn line(agents: usize, counts: Counts) -> String {
     let Counts { connected, applied, failed, offers, errors } = counts;
-    let mut line =
-        format!("connected {connected}/{agents}, applied {applied}, failed {failed}, offers {offers}");
-    if errors > 0 {
-        line.push_str(&format!(", errors {errors}"));
-    }
-    line
+    let errors = if errors == 0 { String::new() } else { format!(", errors {errors}") };
+    format!("connected {connected}/{agents}, applied {applied}, failed {failed}, offers {offers}{errors}")
 }
 
 fn attribute(text: &str) -> Result<(String, String), &'static str> {

@@ -152,7 +152,7 @@ impl Door {
 
     /// Tells a peer that there are too many.
     async fn refuse(self: Arc<Self>, stream: TcpStream, _: OwnedSemaphorePermit) {
-        let service = service_fn(async |_: Request<Incoming>| {
+        let service = service_fn(|_: Request<Incoming>| async {
             let mut response = http::status(StatusCode::SERVICE_UNAVAILABLE);
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

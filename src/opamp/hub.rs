@@ -157,10 +157,10 @@ impl Hub {
 
 impl State {
     fn receive(&mut self, message: AgentToServer, namespace: &Arc<str>, link: Link) -> Answer {
-        if let (Link::Socket(socket), Some(uid)) = (link, InstanceUid::from_wire(&message.instance_uid)) {
-            if !self.note_speaker(socket, uid) {
-                return Answer::bad_request(uid.as_bytes(), "there are too many agents on this connection");
-            }
+        if let (Link::Socket(socket), Some(uid)) = (link, InstanceUid::from_wire(&message.instance_uid))
+            && !self.note_speaker(socket, uid)
+        {
+            return Answer::bad_request(uid.as_bytes(), "there are too many agents on this connection");
         }
         let context = Context {
             now: Timestamp::now(),

@@ -77,10 +77,10 @@ impl Sessions {
             context.roster.agent(&key).and_then(|agent| agent.link).filter(|link| *link != context.link);
         let session = self.by_agent.entry(key.clone()).or_default();
         if holder.is_some() && session.superseded.contains(&context.link) {
-            return session.answer_duplicate(&message, uid, context);
+            return answer_duplicate(&message, uid, &mut context);
         }
         if message.flags & AgentToServerFlags::RequestInstanceUid as u64 != 0 {
-            return self.rename(&key, holder.is_none(), context);
+            return self.rename(&key, holder.is_none(), &mut context);
         }
         session.bind(context.link, holder);
         let answer = session.take_in(message, &key, &mut context);
@@ -90,7 +90,7 @@ impl Sessions {
 
     /// Gives the agent the uid that it asks for, and drops what is known under the temporary one, unless that
     /// belongs to somebody else.
-    fn rename(&mut self, key: &AgentKey, own: bool, context: Context<'_>) -> Answer {
+    fn rename(&mut self, key: &AgentKey, own: bool, context: &mut Context<'_>) -> Answer {
         if own {
             self.by_agent.remove(key);
             context.roster.forget(key, context.now);
@@ -116,15 +116,6 @@ impl Sessions {
 }
 
 impl Session {
-    /// Two agents with one uid are alive. The one whose link was superseded gets another uid, and nothing that it
-    /// says is put down to the other. If it only says goodbye it was the same agent, on its old connection.
-    fn answer_duplicate(&self, message: &AgentToServer, uid: InstanceUid, context: Context<'_>) -> Answer {
-        if message.agent_disconnect.is_some() {
-            return Answer::plain(uid);
-        }
-        Answer::rename(uid, (context.fresh_uid)())
-    }
-
     /// The newer link takes the uid over: most often the agent has reconnected before the old link was seen to
     /// have ended.
     fn bind(&mut self, link: Link, holder: Option<Link>) {
@@ -194,6 +185,15 @@ impl Session {
         }
         report
     }
+}
+
+/// Two agents with one uid are alive. The one whose link was superseded gets another uid, and nothing that it says
+/// is put down to the other. If it only says goodbye it was the same agent, on its old connection.
+fn answer_duplicate(message: &AgentToServer, uid: InstanceUid, context: &mut Context<'_>) -> Answer {
+    if message.agent_disconnect.is_some() {
+        return Answer::plain(uid);
+    }
+    Answer::rename(uid, (context.fresh_uid)())
 }
 
 /// Whether a message says nothing but who sent it, and perhaps its capabilities.

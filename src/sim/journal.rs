@@ -88,13 +88,13 @@ impl Drop for Simulated {
 struct Writer(watch::Sender<Journal>);
 
 impl Observer for Writer {
-    fn observe(&self, agent: &Agent, event: Event<'_>) {
+    fn observe(&self, agent: &Agent, event: &Event<'_>) {
         self.0.send_modify(|journal| journal.write(agent, event));
     }
 }
 
 impl Journal {
-    fn write(&mut self, agent: &Agent, event: Event<'_>) {
+    fn write(&mut self, agent: &Agent, event: &Event<'_>) {
         match event {
             Event::Connected => {
                 self.connected = true;

@@ -19,7 +19,7 @@ pub enum Event<'a> {
 /// Is told what happens to agents. It must not block.
 pub trait Observer: Send + Sync {
     /// Something happened to this agent.
-    fn observe(&self, agent: &Agent, event: Event<'_>);
+    fn observe(&self, agent: &Agent, event: &Event<'_>);
 }
 
 /// Counts what happens to a whole fleet.
@@ -77,7 +77,7 @@ impl Tally {
 }
 
 impl Observer for Tally {
-    fn observe(&self, agent: &Agent, event: Event<'_>) {
+    fn observe(&self, agent: &Agent, event: &Event<'_>) {
         match event {
             Event::Connected => drop(self.connected.fetch_add(1, Ordering::Relaxed)),
             Event::Disconnected => drop(self.connected.fetch_sub(1, Ordering::Relaxed)),
@@ -85,7 +85,7 @@ impl Observer for Tally {
                 self.offers.fetch_add(message.remote_config.is_some().into(), Ordering::Relaxed);
                 self.errors.fetch_add(message.error_response.is_some().into(), Ordering::Relaxed);
             }
-            Event::Reported(from) => self.moved(from, agent.config().status()),
+            Event::Reported(from) => self.moved(*from, agent.config().status()),
         }
     }
 }

@@ -118,13 +118,13 @@ impl Life {
 
     async fn take<L: Link>(&mut self, link: &mut L, message: ServerToAgent) -> io::Result<()> {
         if !std::mem::replace(&mut self.connected, true) {
-            self.observer.observe(&self.agent, Event::Connected);
+            self.observer.observe(&self.agent, &Event::Connected);
         }
         let before = self.agent.config().status();
         let replies = self.agent.receive(&message);
-        self.observer.observe(&self.agent, Event::Received(&message));
+        self.observer.observe(&self.agent, &Event::Received(&message));
         if message.remote_config.is_some() {
-            self.observer.observe(&self.agent, Event::Reported(before));
+            self.observer.observe(&self.agent, &Event::Reported(before));
             self.applied_at = Instant::now() + self.pace.apply_delay;
         }
         self.send_all(link, replies).await
@@ -133,7 +133,7 @@ impl Life {
     async fn finish<L: Link>(&mut self, link: &mut L) -> io::Result<()> {
         let before = self.agent.config().status();
         let reports = self.agent.finish();
-        self.observer.observe(&self.agent, Event::Reported(before));
+        self.observer.observe(&self.agent, &Event::Reported(before));
         self.send_all(link, reports).await
     }
 
@@ -153,7 +153,7 @@ impl Life {
     fn disconnected(&mut self) -> bool {
         let was = std::mem::replace(&mut self.connected, false);
         if was {
-            self.observer.observe(&self.agent, Event::Disconnected);
+            self.observer.observe(&self.agent, &Event::Disconnected);
         }
         was
     }

@@ -16,6 +16,9 @@ use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 /// The read buffer of one agent, in bytes. Small, so that a fleet of 10,000 fits beside its server.
 const READ_BUFFER_BYTES: usize = 4 * 1024;
 
+/// Longest message and frame, in bytes, as the specification recommends. Servers send a message in one frame.
+const MAX_MESSAGE_BYTES: usize = 64 << 20;
+
 /// An open WebSocket.
 pub struct Socket(WebSocketStream<TcpStream>);
 
@@ -24,7 +27,11 @@ impl Link for Socket {
         let stream = TcpStream::connect(&endpoint.authority).await?;
         stream.set_nodelay(true)?;
         let uri: Uri = endpoint.to_string().parse().map_err(io::Error::other)?;
-        let config = WebSocketConfig::default().read_buffer_size(READ_BUFFER_BYTES).write_buffer_size(0);
+        let config = WebSocketConfig::default()
+            .read_buffer_size(READ_BUFFER_BYTES)
+            .write_buffer_size(0)
+            .max_message_size(Some(MAX_MESSAGE_BYTES))
+            .max_frame_size(Some(MAX_MESSAGE_BYTES));
         let request = ClientRequestBuilder::new(uri);
         let (socket, _) = client_async_with_config(request, stream, Some(config)).await.map_err(failed)?;
         Ok(Self(socket))

@@ -50,7 +50,7 @@ impl Server {
         let group = GroupView {
             name: "group".into(),
             generation: 1,
-            selector: Default::default(),
+            selector: crate::api::AttributeSelector::default(),
             priority: 0,
             created: Timestamp::UNIX_EPOCH,
             offline_after: Duration::from_secs(90),
