@@ -39,6 +39,19 @@ impl Operator {
     /// # Panics
     /// When it ends instead.
     pub async fn launch(program: &Path, options: &Options<'_>) -> Self {
+        let operator = Self::launch_unready(program, options).await;
+        eventually(format!("the operator to be ready, log: {}", options.log.display()), async || {
+            (operator.get("/readyz").await?.0 == 200).then_some(())
+        })
+        .await;
+        operator
+    }
+
+    /// Starts a program with these options, and waits until it listens.
+    ///
+    /// # Panics
+    /// When it ends instead.
+    pub async fn launch_unready(program: &Path, options: &Options<'_>) -> Self {
         let args = [
             "run",
             "--agent-auth=none",
@@ -58,12 +71,7 @@ impl Operator {
             Some((address(&process.output(), "opamp")?, address(&process.output(), "admin")?))
         })
         .await;
-        let operator = Self { process, opamp, admin };
-        eventually(format!("the operator to be ready, log: {}", options.log.display()), async || {
-            (operator.get("/readyz").await?.0 == 200).then_some(())
-        })
-        .await;
-        operator
+        Self { process, opamp, admin }
     }
 
     /// The endpoint for agents over WebSocket.
