@@ -283,3 +283,6 @@ struct Envelope {
 fn salvaged_uid(message: Bytes) -> Vec<u8> {
     Envelope::decode(message).map(|envelope| envelope.instance_uid).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests;

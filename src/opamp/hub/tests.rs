@@ -1,0 +1,186 @@
+use super::*;
+use crate::api::{AttributeSelector, Term};
+use crate::config::{ConfigFile, ConfigHash};
+use crate::fleet::{Assignment, Cohort, Delays, GroupView, Rank, Revision};
+use crate::opamp::offer::encode_offer;
+use crate::opamp::proto::{AgentDescription, RemoteConfigStatus, ServerToAgent};
+use futures::FutureExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+const LIMIT: usize = 1000;
+const UID: u8 = 1;
+
+fn hub() -> Arc<Hub> {
+    let delays = Delays {
+        urgent: Duration::from_secs(1),
+        slow: Duration::from_secs(10),
+        assumed_interval: Duration::from_secs(30),
+    };
+    Hub::new(Roster::new("replica", delays), Metrics::default())
+}
+
+/// A view in which all agents are to run a file of so many bytes.
+fn view(revision: u8, bytes: usize) -> Arc<View> {
+    let hash = ConfigHash::from_bytes([revision; 32]);
+    let payload = encode_offer(hash, &[ConfigFile::new("", "", vec![b'#'; bytes])]).expect("a file");
+    let target = Revision { name: "r".into(), hash, payload, secrets: Box::default() };
+    let terms = [Term { phase: "full".into(), selector: None, boundary: Rank::ALL.to_string() }];
+    let group = GroupView {
+        name: "all".into(),
+        generation: 1,
+        selector: AttributeSelector::default(),
+        priority: 0,
+        created: Timestamp::UNIX_EPOCH,
+        offline_after: Duration::from_secs(90),
+        forget_after: Duration::from_secs(3600),
+        assignment: Assignment {
+            generation: 1,
+            loaded: true,
+            target: Some(Arc::new(target)),
+            stable: None,
+            cohort: Cohort::read("0000000000000001", &terms),
+        },
+    };
+    Arc::new(View::new([("default".into(), group)]))
+}
+
+/// The full state of an agent.
+fn full(uid: u8, sequence_num: u64) -> Bytes {
+    let message = AgentToServer {
+        instance_uid: vec![uid; 16],
+        sequence_num,
+        agent_description: Some(AgentDescription::default()),
+        capabilities: 0x1003,
+        remote_config_status: Some(RemoteConfigStatus::default()),
+        ..Default::default()
+    };
+    message.encode_to_vec().into()
+}
+
+fn attach(hub: &Arc<Hub>) -> Attachment {
+    hub.attach("default".into(), LIMIT)
+}
+
+fn read(encoded: &Encoded) -> ServerToAgent {
+    let together = [&encoded.head[..], &encoded.offer].concat();
+    ServerToAgent::decode(&together[..]).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Whether the socket was told that there may be something to push.
+fn woken(attachment: &Attachment) -> bool {
+    attachment.woken().now_or_never().is_some()
+}
+
+/// The revision that a socket is to push, with the agent that it is for.
+fn push(attachment: &Attachment) -> Option<(u8, u8)> {
+    let message = read(&attachment.next_push()?);
+    Some((message.instance_uid[0], message.remote_config?.config_hash[0]))
+}
+
+#[test]
+fn push_goes_to_each_agent_of_a_socket_once() {
+    let hub = hub();
+    let socket = attach(&hub);
+    for uid in [3, 1, 2] {
+        socket.receive(full(uid, 0));
+    }
+    hub.set_view(view(7, 1));
+    hub.set_view(view(8, 1));
+    assert!(woken(&socket) && !woken(&socket));
+    let pushes: Vec<_> = std::iter::from_fn(|| push(&socket)).collect();
+    assert_eq!(pushes, [(1, 8), (2, 8), (3, 8)]);
+}
+
+#[test]
+fn push_does_not_go_to_a_socket_that_the_agent_has_left() {
+    let hub = hub();
+    let old = attach(&hub);
+    old.receive(full(UID, 0));
+    hub.set_view(view(7, 1));
+    let new = attach(&hub);
+    let answer = read(&new.receive(full(UID, 1)));
+    assert!(woken(&old) && push(&old).is_none());
+    assert!(answer.remote_config.is_some());
+}
+
+#[test]
+fn socket_of_nobody_concerned_is_not_woken() {
+    let hub = hub();
+    let idle = attach(&hub);
+    hub.receive(&"default".into(), Link::Polling, full(UID, 0), LIMIT);
+    hub.set_view(view(7, 1));
+    assert!(!woken(&idle) && push(&idle).is_none());
+}
+
+#[test]
+fn suspended_hub_offers_nothing_until_it_resumes() {
+    let hub = hub();
+    let socket = attach(&hub);
+    socket.receive(full(UID, 0));
+    hub.suspend(true);
+    hub.set_view(view(7, 1));
+    assert!(!woken(&socket));
+    assert!(read(&socket.receive(full(UID, 1))).remote_config.is_none());
+    hub.suspend(false);
+    assert!(woken(&socket));
+    assert_eq!(push(&socket), Some((UID, 7)));
+}
+
+#[test]
+fn offer_above_the_limit_is_not_sent_and_the_answer_is() {
+    let hub = hub();
+    let socket = attach(&hub);
+    hub.set_view(view(7, LIMIT));
+    let answer = socket.receive(full(UID, 0));
+    assert!(answer.len() <= LIMIT);
+    let answer = read(&answer);
+    assert_eq!((answer.instance_uid, answer.remote_config.is_some()), (vec![UID; 16], false));
+}
+
+#[test]
+fn agent_that_is_one_too_many_on_a_socket_is_refused() {
+    let hub = hub();
+    let socket = attach(&hub);
+    let message = |number: u32| AgentToServer {
+        instance_uid: [&number.to_be_bytes()[..], &[0; 12]].concat(),
+        ..Default::default()
+    };
+    let send =
+        |number| read(&socket.receive(message(number).encode_to_vec().into())).error_response.is_some();
+    let most = u32::try_from(MAX_AGENTS_PER_SOCKET).expect("small");
+    assert!((0..most).all(|number| !send(number)));
+    assert!(send(most));
+    assert!(!send(0));
+}
+
+#[test]
+fn dropped_socket_disconnects_its_agents() {
+    let hub = hub();
+    let socket = attach(&hub);
+    socket.receive(full(1, 0));
+    socket.receive(full(2, 0));
+    assert_eq!(hub.with_roster(|roster| roster.connected()), 2);
+    drop(socket);
+    assert_eq!(hub.with_roster(|roster| roster.connected()), 0);
+}
+
+#[test]
+fn panic_under_the_lock_stops_nobody_else() {
+    let hub = hub();
+    let socket = attach(&hub);
+    let panicked = catch_unwind(AssertUnwindSafe(|| hub.with_roster(|_| panic!("a defect"))));
+    assert!(panicked.is_err());
+    assert_eq!(read(&socket.receive(full(UID, 0))).instance_uid, [UID; 16]);
+}
+
+#[test]
+fn edge_is_announced_once_and_a_heartbeat_is_none() {
+    let hub = hub();
+    let socket = attach(&hub);
+    socket.receive(full(UID, 0));
+    assert!(hub.edges().now_or_never().is_some());
+    hub.with_roster(|roster| roster.take_due(Timestamp::MAX));
+    socket.receive(full(UID, 1));
+    assert!(hub.edges().now_or_never().is_none());
+}
