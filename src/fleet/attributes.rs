@@ -1,5 +1,6 @@
 //! An agent's attributes as text, and how a selector matches them.
 
+use super::clean;
 use crate::api::{AttributeSelector, Operator, Requirement};
 
 /// Longest value that is kept, in bytes; longer values are cut, because agents' text is untrusted.
@@ -52,15 +53,6 @@ fn holds(requirement: &Requirement, attributes: &Attributes) -> bool {
         Operator::Exists => value.is_some(),
         Operator::DoesNotExist => value.is_none(),
     }
-}
-
-/// Makes agents' text fit for status and logs: cut to `limit` bytes at a character, control characters replaced.
-pub fn clean(text: &str, limit: usize) -> String {
-    let mut end = text.len().min(limit);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text[..end].chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 #[cfg(test)]
@@ -116,11 +108,5 @@ mod tests {
     fn identifying_attribute_wins_over_a_non_identifying_one() {
         let both = Attributes::new([("k".into(), "identifying".into())], [("k".into(), "other".into())]);
         assert_eq!(both.get("k"), Some("identifying"));
-    }
-
-    #[test]
-    fn text_is_cut_at_a_character_and_loses_control_characters() {
-        assert_eq!(clean("a\nb\u{7}c", 100), "a b c");
-        assert_eq!(clean("ééé", 5), "éé");
     }
 }

@@ -1,65 +1,36 @@
 //! The agents that one replica serves, the groups that they fall into, and the slices that tell of them.
 
 use super::pack::{pack, unpack};
+use super::slices::Slices;
 use super::{
-    Agent, AgentKey, ConfigReport, Edge, GroupView, InstanceUid, Link, Outcome, Report, Revision, View,
+    Agent, AgentKey, ConfigReport, Delays, Edge, GroupView, Link, Outcome, Report, Revision, SliceContent,
+    SliceId, View, signed,
 };
 use crate::api::AgentSliceSpec;
-use jiff::{SignedDuration, Timestamp};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use jiff::Timestamp;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Most agents of a slice (design, section 4).
-const SLICE_CAPACITY: usize = 250;
 /// How long a disconnected agent that is in no group is remembered.
 const FORGET_UNGROUPED_AFTER: Duration = Duration::from_hours(24);
-
-/// How long edges may wait before they are written. The times that a test scales down.
-#[derive(Clone, Copy, Debug)]
-pub struct Delays {
-    /// For a verdict, a drift or a change of health.
-    pub urgent: Duration,
-    /// For any other edge.
-    pub slow: Duration,
-    /// Assumed interval of an agent that polls; three of them without a poll mean disconnected.
-    pub assumed_interval: Duration,
-}
-
-/// A slice: its namespace and number. Its object is named `REPLICA-NUMBER`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SliceId {
-    /// The namespace of the agents in it.
-    pub namespace: Arc<str>,
-    /// Numbers the replica's slices of a namespace from 0.
-    pub number: u32,
-}
-
-/// What a slice is to hold: nothing any more means that its object goes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SliceContent {
-    /// Which slice.
-    pub id: SliceId,
-    /// Its content.
-    pub spec: Option<AgentSliceSpec>,
-}
-
-/// A slice's members, and by when it is to be written.
-#[derive(Default)]
-struct Slice {
-    members: BTreeSet<InstanceUid>,
-    due: Option<Timestamp>,
-}
 
 /// The agents of this replica.
 pub struct Roster {
     replica: String,
-    delays: Delays,
+    /// Silence of an agent that polls which means disconnected, unless its group allows more.
+    silence: Duration,
     view: Arc<View>,
     /// While this is set no offers are made.
     suspended: bool,
-    agents: HashMap<AgentKey, (Agent, u32)>,
-    slices: BTreeMap<SliceId, Slice>,
+    agents: HashMap<AgentKey, Known>,
+    slices: Slices,
+}
+
+/// An agent, and the number of the slice that tells of it.
+struct Known {
+    agent: Agent,
+    slice: u32,
 }
 
 impl Roster {
@@ -67,11 +38,11 @@ impl Roster {
     pub fn new(replica: &str, delays: Delays) -> Self {
         Self {
             replica: replica.to_owned(),
-            delays,
+            silence: delays.assumed_interval.saturating_mul(3),
             view: Arc::default(),
             suspended: false,
             agents: HashMap::new(),
-            slices: BTreeMap::new(),
+            slices: Slices::new(delays),
         }
     }
 
@@ -87,31 +58,34 @@ impl Roster {
             agent.restore_host(&read.entry.host);
             agent.since = Timestamp::from_second(read.entry.since).unwrap_or(now);
             agent.last_seen = agent.since;
-            if self.agents.insert(key, (agent, id.number)).is_none() {
-                self.slices.entry(id.clone()).or_default().members.insert(read.uid);
+            if self.agents.insert(key, Known { agent, slice: id.number }).is_none() {
+                self.slices.put(id.clone(), read.uid);
             }
         }
-        self.mark(id, Edge::Slow, now);
+        self.slices.mark(id.clone(), Edge::Slow, now);
     }
 
     /// Takes in a message of an agent, which is new or known.
     pub fn receive(&mut self, key: &AgentKey, mut report: Report, link: Link, now: Timestamp) {
         self.mask(key, &mut report);
-        let number = match self.agents.get(key) {
-            Some((_, number)) => *number,
-            None => self.enlist(key, now),
-        };
-        let view = self.view.clone();
-        let Some((agent, _)) = self.agents.get_mut(key) else { return };
-        let edge = agent.receive(report, link, now).max(regroup(agent, &key.namespace, &view));
-        self.mark(&SliceId { namespace: key.namespace.clone(), number }, edge, now);
+        let known = self.agents.entry(key.clone()).or_insert_with(|| Known {
+            agent: Agent::new(key.uid, now),
+            slice: self.slices.place(&key.namespace, key.uid),
+        });
+        // Nothing else moves an agent between groups, and selectors are not asked with every heartbeat.
+        let may_move = report.full || report.description.is_some();
+        let mut edge = known.agent.receive(report, link, now);
+        if may_move {
+            edge = edge.max(regroup(&mut known.agent, &key.namespace, &self.view));
+        }
+        self.slices.mark(known.slice_in(&key.namespace), edge, now);
     }
 
     /// Agents may repeat what they were sent: the texts of Secrets in their group's revisions are masked in what
     /// they say, before anything is kept of it.
     fn mask(&self, key: &AgentKey, report: &mut Report) {
         let Some(ConfigReport { outcome: Outcome::Failed(message), .. }) = &mut report.config else { return };
-        let Some(group) = self.agent(key).and_then(|agent| self.group_of(key, agent)) else { return };
+        let Some(group) = self.agent(key).and_then(|agent| group_of(&self.view, key, agent)) else { return };
         for revision in [&group.assignment.target, &group.assignment.stable].into_iter().flatten() {
             for secret in &revision.secrets {
                 *message = message.replace(&**secret, "[REDACTED]");
@@ -119,81 +93,57 @@ impl Roster {
         }
     }
 
-    /// Puts a new agent into the first slice of its namespace that has room.
-    fn enlist(&mut self, key: &AgentKey, now: Timestamp) -> u32 {
-        let mut id = SliceId { namespace: key.namespace.clone(), number: 0 };
-        while self.slices.get(&id).is_some_and(|slice| slice.members.len() >= SLICE_CAPACITY) {
-            id.number += 1;
-        }
-        self.agents.insert(key.clone(), (Agent::new(key.uid, now), id.number));
-        let number = id.number;
-        self.slices.entry(id).or_default().members.insert(key.uid);
-        number
-    }
-
     /// An agent's link ended. Nothing happens if the agent is attached by another link by now.
     pub fn disconnect(&mut self, key: &AgentKey, link: Link, now: Timestamp) {
-        let Some((agent, number)) = self.agents.get_mut(key) else { return };
-        if agent.detach(link) {
-            let id = SliceId { namespace: key.namespace.clone(), number: *number };
-            self.mark(&id, Edge::Slow, now);
+        let Some(known) = self.agents.get_mut(key) else { return };
+        if known.agent.detach(link) {
+            self.slices.mark(known.slice_in(&key.namespace), Edge::Slow, now);
         }
     }
 
     /// Forgets an agent whose uid was replaced before it became anything.
     pub fn forget(&mut self, key: &AgentKey, now: Timestamp) {
-        if let Some((_, number)) = self.agents.remove(key) {
-            let id = SliceId { namespace: key.namespace.clone(), number };
-            if let Some(slice) = self.slices.get_mut(&id) {
-                slice.members.remove(&key.uid);
-            }
-            self.mark(&id, Edge::Slow, now);
+        if let Some(known) = self.agents.remove(key) {
+            let id = known.slice_in(&key.namespace);
+            self.slices.remove(&id, key.uid);
+            self.slices.mark(id, Edge::Slow, now);
         }
     }
 
     /// An agent by key.
     pub fn agent(&self, key: &AgentKey) -> Option<&Agent> {
-        self.agents.get(key).map(|(agent, _)| agent)
+        self.agents.get(key).map(|known| &known.agent)
     }
 
     /// How many agents are connected.
     pub fn connected(&self) -> usize {
-        self.agents.values().filter(|(agent, _)| agent.connected()).count()
+        self.agents.values().filter(|known| known.agent.connected()).count()
     }
 
     /// The revision to send to an agent now, if any. Changes nothing.
     pub fn due_offer(&self, key: &AgentKey, now: Timestamp) -> Option<&Arc<Revision>> {
-        if self.suspended {
-            return None;
-        }
-        let agent = self.agent(key)?;
-        agent.due_offer(self.group_of(key, agent)?, now)
+        self.due_to(key, self.agent(key)?, now)
+    }
+
+    fn due_to(&self, key: &AgentKey, agent: &Agent, now: Timestamp) -> Option<&Arc<Revision>> {
+        let group = group_of(&self.view, key, agent).filter(|_| !self.suspended)?;
+        agent.due_offer(group, now)
     }
 
     /// The revision to send to an agent now, noted as sent.
     pub fn take_offer(&mut self, key: &AgentKey, now: Timestamp) -> Option<Arc<Revision>> {
         let revision = self.due_offer(key, now)?.clone();
-        let (agent, _) = self.agents.get_mut(key)?;
-        agent.note_offer(revision.hash, now);
+        self.agents.get_mut(key)?.agent.note_offer(revision.hash, now);
         Some(revision)
-    }
-
-    fn group_of(&self, key: &AgentKey, agent: &Agent) -> Option<&GroupView> {
-        self.view.group(&key.namespace, agent.group.as_deref()?).map(|group| &**group)
     }
 
     /// Acts on a new view: finds each agent's group again, and returns the agents on sockets that are due an
     /// offer. Agents that poll get theirs with the next poll.
     pub fn set_view(&mut self, view: Arc<View>, now: Timestamp) -> Vec<AgentKey> {
-        self.view = view.clone();
-        let mut edges = Vec::new();
-        for (key, (agent, number)) in &mut self.agents {
-            if regroup(agent, &key.namespace, &view) != Edge::None {
-                edges.push(SliceId { namespace: key.namespace.clone(), number: *number });
-            }
-        }
-        for id in edges {
-            self.mark(&id, Edge::Slow, now);
+        self.view = view;
+        for (key, known) in &mut self.agents {
+            let edge = regroup(&mut known.agent, &key.namespace, &self.view);
+            self.slices.mark(known.slice_in(&key.namespace), edge, now);
         }
         self.due_on_sockets(now)
     }
@@ -206,8 +156,9 @@ impl Roster {
 
     fn due_on_sockets(&self, now: Timestamp) -> Vec<AgentKey> {
         let on_socket = |agent: &Agent| matches!(agent.link, Some(Link::Socket(_)));
-        let keys = self.agents.iter().filter(|(_, (agent, _))| on_socket(agent)).map(|(key, _)| key);
-        keys.filter(|key| self.due_offer(key, now).is_some()).cloned().collect()
+        let due = |key: &AgentKey, agent: &Agent| on_socket(agent) && self.due_to(key, agent, now).is_some();
+        let known = self.agents.iter().filter(|(key, known)| due(key, &known.agent));
+        known.map(|(key, _)| key.clone()).collect()
     }
 
     /// Lets time pass: agents that poll and fell silent become disconnected, agents that are gone for long are
@@ -215,14 +166,12 @@ impl Roster {
     pub fn expire(&mut self, now: Timestamp) {
         let mut silent = Vec::new();
         let mut gone = Vec::new();
-        for (key, (agent, _)) in &self.agents {
-            let group = self.group_of(key, agent);
-            let silence = now.duration_since(agent.last_seen);
+        for (key, Known { agent, .. }) in &self.agents {
+            let group = group_of(&self.view, key, agent);
             let offline_after = group.map_or(Duration::ZERO, |group| group.offline_after);
             let forget_after = group.map_or(FORGET_UNGROUPED_AFTER, |group| group.forget_after);
-            if agent.link == Some(Link::Polling)
-                && silence > signed(offline_after.max(3 * self.delays.assumed_interval))
-            {
+            let silence = now.duration_since(agent.last_seen);
+            if agent.link == Some(Link::Polling) && silence > signed(offline_after.max(self.silence)) {
                 silent.push(key.clone());
             } else if !agent.connected() && silence > signed(forget_after) {
                 gone.push(key.clone());
@@ -236,50 +185,34 @@ impl Roster {
         }
     }
 
-    fn mark(&mut self, id: &SliceId, edge: Edge, now: Timestamp) {
-        let delay = match edge {
-            Edge::None => return,
-            Edge::Slow => self.delays.slow,
-            Edge::Urgent => self.delays.urgent,
-        };
-        if let Some(slice) = self.slices.get_mut(id) {
-            let due = now + signed(delay);
-            slice.due = Some(slice.due.map_or(due, |earlier| earlier.min(due)));
-        }
-    }
-
     /// When the next slice is due.
     pub fn next_due(&self) -> Option<Timestamp> {
-        self.slices.values().filter_map(|slice| slice.due).min()
+        self.slices.next_due()
     }
 
     /// The slices that are due at `now`; they count as written until [`Roster::write_failed`].
     pub fn take_due(&mut self, now: Timestamp) -> Vec<SliceContent> {
-        let due = self.slices.iter().filter(|(_, slice)| slice.due.is_some_and(|due| due <= now));
-        let contents: Vec<SliceContent> = due.map(|(id, slice)| self.content(id, slice)).collect();
-        for content in &contents {
-            if let Some(slice) = self.slices.get_mut(&content.id) {
-                slice.due = None;
-            }
-            if content.spec.is_none() {
-                self.slices.remove(&content.id);
-            }
-        }
-        contents
-    }
-
-    fn content(&self, id: &SliceId, slice: &Slice) -> SliceContent {
-        let key = |uid| AgentKey { namespace: id.namespace.clone(), uid };
-        let members = slice.members.iter().filter_map(|uid| self.agent(&key(*uid)));
-        let spec = (!slice.members.is_empty()).then(|| pack(&self.replica, members));
-        SliceContent { id: id.clone(), spec }
+        self.slices.take_due(now, |id, members| {
+            let key = |uid| AgentKey { namespace: id.namespace.clone(), uid };
+            let agents = members.iter().filter_map(|uid| self.agents.get(&key(*uid)));
+            pack(&self.replica, agents.map(|known| &known.agent))
+        })
     }
 
     /// A slice could not be written: it is due again.
     pub fn write_failed(&mut self, id: &SliceId, now: Timestamp) {
-        self.slices.entry(id.clone()).or_default();
-        self.mark(id, Edge::Urgent, now);
+        self.slices.mark(id.clone(), Edge::Urgent, now);
     }
+}
+
+impl Known {
+    fn slice_in(&self, namespace: &Arc<str>) -> SliceId {
+        SliceId { namespace: namespace.clone(), number: self.slice }
+    }
+}
+
+fn group_of<'a>(view: &'a View, key: &AgentKey, agent: &Agent) -> Option<&'a GroupView> {
+    view.group(&key.namespace, agent.group.as_deref()?)
 }
 
 /// Finds the agent's group. An agent of which only an earlier run's slice is known keeps the group from there.
@@ -288,16 +221,11 @@ fn regroup(agent: &mut Agent, namespace: &str, view: &View) -> Edge {
         return Edge::None;
     }
     let membership = view.membership(namespace, &agent.attributes);
-    let group = membership.group.map(|group| group.name.clone());
-    if agent.group == group && agent.overlapping == membership.overlapping {
+    let name = |group: Option<&GroupView>| group.map(|group| group.name.clone());
+    let found = (name(membership.group), name(membership.overlapping));
+    if (&agent.group, &agent.overlapping) == (&found.0, &found.1) {
         return Edge::None;
     }
-    agent.group = group;
-    agent.overlapping = membership.overlapping;
+    (agent.group, agent.overlapping) = found;
     Edge::Slow
-}
-
-/// A length of time as `jiff` has it.
-pub fn signed(duration: Duration) -> SignedDuration {
-    SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX)
 }

@@ -97,24 +97,25 @@ fn read(status: &AssignmentStatus, load: impl Fn(&str) -> Option<Arc<Revision>>)
 /// Everything a replica acts on. Replaced as a whole when anything in it changes.
 #[derive(Clone, Default)]
 pub struct View {
-    namespaces: HashMap<Arc<str>, Vec<Arc<GroupView>>>,
+    /// The groups of each namespace, in the order in which agents fall into them.
+    namespaces: HashMap<Arc<str>, Vec<GroupView>>,
 }
 
 /// The groups that match an agent.
-#[derive(Clone, Default)]
-pub struct Membership {
+#[derive(Clone, Copy)]
+pub struct Membership<'a> {
     /// The group that the agent belongs to.
-    pub group: Option<Arc<GroupView>>,
+    pub group: Option<&'a GroupView>,
     /// The next one that matches as well, and lost.
-    pub overlapping: Option<Arc<str>>,
+    pub overlapping: Option<&'a GroupView>,
 }
 
 impl View {
     /// A view of these groups, each with its namespace.
     pub fn new(groups: impl IntoIterator<Item = (Arc<str>, GroupView)>) -> Self {
-        let mut namespaces: HashMap<Arc<str>, Vec<Arc<GroupView>>> = HashMap::new();
+        let mut namespaces: HashMap<Arc<str>, Vec<GroupView>> = HashMap::new();
         for (namespace, group) in groups {
-            namespaces.entry(namespace).or_default().push(Arc::new(group));
+            namespaces.entry(namespace).or_default().push(group);
         }
         for groups in namespaces.values_mut() {
             groups.sort_by(|a, b| {
@@ -125,15 +126,18 @@ impl View {
     }
 
     /// The group of an agent: the highest priority wins, then the older group, then the name (design, section 2).
-    pub fn membership(&self, namespace: &str, attributes: &Attributes) -> Membership {
-        let groups = self.namespaces.get(namespace).map(Vec::as_slice).unwrap_or_default();
-        let mut matching = groups.iter().filter(|group| super::matches(&group.selector, attributes));
-        let group = matching.next().cloned();
-        Membership { group, overlapping: matching.next().map(|group| group.name.clone()) }
+    pub fn membership(&self, namespace: &str, attributes: &Attributes) -> Membership<'_> {
+        let mut matching =
+            self.groups(namespace).iter().filter(|group| super::matches(&group.selector, attributes));
+        Membership { group: matching.next(), overlapping: matching.next() }
     }
 
     /// A group by name.
-    pub fn group(&self, namespace: &str, name: &str) -> Option<&Arc<GroupView>> {
-        self.namespaces.get(namespace)?.iter().find(|group| &*group.name == name)
+    pub fn group(&self, namespace: &str, name: &str) -> Option<&GroupView> {
+        self.groups(namespace).iter().find(|group| &*group.name == name)
+    }
+
+    fn groups(&self, namespace: &str) -> &[GroupView] {
+        self.namespaces.get(namespace).map(Vec::as_slice).unwrap_or_default()
     }
 }

@@ -1,0 +1,76 @@
+//! One message of an agent in the operator's own terms.
+
+use super::Attributes;
+use crate::config::ConfigHash;
+
+/// The `AgentCapabilities` bits of a message, as a set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Capabilities(pub u64);
+
+impl Capabilities {
+    /// The agent takes configurations; without it none is ever offered (specification, `AcceptsRemoteConfig`).
+    pub const ACCEPTS_REMOTE_CONFIG: Self = Self(0x2);
+    /// The agent reports its health.
+    pub const REPORTS_HEALTH: Self = Self(0x800);
+    /// The agent says what became of a configuration.
+    pub const REPORTS_REMOTE_CONFIG: Self = Self(0x1000);
+
+    /// Whether all bits of `other` are set.
+    pub fn has(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
+
+/// One message of an agent in the operator's own terms. What a message leaves out is unchanged.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// The message carries the agent's whole state, not only changes.
+    pub full: bool,
+    /// The agent's description.
+    pub description: Option<Description>,
+    /// The agent's capabilities; `None` where the message had none set, which means unchanged.
+    pub capabilities: Option<Capabilities>,
+    /// Whether the agent is healthy.
+    pub healthy: Option<bool>,
+    /// What became of the last configuration.
+    pub config: Option<ConfigReport>,
+}
+
+/// What an agent says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Description {
+    /// All attributes.
+    pub attributes: Attributes,
+}
+
+/// An agent's `RemoteConfigStatus`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigReport {
+    /// The last hash that the agent received; `None` if it received none, or one that this operator cannot have
+    /// sent.
+    pub hash: Option<ConfigHash>,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+/// What became of a configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The agent does not say.
+    Unset,
+    /// It is being applied.
+    Applying,
+    /// It runs.
+    Applied,
+    /// It could not be applied; the agent's words.
+    Failed(String),
+}
+
+/// How an agent is attached to this replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Link {
+    /// By a WebSocket, which this number tells from all others of this process.
+    Socket(u64),
+    /// By HTTP polls.
+    Polling,
+}
