@@ -1,4 +1,4 @@
-//! `AgentSlice`: what one replica knows of up to 250 of its agents, written on edges only.
+//! AgentSlice: what one replica knows of up to 250 of its agents, written on edges only.
 
 use kube::CustomResource;
 use schemars::JsonSchema;
@@ -7,14 +7,15 @@ use serde::{Deserialize, Serialize};
 /// The version of the entries' format that this program writes.
 pub const SLICE_FORMAT_VERSION: u32 = 1;
 
-/// Agents' state as one replica of the operator sees it. Written and read by the operator only; the schema is
-/// internal and may change between versions.
+/// Up to 250 agents of one replica, and the tables that their entries refer to.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "fleet.opamp.dev",
     version = "v1alpha1",
     kind = "AgentSlice",
     plural = "agentslices",
+    doc = "Agents' state as one replica of the operator sees it. Written and read by the operator only; the \
+        schema is internal and may change between versions.",
     namespaced,
     category = "fleet",
     derive = "Default",
@@ -62,7 +63,7 @@ pub struct AgentEntry {
     /// Index of another group that matches as well and lost, in `groups`.
     #[serde(rename = "o", default, skip_serializing_if = "Option::is_none")]
     pub overlapping: Option<u32>,
-    /// Bits of [`EntryFlags`].
+    /// Bits: 1 connected, 2 reports its health, 4 healthy, 8 takes configurations, 16 says what became of them.
     #[serde(rename = "f")]
     pub flags: u32,
     /// Index of the agent's version in `versions`.

@@ -1,24 +1,28 @@
-//! `CollectorGroup`: who. Selects agents of a namespace and carries the assignment that replicas act on.
+//! CollectorGroup: who. Selects agents of a namespace and carries the assignment that replicas act on.
 
+use super::rules::leader_term_rule;
 use super::{AttributeSelector, Duration, Term};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-use kube::{CustomResource, KubeSchema};
+use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// A group of OpenTelemetry Collectors (and other OpAMP agents) that are configured together.
-#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+/// Which agents are in the group, and when one of them counts as gone.
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "fleet.opamp.dev",
     version = "v1alpha1",
     kind = "CollectorGroup",
     plural = "collectorgroups",
+    doc = "A group of OpenTelemetry Collectors (and other OpAMP agents) that are configured together: who. A \
+        ConfigRollout says what they run.",
     shortname = "cg",
     namespaced,
     category = "fleet",
     status = "CollectorGroupStatus",
     derive = "PartialEq",
     annotation("fleet.opamp.dev/schema", "1"),
+    validation = leader_term_rule(),
     printcolumn = r#"{"name":"Matched", "type":"integer", "jsonPath":".status.agents.matched"}"#,
     printcolumn = r#"{"name":"Connected", "type":"integer", "jsonPath":".status.agents.connected"}"#,
     printcolumn = r#"{"name":"Healthy", "type":"integer", "jsonPath":".status.agents.healthy"}"#,
@@ -31,10 +35,6 @@ use serde::{Deserialize, Serialize};
 pub struct CollectorGroupSpec {
     /// Which agents of this namespace belong to the group, by their attributes. Empty: all.
     #[serde(default)]
-    #[x_kube(
-        validation = Rule::new("!has(self.matchExpressions) || self.matchExpressions.all(e, (e.operator in ['In', 'NotIn']) == (has(e.values) && size(e.values) > 0))")
-            .message("values: operators In and NotIn want at least one value, Exists and DoesNotExist want none")
-    )]
     pub selector: AttributeSelector,
     /// Decides when several groups match an agent: the highest wins, then the older group, then the name.
     #[serde(default)]
@@ -71,12 +71,8 @@ impl Default for CollectorGroupSpec {
 }
 
 /// What the operator sees of a group.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(
-    validation = Rule::new("!has(oldSelf.leaderTerm) || (has(self.leaderTerm) && self.leaderTerm >= oldSelf.leaderTerm)")
-        .message("leaderTerm never falls: this write comes from a leader that has been replaced")
-)]
 pub struct CollectorGroupStatus {
     /// The generation of the spec that this status tells of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -163,7 +159,8 @@ pub struct Problem {
     /// The host that the agent runs on, as it says.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub host: String,
-    /// What kind of problem.
+    /// What kind of problem. `Failed`: the agent refused the target revision. `NothingToOffer`: it refused
+    /// both revisions of its group. `Unhealthy`: it reports to be unhealthy.
     pub kind: ProblemKind,
     /// What the agent says of it.
     #[serde(default, skip_serializing_if = "String::is_empty")]

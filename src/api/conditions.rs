@@ -54,7 +54,7 @@ impl From<bool> for ConditionStatus {
 pub enum Reason {
     /// The rollout waits for its group to be created.
     GroupNotFound,
-    /// A referenced `ConfigMap`, Secret or key does not exist yet.
+    /// A referenced ConfigMap, Secret or key does not exist yet.
     SourceNotFound,
     /// No agent of the group is connected and able to take a configuration.
     NoReachableAgents,

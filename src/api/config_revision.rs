@@ -1,4 +1,4 @@
-//! `ConfigRevision`: one distinct content, kept so that it can be delivered and rolled back to byte-exact.
+//! ConfigRevision: one distinct content, kept so that it can be delivered and rolled back to byte-exact.
 
 use super::{Body, KeyRef};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -6,13 +6,15 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// One distinct content of a rollout. Written by the operator, never changed afterwards, named `ROLLOUT-NUMBER`.
+/// The content, and where it came from.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[kube(
     group = "fleet.opamp.dev",
     version = "v1alpha1",
     kind = "ConfigRevision",
     plural = "configrevisions",
+    doc = "One distinct content of a ConfigRollout, kept so that it can be delivered and gone back to. \
+        Written by the operator, never changed afterwards, named ROLLOUT-NUMBER.",
     shortname = "crev",
     namespaced,
     category = "fleet",
@@ -20,7 +22,8 @@ use serde::{Deserialize, Serialize};
     derive = "PartialEq",
     annotation("fleet.opamp.dev/schema", "1"),
     validation = Rule::new("self.spec == oldSelf.spec")
-        .message("a ConfigRevision is immutable: change the ConfigRollout's spec.config, and a new revision is made"),
+        .message("a ConfigRevision is immutable: change the ConfigRollout's spec.config, and a new revision is made")
+        .field_path(".spec"),
     printcolumn = r#"{"name":"Rollout", "type":"string", "jsonPath":".spec.rollout"}"#,
     printcolumn = r#"{"name":"Hash", "type":"string", "jsonPath":".spec.hash"}"#,
     printcolumn = r#"{"name":"Author", "type":"string", "jsonPath":".spec.author"}"#,
@@ -59,12 +62,12 @@ pub struct RevisionFile {
     pub content_type: String,
     /// Length of the body in bytes.
     pub size: i64,
-    /// Where the body came from.
+    /// Where the body came from. `Inline`: the rollout itself. `ConfigMap` and `Secret`: a key of one.
     pub source: FileSource,
     /// The object and key that the body was read from; absent for `Inline`.
     #[serde(rename = "ref", default, skip_serializing_if = "Option::is_none")]
     pub reference: Option<KeyRef>,
-    /// The body, for `Inline` and `ConfigMap`. A body from a Secret is kept in the Secret `REVISION-files` under
+    /// The body, for `Inline` and ConfigMap. A body from a Secret is kept in the Secret `REVISION-files` under
     /// the file's index.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body: Option<Body>,
@@ -75,7 +78,7 @@ pub struct RevisionFile {
 pub enum FileSource {
     /// Written in the rollout.
     Inline,
-    /// A key of a `ConfigMap`.
+    /// A key of a ConfigMap.
     ConfigMap,
     /// A key of a Secret.
     Secret,
@@ -85,7 +88,8 @@ pub enum FileSource {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ConfigRevisionStatus {
-    /// Where the revision stands.
+    /// Where the revision stands. `Candidate`: not proven yet. `Proven`: a rollout completed with it, so it
+    /// may be gone back to. `Superseded`: replaced by other content before it was proven.
     pub state: RevisionState,
     /// A sentence for people.
     #[serde(default, skip_serializing_if = "String::is_empty")]

@@ -1,18 +1,20 @@
-//! `ConfigRollout`: what a group of agents is to run.
+//! ConfigRollout: what a group of agents is to run.
 
+use super::rules::leader_term_rule;
 use super::{AttributeSelector, Body};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Brings a configuration to the agents of a `CollectorGroup` and tells what became of it.
+/// What the agents of a group are to run.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[kube(
     group = "fleet.opamp.dev",
     version = "v1alpha1",
     kind = "ConfigRollout",
     plural = "configrollouts",
+    doc = "Brings a configuration to the agents of a CollectorGroup and tells what became of it.",
     shortname = "cro",
     namespaced,
     category = "fleet",
@@ -20,7 +22,8 @@ use serde::{Deserialize, Serialize};
     derive = "PartialEq",
     annotation("fleet.opamp.dev/schema", "1"),
     validation = Rule::new("size(self.metadata.name) <= 52")
-        .message("metadata.name has at most 52 characters: revisions are named after it"),
+        .message("metadata.name has at most 52 characters, because revisions are named after it: choose a shorter one"),
+    validation = leader_term_rule(),
     printcolumn = r#"{"name":"Group", "type":"string", "jsonPath":".spec.groupName"}"#,
     printcolumn = r#"{"name":"State", "type":"string", "jsonPath":".status.state"}"#,
     printcolumn = r#"{"name":"Updated", "type":"string", "jsonPath":".status.progress"}"#,
@@ -32,7 +35,7 @@ use serde::{Deserialize, Serialize};
 )]
 #[serde(rename_all = "camelCase")]
 pub struct ConfigRolloutSpec {
-    /// Name of the `CollectorGroup` in the same namespace. Cannot be changed.
+    /// Name of the CollectorGroup in the same namespace. Cannot be changed.
     #[schemars(length(min = 1, max = 253))]
     #[x_kube(validation = Rule::new("self == oldSelf").message("groupName cannot be changed: create another rollout"))]
     pub group_name: String,
@@ -44,7 +47,8 @@ pub struct ConfigRolloutSpec {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ConfigSpec {
-    /// What the files are.
+    /// What the files are. `Collector`: a Collector configuration, checked before it is sent. `Opaque`:
+    /// anything else, sent as it is; for overlays on agents' own files, and for other agents.
     #[serde(default)]
     pub format: ConfigFormat,
     /// The files of the OpAMP config map. A supervisor merges them in order of name, the empty name last.
@@ -70,8 +74,8 @@ pub enum ConfigFormat {
         .message("a file has exactly one of inline, configMapKeyRef and secretKeyRef")
 )]
 pub struct FileSpec {
-    /// The key in the OpAMP config map, unique in the rollout. Most agents take any name, the empty one included;
-    /// the OpenTelemetry Operator's bridge wants `NAMESPACE/NAME`.
+    /// The key in the OpAMP config map, unique in the rollout. Most agents take any name, the empty one
+    /// included; the OpenTelemetry Operator's bridge wants `NAMESPACE/NAME`.
     #[schemars(length(max = 253))]
     pub name: String,
     /// MIME type, for example `text/yaml`.
@@ -82,11 +86,11 @@ pub struct FileSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", length(max = 262_144))]
     pub inline: Option<Body>,
-    /// A key of a `ConfigMap` in the same namespace. When its content changes, that is a new revision.
+    /// A key of a ConfigMap in the same namespace. When its content changes, that is a new revision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config_map_key_ref: Option<KeyRef>,
-    /// A key of a Secret in the same namespace that carries the label `fleet.opamp.dev/deliver: "true"`. When its
-    /// content changes, that is a new revision.
+    /// A key of a Secret in the same namespace that carries the label `fleet.opamp.dev/deliver: "true"`. When
+    /// its content changes, that is a new revision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_key_ref: Option<KeyRef>,
 }
@@ -103,17 +107,15 @@ pub struct KeyRef {
 }
 
 /// What became of a rollout.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(
-    validation = Rule::new("!has(oldSelf.leaderTerm) || (has(self.leaderTerm) && self.leaderTerm >= oldSelf.leaderTerm)")
-        .message("leaderTerm never falls: this write comes from a leader that has been replaced")
-)]
 pub struct ConfigRolloutStatus {
     /// The generation of the spec that this status tells of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Where the rollout stands.
+    /// Where the rollout stands. `Pending`: not started, something is missing. `Progressing`: agents are
+    /// taking the target. `Completed`: every reachable agent applied the target and is healthy. `Invalid`:
+    /// the configuration is not sent, because agents could not run it.
     #[serde(default)]
     pub state: RolloutState,
     /// A sentence for people: where it stands and what it waits for.

@@ -12,6 +12,7 @@ mod config_rollout;
 mod crds;
 mod duration;
 mod names;
+mod rules;
 mod selector;
 
 pub use agent_slice::{

@@ -1,5 +1,6 @@
 //! Selectors over agents' attributes, with the semantics of Kubernetes label selectors.
 
+use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -24,13 +25,18 @@ pub struct AttributeSelector {
 }
 
 /// One condition on one attribute.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("(self.operator in ['In', 'NotIn']) == (has(self.values) && size(self.values) > 0)")
+        .message("In and NotIn want at least one of values, Exists and DoesNotExist want none")
+)]
 pub struct Requirement {
     /// The attribute's key, for example `os.type`.
     #[schemars(length(min = 1, max = 253))]
     pub key: String,
-    /// How the attribute relates to `values`.
+    /// How the attribute relates to `values`. `In`: it is there and has one of them. `NotIn`: it is absent,
+    /// or has none of them. `Exists`: it is there. `DoesNotExist`: it is absent.
     pub operator: Operator,
     /// The values to compare with: at least one for `In` and `NotIn`, none for `Exists` and `DoesNotExist`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
