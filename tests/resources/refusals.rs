@@ -1,0 +1,182 @@
+//! Manifests with one thing wrong in each, and the words that the API server has for it.
+
+use super::support::resources::{collector, group, inline, rollout};
+use serde_json::{Value, json};
+
+/// What is wrong, the manifest, and words of the refusal: where it is, what is wrong, what to do.
+pub type Refusal = (&'static str, Value, Vec<&'static str>);
+
+/// All of them.
+pub fn all() -> Vec<Refusal> {
+    [names_and_files(), sources(), groups(), selectors()].concat()
+}
+
+const ONE_SOURCE: &str = "a file has exactly one of inline, configMapKeyRef and secretKeyRef";
+const DURATION: &str = "a duration is numbers with units, for example 90s, 5m or 1h30m: write units";
+const VALUES: &str = "In and NotIn want at least one of values, Exists and DoesNotExist want none";
+
+/// A rollout of these files.
+fn files(files: Value) -> Value {
+    rollout("checkout", "edge", files)
+}
+
+/// A rollout of one file with these fields.
+fn file(fields: Value) -> Value {
+    files(Value::Array(vec![fields]))
+}
+
+/// A good rollout with another value at one place.
+fn changed(pointer: &str, value: Value) -> Value {
+    let mut manifest = files(inline(&collector("one")));
+    *manifest.pointer_mut(pointer).expect("a field") = value;
+    manifest
+}
+
+fn names_and_files() -> Vec<Refusal> {
+    let many: Vec<Value> = (0..33).map(|index| json!({"name": format!("{index}"), "inline": ""})).collect();
+    let twice = json!([{"name": "a", "inline": ""}, {"name": "a", "inline": "b: 1"}]);
+    let too_long = "n".repeat(254);
+    vec![
+        (
+            "a name of 53 characters",
+            changed("/metadata/name", json!("n".repeat(53))),
+            vec!["metadata.name has at most 52 characters", "choose a shorter one"],
+        ),
+        (
+            "an empty groupName",
+            changed("/spec/groupName", json!("")),
+            vec!["spec.groupName", "at least 1 chars long"],
+        ),
+        ("no files", files(json!([])), vec!["spec.config.files", "at least 1 items"]),
+        ("files left out", changed("/spec/config", json!({})), vec!["spec.config.files", "Required value"]),
+        (
+            "a file without a name",
+            file(json!({"inline": ""})),
+            vec!["spec.config.files[0].name", "Required value"],
+        ),
+        ("two files of one name", files(twice), vec!["spec.config.files[1]", "Duplicate value", "\"a\""]),
+        ("33 files", files(json!(many)), vec!["spec.config.files", "Too many: 33", "at most 32 items"]),
+        (
+            "a file name of 254 characters",
+            file(json!({"name": too_long, "inline": ""})),
+            vec!["spec.config.files[0].name", "Too long", "253"],
+        ),
+        (
+            "a body over 256 KiB",
+            files(inline(&"x".repeat(256 * 1024 + 1))),
+            vec!["spec.config.files[0].inline", "Too long", "262144"],
+        ),
+        (
+            "an unknown format",
+            changed("/spec/config", json!({"format": "Yaml", "files": inline("")})),
+            vec!["spec.config.format", "Unsupported value: \"Yaml\"", "\"Collector\", \"Opaque\""],
+        ),
+    ]
+}
+
+fn sources() -> Vec<Refusal> {
+    let key = json!({"name": "a", "key": "b"});
+    let place = "spec.config.files[0]";
+    vec![
+        ("no source", file(json!({"name": "a"})), vec![place, ONE_SOURCE]),
+        ("a source that is null", file(json!({"name": "a", "inline": null})), vec![place, ONE_SOURCE]),
+        (
+            "inline and a ConfigMap",
+            file(json!({"name": "a", "inline": "", "configMapKeyRef": key})),
+            vec![place, ONE_SOURCE],
+        ),
+        (
+            "inline and a Secret",
+            file(json!({"name": "a", "inline": "", "secretKeyRef": key})),
+            vec![place, ONE_SOURCE],
+        ),
+        (
+            "a ConfigMap and a Secret",
+            file(json!({"name": "a", "configMapKeyRef": key, "secretKeyRef": key})),
+            vec![place, ONE_SOURCE],
+        ),
+        (
+            "all three",
+            file(json!({"name": "a", "inline": "", "configMapKeyRef": key, "secretKeyRef": key})),
+            vec![place, ONE_SOURCE],
+        ),
+        (
+            "a reference without a key",
+            file(json!({"name": "a", "secretKeyRef": {"name": "b"}})),
+            vec!["secretKeyRef.key", "Required value"],
+        ),
+    ]
+}
+
+/// A good group with another value of one field.
+fn spec(field: &str, value: Value) -> Value {
+    let mut manifest = group("edge", "any");
+    manifest["spec"][field] = value;
+    manifest
+}
+
+fn groups() -> Vec<Refusal> {
+    let mut refusals = vec![
+        (
+            "a priority above its range",
+            spec("priority", json!(1001)),
+            vec!["spec.priority", "less than or equal to 1000"],
+        ),
+        (
+            "a priority below its range",
+            spec("priority", json!(-1001)),
+            vec!["spec.priority", "greater than or equal to -1000"],
+        ),
+    ];
+    for duration in ["", "90", "5 minutes", "1d", "1.5h", "-5s", "s", "99999999h"] {
+        refusals.push((
+            "a bad duration",
+            spec("offlineAfter", json!(duration)),
+            vec!["spec.offlineAfter", DURATION],
+        ));
+        refusals.push((
+            "a bad duration",
+            spec("forgetAfter", json!(duration)),
+            vec!["spec.forgetAfter", DURATION],
+        ));
+    }
+    refusals
+}
+
+fn selectors() -> Vec<Refusal> {
+    let expression = |expression: Value| spec("selector", json!({"matchExpressions": [expression]}));
+    let place = "spec.selector.matchExpressions[0]";
+    vec![
+        ("In without values", expression(json!({"key": "a", "operator": "In"})), vec![place, VALUES]),
+        (
+            "NotIn with an empty list",
+            expression(json!({"key": "a", "operator": "NotIn", "values": []})),
+            vec![place, VALUES],
+        ),
+        (
+            "Exists with values",
+            expression(json!({"key": "a", "operator": "Exists", "values": ["b"]})),
+            vec![place, VALUES],
+        ),
+        (
+            "DoesNotExist with values",
+            expression(json!({"key": "a", "operator": "DoesNotExist", "values": ["b"]})),
+            vec![place, VALUES],
+        ),
+        (
+            "an unknown operator",
+            expression(json!({"key": "a", "operator": "Gt", "values": ["1"]})),
+            vec!["operator", "Unsupported value: \"Gt\"", "\"In\", \"NotIn\", \"Exists\", \"DoesNotExist\""],
+        ),
+        (
+            "an empty key",
+            expression(json!({"key": "", "operator": "Exists"})),
+            vec!["key", "at least 1 chars long"],
+        ),
+        (
+            "a number as a label",
+            spec("selector", json!({"matchLabels": {"a": 1}})),
+            vec!["spec.selector.matchLabels.a", "must be of type string"],
+        ),
+    ]
+}
