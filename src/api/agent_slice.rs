@@ -124,3 +124,47 @@ impl EntryFlags {
         if condition { Self(self.0 | other.0) } else { self }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    const ALL: [EntryFlags; 5] = [
+        EntryFlags::CONNECTED,
+        EntryFlags::REPORTS_HEALTH,
+        EntryFlags::HEALTHY,
+        EntryFlags::ACCEPTS_CONFIG,
+        EntryFlags::REPORTS_CONFIG,
+    ];
+
+    /// Replicas of neighbouring versions read each other's slices.
+    #[test]
+    fn flags_keep_their_bits() {
+        assert_eq!(ALL.map(|flag| flag.0), [1, 2, 4, 8, 16]);
+    }
+
+    #[test]
+    fn flags_contain_what_was_added_and_nothing_else() {
+        let both = EntryFlags::default().with(EntryFlags::CONNECTED, true).with(EntryFlags::HEALTHY, true);
+        assert_eq!(both.0, 5);
+        assert_eq!(ALL.map(|flag| both.contains(flag)), [true, false, true, false, false]);
+        assert!(both.contains(both) && both.contains(EntryFlags::default()));
+        assert!(!EntryFlags::HEALTHY.contains(both), "one bit of two is not both");
+    }
+
+    #[test]
+    fn flag_is_not_added_when_its_condition_does_not_hold() {
+        let connected = EntryFlags::CONNECTED;
+        assert_eq!(connected.with(EntryFlags::HEALTHY, false), connected);
+        assert_eq!(connected.with(EntryFlags::CONNECTED, false), connected, "nor is it taken away");
+    }
+
+    #[test]
+    fn entry_without_verdicts_is_written_without_empty_fields() {
+        let entry = AgentEntry { uid: "0a".into(), flags: 1, since: 7, ..AgentEntry::default() };
+        let written = serde_json::to_value(&entry).expect("JSON");
+        assert_eq!(written, json!({"u": "0a", "f": 1, "t": 7}));
+        assert_eq!(serde_json::from_value::<AgentEntry>(written).expect("an entry"), entry);
+    }
+}

@@ -179,3 +179,34 @@ pub enum ProblemKind {
     /// The agent reports to be unhealthy.
     Unhealthy,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// Two writers of one default: the API server fills in the schema's, and tests and tools use the type's.
+    #[test]
+    fn empty_spec_reads_as_the_default() {
+        let read: CollectorGroupSpec = serde_json::from_value(json!({})).expect("a spec");
+        assert_eq!(read, CollectorGroupSpec::default());
+        let seconds = [&read.offline_after, &read.forget_after].map(|duration| duration.get().as_secs());
+        assert_eq!(seconds, [90, 24 * 3600]);
+    }
+
+    #[test]
+    fn empty_status_reads_as_the_default() {
+        let read: CollectorGroupStatus = serde_json::from_value(json!({})).expect("a status");
+        assert_eq!(read, CollectorGroupStatus::default());
+    }
+
+    #[test]
+    fn live_revisions_are_the_target_and_the_stable_one() {
+        let mut assignment = AssignmentStatus::default();
+        assert!(assignment.revisions().is_empty());
+        assignment.stable = Some("checkout-1".into());
+        assert_eq!(assignment.revisions(), ["checkout-1"]);
+        assignment.target = Some("checkout-2".into());
+        assert_eq!(assignment.revisions(), ["checkout-2", "checkout-1"]);
+    }
+}

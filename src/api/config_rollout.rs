@@ -244,3 +244,37 @@ pub struct FailureEntry {
     /// When it said so.
     pub at: Time,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// People's scripts and Argo CD's health check read them.
+    #[test]
+    fn states_keep_their_names() {
+        let states = [
+            (RolloutState::Pending, "Pending"),
+            (RolloutState::Progressing, "Progressing"),
+            (RolloutState::Completed, "Completed"),
+            (RolloutState::Invalid, "Invalid"),
+        ];
+        for (state, name) in states {
+            assert_eq!(serde_json::to_value(state).expect("JSON"), name);
+            assert_eq!(serde_json::from_value::<RolloutState>(json!(name)).expect(name), state);
+        }
+    }
+
+    #[test]
+    fn empty_status_reads_as_pending() {
+        let read: ConfigRolloutStatus = serde_json::from_value(json!({})).expect("a status");
+        assert_eq!(read, ConfigRolloutStatus::default());
+        assert_eq!(read.state, RolloutState::Pending);
+    }
+
+    #[test]
+    fn format_left_out_is_a_collector_configuration() {
+        let read: ConfigSpec = serde_json::from_value(json!({"files": []})).expect("a configuration");
+        assert_eq!(read.format, ConfigFormat::Collector);
+    }
+}

@@ -49,3 +49,37 @@ impl std::fmt::Debug for Body {
         write!(f, "Body({} bytes)", self.0.len())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn body_serialises_as_itself() {
+        let body: Body = serde_json::from_value(json!("a: 1\n")).expect("a body");
+        assert_eq!(body.0, "a: 1\n");
+        assert_eq!(serde_json::to_value(&body).expect("JSON"), "a: 1\n");
+    }
+
+    #[test]
+    fn kinds_that_carry_bodies_print_their_length_only() {
+        let rollout: ConfigRollout = serde_json::from_value(json!({
+            "metadata": {"name": "checkout"},
+            "spec": {"groupName": "edge", "config": {"files": [{"name": "a", "inline": "s3cret"}]}},
+        }))
+        .expect("a rollout");
+        let revision: ConfigRevision = serde_json::from_value(json!({
+            "metadata": {"name": "checkout-1"},
+            "spec": {
+                "rollout": "checkout", "number": 1, "hash": "", "createdAt": "2026-01-01T00:00:00Z",
+                "files": [{"name": "a", "size": 6, "source": "Inline", "body": "s3cret"}],
+            },
+        }))
+        .expect("a revision");
+        for printed in [format!("{rollout:?}"), format!("{revision:?}"), format!("{revision:#?}")] {
+            assert!(printed.contains("Body(6 bytes)"), "{printed}");
+            assert!(!printed.contains("s3cret"), "{printed}");
+        }
+    }
+}
