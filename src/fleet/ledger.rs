@@ -7,8 +7,8 @@ use super::clean;
 use crate::config::ConfigHash;
 use jiff::Timestamp;
 
-/// Most verdicts that are kept of one agent. Two revisions are live at a time, the others are refusals that may
-/// come back; above this the oldest verdict goes first.
+/// Most verdicts that are kept of one agent. Two revisions are live at a time, the others are refusals of content
+/// that may come back.
 pub const MAX_VERDICTS: usize = 8;
 /// Longest message that is kept of an agent, in bytes.
 pub const MAX_MESSAGE_BYTES: usize = 256;
@@ -34,6 +34,11 @@ impl Verdict {
     pub fn is_refusal(&self) -> bool {
         matches!(self, Self::Failed(_) | Self::RolledBackByAgent)
     }
+
+    /// Whether `newer` adds nothing: the same again, or a failure of which the words could not be kept.
+    fn covers(&self, newer: &Self) -> bool {
+        self == newer || matches!((self, newer), (Self::Failed(_), Self::Failed(words)) if words.is_empty())
+    }
 }
 
 /// A verdict, and when it was given.
@@ -54,15 +59,41 @@ pub struct Ledger(Vec<Given>);
 impl Ledger {
     /// Notes a verdict; true if it says something new. The agent's latest word on a revision counts.
     pub fn note(&mut self, hash: ConfigHash, verdict: Verdict, at: Timestamp) -> bool {
-        if self.get(hash) == Some(&verdict) {
+        if self.get(hash).is_some_and(|known| known.covers(&verdict)) {
             return false;
         }
-        self.0.retain(|given| given.hash != hash);
-        if self.0.len() == MAX_VERDICTS {
-            self.0.remove(0);
-        }
-        self.0.push(Given { hash, verdict, at });
+        self.put(Given { hash, verdict, at });
+        self.shorten();
         true
+    }
+
+    /// Adds what another replica, or an earlier run, heard of the same agent. A refusal on either side stands.
+    pub fn merge(&mut self, other: &Self) {
+        for given in other.iter() {
+            let refused = given.verdict.is_refusal() && !self.refuses(given.hash);
+            if refused || self.get(given.hash).is_none() {
+                self.put(given.clone());
+            }
+        }
+        self.0.sort_by_key(|given| given.at);
+        self.shorten();
+    }
+
+    /// Most agents have one or two verdicts, and room for more is memory times the number of agents.
+    fn put(&mut self, given: Given) {
+        self.0.retain(|known| known.hash != given.hash);
+        self.0.reserve_exact(1);
+        self.0.push(given);
+    }
+
+    /// Drops what is too much, never the newest: the oldest success, because forgetting a refusal means to offer
+    /// it again, else the oldest refusal.
+    fn shorten(&mut self) {
+        while self.0.len() > MAX_VERDICTS {
+            let mut older = self.0.iter().take(MAX_VERDICTS);
+            let least = older.position(|given| !given.verdict.is_refusal()).unwrap_or(0);
+            self.0.remove(least);
+        }
     }
 
     /// What the agent said of a revision.
@@ -113,14 +144,66 @@ mod tests {
     }
 
     #[test]
-    fn oldest_verdict_goes_first_when_the_ledger_is_full() {
+    fn full_ledger_drops_the_oldest_success_then_the_oldest_refusal() {
         let mut ledger = Ledger::default();
-        for n in 0..=u8::try_from(MAX_VERDICTS).expect("small") {
+        note(&mut ledger, 0, Verdict::RolledBackByAgent);
+        note(&mut ledger, 1, Verdict::Applied);
+        let full = u8::try_from(MAX_VERDICTS).expect("small");
+        for n in 2..=full {
             note(&mut ledger, n, Verdict::RolledBackByAgent);
         }
         assert_eq!(ledger.iter().count(), MAX_VERDICTS);
-        assert_eq!(ledger.get(hash(0)), None);
-        assert!(ledger.refuses(hash(1)));
+        assert_eq!([0, 1, 2].map(|n| ledger.get(hash(n)).is_some()), [true, false, true]);
+        note(&mut ledger, full + 1, Verdict::RolledBackByAgent);
+        assert_eq!([0, 1, 2].map(|n| ledger.get(hash(n)).is_some()), [false, false, true]);
+        note(&mut ledger, 1, Verdict::Applied);
+        assert!(!note(&mut ledger, 1, Verdict::Applied), "the newest is kept, so it is no news again");
+    }
+
+    #[test]
+    fn failure_without_words_does_not_take_away_those_that_are_known() {
+        let mut ledger = Ledger::default();
+        note(&mut ledger, 1, Verdict::failed("no"));
+        assert!(!note(&mut ledger, 1, Verdict::failed("")));
+        assert_eq!(ledger.get(hash(1)), Some(&Verdict::failed("no")));
+        note(&mut ledger, 2, Verdict::Applied);
+        assert!(note(&mut ledger, 2, Verdict::failed("")), "it is news all the same where there was none");
+    }
+
+    /// What one side says of a revision, what the other says, and what they say together.
+    #[test]
+    fn refusal_on_either_side_stands_when_ledgers_are_merged() {
+        let (applied, failed, left) = (Verdict::Applied, Verdict::failed("no"), Verdict::RolledBackByAgent);
+        for (one, other, together) in [
+            (Some(&applied), None, Some(&applied)),
+            (None, Some(&applied), Some(&applied)),
+            (Some(&applied), Some(&failed), Some(&failed)),
+            (Some(&failed), Some(&applied), Some(&failed)),
+            (Some(&failed), Some(&left), Some(&failed)),
+            (None, None, None),
+        ] {
+            let ledger = |said: Option<&Verdict>| {
+                let mut ledger = Ledger::default();
+                said.map(|said| note(&mut ledger, 1, said.clone()));
+                ledger
+            };
+            let mut merged = ledger(one);
+            merged.merge(&ledger(other));
+            assert_eq!(merged.get(hash(1)), together, "{one:?} with {other:?}");
+        }
+    }
+
+    #[test]
+    fn merged_ledger_is_in_order_of_time_and_bounded() {
+        let mut sides = [Ledger::default(), Ledger::default()];
+        for n in 0..12_u8 {
+            let at = Timestamp::from_second(n.into()).expect("in range");
+            sides[usize::from(n % 2)].note(hash(n), Verdict::RolledBackByAgent, at);
+        }
+        let [mut merged, other] = sides;
+        merged.merge(&other);
+        let kept: Vec<ConfigHash> = merged.iter().map(|given| given.hash).collect();
+        assert_eq!(kept, [4, 5, 6, 7, 8, 9, 10, 11].map(hash));
     }
 
     #[test]
