@@ -1,11 +1,12 @@
 //! What a replica knows of one agent, and when it is offered its revision.
 
+use super::offered::Offered;
 use super::{
-    Attributes, Capabilities, ConfigReport, GroupView, InstanceUid, Ledger, Link, Outcome, Report, Revision,
-    Verdict, assigned,
+    Attributes, Capabilities, ConfigReport, Description, GroupView, InstanceUid, Ledger, Link, Outcome,
+    Report, Revision, Verdict, assigned,
 };
 use crate::config::ConfigHash;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use std::sync::Arc;
 
 /// Edges that a message caused, by how urgently they are written (design, section 4).
@@ -18,16 +19,6 @@ pub enum Edge {
     Slow,
     /// Verdicts and changes of health.
     Urgent,
-}
-
-/// The last offer that was sent. Not written anywhere: an offer is idempotent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Offered {
-    hash: ConfigHash,
-    /// An offer that went over another link may have been lost with it, and is repeated.
-    link: Option<Link>,
-    at: Timestamp,
-    times: u32,
 }
 
 /// One agent as this replica knows it.
@@ -57,14 +48,10 @@ pub struct Agent {
     pub group: Option<Arc<str>>,
     /// Another group that matches too.
     pub overlapping: Option<Arc<str>>,
+    /// Whether `config` was reported over the present link.
+    heard: bool,
     offered: Option<Offered>,
 }
-
-/// How often an offer over HTTP is repeated that was never answered: over plain HTTP no reconnect tells that a
-/// response was lost. A socket's offer is repeated on a reconnect only.
-const FIRST_REPEAT: SignedDuration = SignedDuration::from_secs(10);
-/// The longest pause between two such repeats.
-const LAST_REPEAT: SignedDuration = SignedDuration::from_mins(5);
 
 impl Agent {
     /// An agent of which nothing is known.
@@ -82,6 +69,7 @@ impl Agent {
             complete: false,
             group: None,
             overlapping: None,
+            heard: false,
             offered: None,
         }
     }
@@ -101,23 +89,18 @@ impl Agent {
         self.attributes = Attributes::new([("host.name".to_owned(), host.to_owned())], []);
     }
 
-    /// Takes in one message.
-    pub fn receive(&mut self, report: Report, link: Link, now: Timestamp) -> Edge {
+    /// Takes in one message. `group` is the agent's group as it was before; it is asked for only if the message
+    /// says something of a configuration.
+    pub fn receive(&mut self, report: Report, link: Link, group: Option<&GroupView>, now: Timestamp) -> Edge {
         let mut edge = self.attach(link, now);
         self.complete |= report.full;
         if let Some(capabilities) = report.capabilities.filter(|new| *new != self.capabilities) {
             self.capabilities = capabilities;
             edge = edge.max(Edge::Slow);
         }
-        if let Some(description) = report.description.filter(|new| new.attributes != self.attributes) {
-            self.attributes = description.attributes;
-            edge = edge.max(Edge::Slow);
-        }
-        if report.healthy.is_some() && report.healthy != self.healthy {
-            self.healthy = report.healthy;
-            edge = Edge::Urgent;
-        }
-        edge.max(report.config.map_or(Edge::None, |config| self.judge(config, now)))
+        edge = edge.max(report.description.map_or(Edge::None, |description| self.describe(description)));
+        edge = edge.max(report.healthy.map_or(Edge::None, |healthy| self.note_health(healthy)));
+        edge.max(report.config.map_or(Edge::None, |config| self.judge(config, group, now)))
     }
 
     /// A live link replaces the one before it.
@@ -128,13 +111,21 @@ impl Agent {
         }
         self.link = Some(link);
         self.since = now;
+        self.heard = false;
+        if let Some(offered) = &mut self.offered {
+            offered.lose_link();
+        }
         Edge::Slow
     }
 
     /// Takes the agent's link away; true if it was attached by this one.
-    pub fn detach(&mut self, link: Link) -> bool {
+    pub fn detach(&mut self, link: Link, now: Timestamp) -> bool {
         let attached = self.link == Some(link);
         if attached {
+            // A socket was alive until now, however long ago its last message came.
+            if link != Link::Polling {
+                self.last_seen = now;
+            }
             self.link = None;
             self.since = self.last_seen;
         }
@@ -146,45 +137,72 @@ impl Agent {
         self.link.is_some()
     }
 
-    /// Updates the ledger from what the agent says of its configuration.
-    fn judge(&mut self, report: ConfigReport, now: Timestamp) -> Edge {
-        let left = self.rolled_back_from(&report);
-        let mut edge = Edge::None;
-        if let Some(left) = left.filter(|left| !self.ledger.refuses(*left)) {
-            self.ledger.note(left, Verdict::RolledBackByAgent, now);
-            edge = Edge::Urgent;
-        }
-        let verdict = match &report.outcome {
-            Outcome::Applied => Some(Verdict::Applied),
-            Outcome::Failed(message) => Some(Verdict::failed(message)),
-            Outcome::Unset | Outcome::Applying => None,
-        };
-        if let (Some(hash), Some(verdict)) = (report.hash, verdict)
-            && self.ledger.note(hash, verdict, now)
-        {
-            edge = Edge::Urgent;
-        }
-        let outcome = if matches!(report.outcome, Outcome::Failed(_)) {
-            Outcome::Failed(String::new())
-        } else {
-            report.outcome
-        };
-        let report = ConfigReport { hash: report.hash, outcome };
-        if self.config.as_ref() != Some(&report) {
-            self.config = Some(report);
-            edge = edge.max(Edge::Slow);
-        }
-        edge
+    /// Of the attributes only the host and the version are written; the group has an edge of its own.
+    fn describe(&mut self, Description { attributes }: Description) -> Edge {
+        let before = std::mem::replace(&mut self.attributes, attributes);
+        let same =
+            ["host.name", "service.version"].iter().all(|key| before.get(key) == self.attributes.get(key));
+        if same { Edge::None } else { Edge::Slow }
     }
 
-    /// The revision that the agent left by itself: it had taken it, and now reports another one as applied that
-    /// was not offered since.
-    fn rolled_back_from(&self, report: &ConfigReport) -> Option<ConfigHash> {
-        let before = self.config.as_ref()?;
+    /// The first report of health is part of connecting, and no change.
+    fn note_health(&mut self, healthy: bool) -> Edge {
+        match self.healthy.replace(healthy) {
+            Some(before) if before == healthy => Edge::None,
+            Some(_) => Edge::Urgent,
+            None => Edge::Slow,
+        }
+    }
+
+    /// Updates the ledger from what the agent says of its configuration.
+    fn judge(&mut self, report: ConfigReport, group: Option<&GroupView>, now: Timestamp) -> Edge {
+        let left = self.rolled_back_from(&report, group).map(|left| (left, Verdict::RolledBackByAgent));
+        let given = match &report.outcome {
+            Outcome::Applied => report.hash.zip(Some(Verdict::Applied)),
+            Outcome::Failed(message) => report.hash.zip(Some(Verdict::failed(message))),
+            Outcome::Unset | Outcome::Applying => None,
+        };
+        let mut edge = Edge::None;
+        for (hash, verdict) in [left, given].into_iter().flatten() {
+            if self.ledger.note(hash, verdict, now) {
+                edge = Edge::Urgent;
+            }
+        }
+        let ran = self.running();
+        self.keep(report);
+        if self.running() == ran { edge } else { edge.max(Edge::Slow) }
+    }
+
+    /// Remembers the report, without the text that now stands in the ledger.
+    fn keep(&mut self, mut report: ConfigReport) {
+        if let Outcome::Failed(message) = &mut report.outcome {
+            *message = String::new();
+        }
+        if let Some(offered) = self.offered.as_mut().filter(|offered| Some(offered.hash) == report.hash) {
+            offered.answered = true;
+        }
+        self.config = Some(report);
+        self.heard = true;
+    }
+
+    /// The revision that the agent left by itself: it had taken it, and now reports as applied what it ran
+    /// before, though nobody told it to. What it reported over another link proves nothing, because another
+    /// replica may have told it meanwhile; nor does a return to what it is assigned.
+    fn rolled_back_from(&self, report: &ConfigReport, group: Option<&GroupView>) -> Option<ConfigHash> {
+        let before = self.config.as_ref().filter(|_| self.heard)?;
+        let left = before.hash.filter(|left| !self.ledger.refuses(*left))?;
         let had_taken = matches!(before.outcome, Outcome::Applying | Outcome::Applied);
-        let returned = report.outcome == Outcome::Applied && report.hash != before.hash;
-        let was_told_to = report.hash.is_some() && self.offered.map(|offered| offered.hash) == report.hash;
-        before.hash.filter(|_| had_taken && returned && !was_told_to)
+        let returned = report.outcome == Outcome::Applied
+            && report.hash != before.hash
+            && report.hash.is_none_or(|hash| self.ledger.get(hash) == Some(&Verdict::Applied));
+        let assigned = || {
+            let assignment = &group?.assignment;
+            Some(assigned(assignment, self.uid, &self.attributes, &self.ledger)?.hash)
+        };
+        let told = |hash| {
+            self.offered.as_ref().is_some_and(|offered| offered.hash == hash) || assigned() == Some(hash)
+        };
+        (had_taken && returned && !report.hash.is_some_and(told)).then_some(left)
     }
 
     /// The content that the agent reports to run.
@@ -202,28 +220,31 @@ impl Agent {
         (!self.has_received(revision.hash) && !self.waits_for_answer(revision.hash, now)).then_some(revision)
     }
 
-    /// Whether the agent's last received hash is this one (specification, `last_remote_config_hash`).
-    fn has_received(&self, hash: ConfigHash) -> bool {
+    fn answers(&self) -> bool {
         self.capabilities.has(Capabilities::REPORTS_REMOTE_CONFIG)
-            && self.config.as_ref().is_some_and(|config| config.hash == Some(hash))
     }
 
+    /// Whether the agent's last received hash is this one (specification, `last_remote_config_hash`).
+    fn has_received(&self, hash: ConfigHash) -> bool {
+        self.answers() && self.config.as_ref().is_some_and(|config| config.hash == Some(hash))
+    }
+
+    /// An offer that was never answered is repeated over HTTP, where no reconnect tells that a response was
+    /// lost; on a socket only once it was lost. One that was answered and is gone again was lost by the agent,
+    /// which restarted behind a gateway.
     fn waits_for_answer(&self, hash: ConfigHash, now: Timestamp) -> bool {
-        let Some(offered) = self.offered.filter(|offered| offered.hash == hash && offered.link == self.link)
-        else {
+        let Some(offered) = self.offered.as_ref().filter(|offered| offered.stands(hash)) else {
             return false;
         };
-        let answers = self.capabilities.has(Capabilities::REPORTS_REMOTE_CONFIG);
-        let repeats = self.link == Some(Link::Polling) && answers;
-        let pause =
-            (FIRST_REPEAT * 2_i32.saturating_pow(offered.times.saturating_sub(1).min(16))).min(LAST_REPEAT);
-        !repeats || now.duration_since(offered.at) < pause
+        let repeats = self.answers() && (self.link == Some(Link::Polling) || offered.answered);
+        !repeats || offered.is_recent(now)
     }
 
     /// Notes that a revision was sent.
     pub fn note_offer(&mut self, hash: ConfigHash, now: Timestamp) {
-        let again = self.offered.filter(|offered| offered.hash == hash && offered.link == self.link);
-        let times = again.map_or(0, |offered| offered.times) + 1;
-        self.offered = Some(Offered { hash, link: self.link, at: now, times });
+        self.offered = Some(Offered::new(hash, self.offered.as_ref(), now));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,8 +9,11 @@ mod agent;
 mod assignment;
 mod attributes;
 mod cohort;
+#[cfg(test)]
+mod fixtures;
 mod ledger;
 mod observed;
+mod offered;
 mod pack;
 mod report;
 mod roster;

@@ -74,7 +74,8 @@ impl Roster {
         });
         // Nothing else moves an agent between groups, and selectors are not asked with every heartbeat.
         let may_move = report.full || report.description.is_some();
-        let mut edge = known.agent.receive(report, link, now);
+        let group = report.config.as_ref().and_then(|_| group_of(&self.view, key, &known.agent));
+        let mut edge = known.agent.receive(report, link, group, now);
         if may_move {
             edge = edge.max(regroup(&mut known.agent, &key.namespace, &self.view));
         }
@@ -96,7 +97,7 @@ impl Roster {
     /// An agent's link ended. Nothing happens if the agent is attached by another link by now.
     pub fn disconnect(&mut self, key: &AgentKey, link: Link, now: Timestamp) {
         let Some(known) = self.agents.get_mut(key) else { return };
-        if known.agent.detach(link) {
+        if known.agent.detach(link, now) {
             self.slices.mark(known.slice_in(&key.namespace), Edge::Slow, now);
         }
     }

@@ -12,7 +12,7 @@ impl InstanceUid {
         Self(bytes)
     }
 
-    /// The uid in an OpAMP message; nothing unless it has exactly 16 bytes.
+    /// The uid as it goes over the wire; nothing unless it has exactly 16 bytes.
     pub fn from_wire(bytes: &[u8]) -> Option<Self> {
         bytes.try_into().ok().map(Self)
     }

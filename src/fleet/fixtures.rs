@@ -1,0 +1,135 @@
+//! What this module's tests share: short ways to make hashes, revisions, groups and agents.
+
+use super::{
+    Agent, AgentKey, Assignment, Attributes, Capabilities, Cohort, ConfigReport, Delays, Description,
+    GroupView, InstanceUid, Link, Outcome, Rank, Report, Revision, Roster, View,
+};
+use crate::api::{AttributeSelector, Term};
+use crate::config::ConfigHash;
+use jiff::{SignedDuration, Timestamp};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Two revisions.
+pub const A: u8 = 0xaa;
+pub const B: u8 = 0xbb;
+pub const C: u8 = 0xcc;
+/// What a supervisor is able to do.
+pub const TAKES_CONFIG: Capabilities =
+    Capabilities(Capabilities::ACCEPTS_REMOTE_CONFIG.0 | Capabilities::REPORTS_REMOTE_CONFIG.0);
+pub const SOCKET: Link = Link::Socket(1);
+pub const OTHER_SOCKET: Link = Link::Socket(2);
+
+pub fn hash(n: u8) -> ConfigHash {
+    ConfigHash::from_bytes([n; 32])
+}
+
+pub fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_700_000_000 + second).expect("in range")
+}
+
+pub fn seconds(seconds: i64) -> SignedDuration {
+    SignedDuration::from_secs(seconds)
+}
+
+pub fn revision(n: u8) -> Arc<Revision> {
+    secret_revision(n, &[])
+}
+
+pub fn secret_revision(n: u8, secrets: &[&str]) -> Arc<Revision> {
+    let secrets = secrets.iter().map(|text| Box::from(*text)).collect();
+    Arc::new(Revision { name: format!("r-{n:x}").into(), hash: hash(n), payload: vec![n].into(), secrets })
+}
+
+/// An assignment of this target to all agents.
+pub fn assignment(target: Option<u8>, stable: Option<u8>) -> Assignment {
+    let everybody = [Term { phase: "full".into(), selector: None, boundary: Rank::ALL.to_string() }];
+    Assignment {
+        generation: 1,
+        loaded: true,
+        target: target.map(revision),
+        stable: stable.map(revision),
+        cohort: Cohort::read("0000000000000001", &everybody),
+    }
+}
+
+/// A group of all agents, with this assignment.
+pub fn group(name: &str, target: Option<u8>, stable: Option<u8>) -> GroupView {
+    GroupView {
+        name: name.into(),
+        generation: 1,
+        selector: AttributeSelector::default(),
+        priority: 0,
+        created: Timestamp::UNIX_EPOCH,
+        offline_after: Duration::from_secs(90),
+        forget_after: Duration::from_hours(1),
+        assignment: assignment(target, stable),
+    }
+}
+
+pub fn selector(key: &str, value: &str) -> AttributeSelector {
+    AttributeSelector { match_labels: [(key.into(), value.into())].into(), ..Default::default() }
+}
+
+/// A view of these groups of the namespace `ns`.
+pub fn view(groups: impl IntoIterator<Item = GroupView>) -> Arc<View> {
+    Arc::new(View::new(groups.into_iter().map(|group| ("ns".into(), group))))
+}
+
+pub fn attributes(pairs: &[(&str, &str)]) -> Attributes {
+    Attributes::new(pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())), [])
+}
+
+pub fn uid(n: u32) -> InstanceUid {
+    let mut bytes = [0; 16];
+    bytes[..4].copy_from_slice(&n.to_be_bytes());
+    InstanceUid::new(bytes)
+}
+
+pub fn key(n: u32) -> AgentKey {
+    AgentKey { namespace: "ns".into(), uid: uid(n) }
+}
+
+/// A full state of a supervisor that was never given a configuration.
+pub fn full() -> Report {
+    Report {
+        full: true,
+        description: Some(Description { attributes: attributes(&[("host.name", "host")]) }),
+        capabilities: Some(TAKES_CONFIG),
+        ..config(None, Outcome::Unset)
+    }
+}
+
+/// A message that says what became of a configuration.
+pub fn config(n: Option<u8>, outcome: Outcome) -> Report {
+    Report { config: Some(ConfigReport { hash: n.map(hash), outcome }), ..Report::default() }
+}
+
+pub fn applied(n: u8) -> Report {
+    config(Some(n), Outcome::Applied)
+}
+
+pub fn applying(n: u8) -> Report {
+    config(Some(n), Outcome::Applying)
+}
+
+pub fn failed(n: u8, message: &str) -> Report {
+    config(Some(n), Outcome::Failed(message.to_owned()))
+}
+
+/// An agent that has just connected and sent its full state.
+pub fn agent() -> Agent {
+    let mut agent = Agent::new(uid(1), at(0));
+    agent.receive(full(), SOCKET, None, at(0));
+    agent
+}
+
+/// An empty roster of the replica `r`.
+pub fn roster() -> Roster {
+    let delays = Delays {
+        urgent: Duration::from_secs(1),
+        slow: Duration::from_secs(10),
+        assumed_interval: Duration::from_secs(30),
+    };
+    Roster::new("r", delays)
+}

@@ -1,0 +1,47 @@
+//! The last offer that an agent was sent. Not written anywhere: an offer is idempotent.
+
+use crate::config::ConfigHash;
+use jiff::{SignedDuration, Timestamp};
+
+/// The pause before an offer is repeated for the first time; each further one is twice as long.
+const FIRST_PAUSE: SignedDuration = SignedDuration::from_secs(10);
+/// The longest pause.
+const LAST_PAUSE: SignedDuration = SignedDuration::from_mins(5);
+
+/// An offer.
+#[derive(Clone, Debug)]
+pub struct Offered {
+    /// What was offered.
+    pub hash: ConfigHash,
+    /// The agent has said since that it has it.
+    pub answered: bool,
+    at: Timestamp,
+    /// How many times in a row it went over this link.
+    times: u8,
+    /// It went over the present link. One that went over another may have been lost with it, and is repeated.
+    here: bool,
+}
+
+impl Offered {
+    /// An offer that is being sent now, after `last`.
+    pub fn new(hash: ConfigHash, last: Option<&Self>, now: Timestamp) -> Self {
+        let before = last.filter(|last| last.stands(hash)).map_or(0, |last| last.times);
+        Self { hash, answered: false, at: now, times: before.saturating_add(1), here: true }
+    }
+
+    /// The link that it went over has ended.
+    pub fn lose_link(&mut self) {
+        self.here = false;
+    }
+
+    /// Whether it is an offer of this hash, over the present link.
+    pub fn stands(&self, hash: ConfigHash) -> bool {
+        self.here && self.hash == hash
+    }
+
+    /// Whether it is too early to repeat it.
+    pub fn is_recent(&self, now: Timestamp) -> bool {
+        let doublings = u32::from(self.times.saturating_sub(1)).min(5);
+        now.duration_since(self.at) < (FIRST_PAUSE * 2_i32.pow(doublings)).min(LAST_PAUSE)
+    }
+}
