@@ -2,9 +2,10 @@
 
 use super::pack::{pack, unpack};
 use super::slices::Slices;
+use super::text::mask;
 use super::{
-    Agent, AgentKey, ConfigReport, Delays, Edge, GroupView, Link, Outcome, Report, Revision, SliceContent,
-    SliceId, View, signed,
+    Agent, AgentKey, ConfigReport, Delays, Edge, GroupView, Link, MAX_MESSAGE_BYTES, Outcome, Report,
+    Revision, SliceContent, SliceId, View, signed,
 };
 use crate::api::AgentSliceSpec;
 use jiff::Timestamp;
@@ -67,7 +68,6 @@ impl Roster {
 
     /// Takes in a message of an agent, which is new or known.
     pub fn receive(&mut self, key: &AgentKey, mut report: Report, link: Link, now: Timestamp) {
-        self.mask(key, &mut report);
         let known = self.agents.entry(key.clone()).or_insert_with(|| Known {
             agent: Agent::new(key.uid, now),
             slice: self.slices.place(&key.namespace, key.uid),
@@ -75,23 +75,14 @@ impl Roster {
         // Nothing else moves an agent between groups, and selectors are not asked with every heartbeat.
         let may_move = report.full || report.description.is_some();
         let group = report.config.as_ref().and_then(|_| group_of(&self.view, key, &known.agent));
+        if let Some(config) = &mut report.config {
+            mask_secrets(config, &self.view, &key.namespace, group);
+        }
         let mut edge = known.agent.receive(report, link, group, now);
         if may_move {
             edge = edge.max(regroup(&mut known.agent, &key.namespace, &self.view));
         }
         self.slices.mark(known.slice_in(&key.namespace), edge, now);
-    }
-
-    /// Agents may repeat what they were sent: the texts of Secrets in their group's revisions are masked in what
-    /// they say, before anything is kept of it.
-    fn mask(&self, key: &AgentKey, report: &mut Report) {
-        let Some(ConfigReport { outcome: Outcome::Failed(message), .. }) = &mut report.config else { return };
-        let Some(group) = self.agent(key).and_then(|agent| group_of(&self.view, key, agent)) else { return };
-        for revision in [&group.assignment.target, &group.assignment.stable].into_iter().flatten() {
-            for secret in &revision.secrets {
-                *message = message.replace(&**secret, "[REDACTED]");
-            }
-        }
     }
 
     /// An agent's link ended. Nothing happens if the agent is attached by another link by now.
@@ -216,6 +207,20 @@ fn group_of<'a>(view: &'a View, key: &AgentKey, agent: &Agent) -> Option<&'a Gro
     view.group(&key.namespace, agent.group.as_deref()?)
 }
 
+/// Agents may repeat what they were sent: the texts of Secrets in the revision that they speak of, and in those of
+/// their group, are masked before anything is kept. Of a revision that is not known here, before the first view
+/// for example, nobody can tell what is secret, so no words are kept, only the verdict.
+fn mask_secrets(report: &mut ConfigReport, view: &View, namespace: &str, group: Option<&GroupView>) {
+    let Outcome::Failed(message) = &mut report.outcome else { return };
+    let Some(spoken_of) = report.hash.and_then(|hash| view.revision(namespace, hash)) else {
+        message.clear();
+        return;
+    };
+    let revisions = group.iter().flat_map(|group| group.assignment.revisions()).chain([spoken_of]);
+    let secrets: Vec<&str> = revisions.flat_map(|revision| &revision.secrets).map(|text| &**text).collect();
+    *message = mask(message, &secrets, MAX_MESSAGE_BYTES);
+}
+
 /// Finds the agent's group. An agent of which only an earlier run's slice is known keeps the group from there.
 fn regroup(agent: &mut Agent, namespace: &str, view: &View) -> Edge {
     if !agent.complete {
@@ -230,3 +235,6 @@ fn regroup(agent: &mut Agent, namespace: &str, view: &View) -> Edge {
     (agent.group, agent.overlapping) = found;
     Edge::Slow
 }
+
+#[cfg(test)]
+mod tests;

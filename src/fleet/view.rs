@@ -38,6 +38,13 @@ pub struct Assignment {
     pub cohort: Option<Cohort>,
 }
 
+impl Assignment {
+    /// The live revisions.
+    pub fn revisions(&self) -> impl Iterator<Item = &Revision> {
+        [&self.target, &self.stable].into_iter().flatten().map(|revision| &**revision)
+    }
+}
+
 /// One group as a replica sees it.
 #[derive(Clone)]
 pub struct GroupView {
@@ -135,6 +142,12 @@ impl View {
     /// A group by name.
     pub fn group(&self, namespace: &str, name: &str) -> Option<&GroupView> {
         self.groups(namespace).iter().find(|group| &*group.name == name)
+    }
+
+    /// A revision that some group of the namespace is assigned.
+    pub fn revision(&self, namespace: &str, hash: ConfigHash) -> Option<&Revision> {
+        let mut live = self.groups(namespace).iter().flat_map(|group| group.assignment.revisions());
+        live.find(|revision| revision.hash == hash)
     }
 
     fn groups(&self, namespace: &str) -> &[GroupView] {
