@@ -1,10 +1,12 @@
 //! What a replica knows of one agent, and when it is offered its revision.
 
 use super::offered::Offered;
+use super::pack::Unpacked;
 use super::{
     Attributes, Capabilities, ConfigReport, Description, GroupView, InstanceUid, Ledger, Link, Outcome,
     Report, Revision, Verdict, assigned,
 };
+use crate::api::EntryFlags;
 use crate::config::ConfigHash;
 use jiff::Timestamp;
 use std::sync::Arc;
@@ -74,6 +76,21 @@ impl Agent {
         }
     }
 
+    /// An agent as an earlier run of this replica left it, until it returns and describes itself again.
+    pub fn restored(read: Unpacked<'_>, now: Timestamp) -> Self {
+        // One that was connected when the slice was written was seen later than that, nobody knows how much.
+        let connected = EntryFlags(read.entry.flags).contains(EntryFlags::CONNECTED);
+        let written = Timestamp::from_second(read.entry.since).ok().filter(|_| !connected);
+        let last_seen = written.map_or(now, |written| written.min(now));
+        Self {
+            attributes: Attributes::new([("host.name".to_owned(), read.entry.host.clone())], []),
+            ledger: read.ledger,
+            group: read.group.map(Into::into),
+            overlapping: read.overlapping.map(Into::into),
+            ..Self::new(read.uid, last_seen)
+        }
+    }
+
     /// The host that the agent runs on, as it says; empty if it does not say.
     pub fn host(&self) -> &str {
         self.attributes.get("host.name").unwrap_or_default()
@@ -82,11 +99,6 @@ impl Agent {
     /// The agent's version, as it says.
     pub fn version(&self) -> Option<&str> {
         self.attributes.get("service.version")
-    }
-
-    /// Takes the host from an earlier run's slice, until the agent describes itself again.
-    pub fn restore_host(&mut self, host: &str) {
-        self.attributes = Attributes::new([("host.name".to_owned(), host.to_owned())], []);
     }
 
     /// Takes in one message. `group` is the agent's group as it was before; it is asked for only if the message

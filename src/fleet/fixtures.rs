@@ -94,10 +94,14 @@ pub fn key(n: u32) -> AgentKey {
 pub fn full() -> Report {
     Report {
         full: true,
-        description: Some(Description { attributes: attributes(&[("host.name", "host")]) }),
+        description: Some(describe("host")),
         capabilities: Some(TAKES_CONFIG),
         ..config(None, Outcome::Unset)
     }
+}
+
+pub fn describe(host: &str) -> Description {
+    Description { attributes: attributes(&[("host.name", host)]) }
 }
 
 /// A message that says what became of a configuration.

@@ -10,6 +10,7 @@ use super::{
 use crate::api::AgentSliceSpec;
 use jiff::Timestamp;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +23,8 @@ pub struct Roster {
     /// Silence of an agent that polls which means disconnected, unless its group allows more.
     silence: Duration,
     view: Arc<View>,
+    /// Whether there has been a view yet. Before that no group's times are known.
+    informed: bool,
     /// While this is set no offers are made.
     suspended: bool,
     agents: HashMap<AgentKey, Known>,
@@ -41,6 +44,7 @@ impl Roster {
             replica: replica.to_owned(),
             silence: delays.assumed_interval.saturating_mul(3),
             view: Arc::default(),
+            informed: false,
             suspended: false,
             agents: HashMap::new(),
             slices: Slices::new(delays),
@@ -52,15 +56,13 @@ impl Roster {
     pub fn restore(&mut self, id: &SliceId, spec: &AgentSliceSpec, now: Timestamp) {
         for read in unpack(spec) {
             let key = AgentKey { namespace: id.namespace.clone(), uid: read.uid };
-            let mut agent = Agent::new(read.uid, now);
-            agent.ledger = read.ledger;
-            agent.group = read.group.map(Into::into);
-            agent.overlapping = read.overlapping.map(Into::into);
-            agent.restore_host(&read.entry.host);
-            agent.since = Timestamp::from_second(read.entry.since).unwrap_or(now);
-            agent.last_seen = agent.since;
-            if self.agents.insert(key, Known { agent, slice: id.number }).is_none() {
-                self.slices.put(id.clone(), read.uid);
+            match self.agents.entry(key) {
+                // It stood in two slices, because the run ended between the writes of its move.
+                Entry::Occupied(known) => known.into_mut().agent.ledger.merge(&read.ledger),
+                Entry::Vacant(place) => {
+                    self.slices.put(id.clone(), read.uid);
+                    place.insert(Known { agent: Agent::restored(read, now), slice: id.number });
+                }
             }
         }
         self.slices.mark(id.clone(), Edge::Slow, now);
@@ -133,6 +135,7 @@ impl Roster {
     /// offer. Agents that poll get theirs with the next poll.
     pub fn set_view(&mut self, view: Arc<View>, now: Timestamp) -> Vec<AgentKey> {
         self.view = view;
+        self.informed = true;
         for (key, known) in &mut self.agents {
             let edge = regroup(&mut known.agent, &key.namespace, &self.view);
             self.slices.mark(known.slice_in(&key.namespace), edge, now);
@@ -156,24 +159,19 @@ impl Roster {
     /// Lets time pass: agents that poll and fell silent become disconnected, agents that are gone for long are
     /// forgotten. Both times are the group's.
     pub fn expire(&mut self, now: Timestamp) {
-        let mut silent = Vec::new();
-        let mut gone = Vec::new();
-        for (key, Known { agent, .. }) in &self.agents {
-            let group = group_of(&self.view, key, agent);
-            let offline_after = group.map_or(Duration::ZERO, |group| group.offline_after);
-            let forget_after = group.map_or(FORGET_UNGROUPED_AFTER, |group| group.forget_after);
-            let silence = now.duration_since(agent.last_seen);
-            if agent.link == Some(Link::Polling) && silence > signed(offline_after.max(self.silence)) {
-                silent.push(key.clone());
-            } else if !agent.connected() && silence > signed(forget_after) {
-                gone.push(key.clone());
+        if !self.informed {
+            return;
+        }
+        let (view, silence) = (&self.view, self.silence);
+        let passed = self.agents.iter().filter_map(|(key, known)| {
+            let passed = passed(&known.agent, group_of(view, key, &known.agent), silence, now)?;
+            Some((key.clone(), passed))
+        });
+        for (key, passed) in passed.collect::<Vec<_>>() {
+            match passed {
+                Passed::Silence => self.disconnect(&key, Link::Polling, now),
+                Passed::Absence => self.forget(&key, now),
             }
-        }
-        for key in silent {
-            self.disconnect(&key, Link::Polling, now);
-        }
-        for key in gone {
-            self.forget(&key, now);
         }
     }
 
@@ -201,6 +199,25 @@ impl Known {
     fn slice_in(&self, namespace: &Arc<str>) -> SliceId {
         SliceId { namespace: namespace.clone(), number: self.slice }
     }
+}
+
+/// What has lasted too long.
+enum Passed {
+    /// An agent that polls has not done so.
+    Silence,
+    /// A disconnected agent has not returned.
+    Absence,
+}
+
+fn passed(agent: &Agent, group: Option<&GroupView>, silence: Duration, now: Timestamp) -> Option<Passed> {
+    let offline_after = group.map_or(silence, |group| group.offline_after.max(silence));
+    let forget_after = group.map_or(FORGET_UNGROUPED_AFTER, |group| group.forget_after);
+    let (passed, limit) = match agent.link {
+        Some(Link::Socket(_)) => return None,
+        Some(Link::Polling) => (Passed::Silence, offline_after),
+        None => (Passed::Absence, forget_after),
+    };
+    (now.duration_since(agent.last_seen) > signed(limit)).then_some(passed)
 }
 
 fn group_of<'a>(view: &'a View, key: &AgentKey, agent: &Agent) -> Option<&'a GroupView> {

@@ -2,13 +2,22 @@ use super::*;
 use crate::fleet::fixtures::*;
 use crate::fleet::{Ledger, Verdict};
 
+mod expiry;
+mod offers;
+mod restore;
 mod secrets;
+mod written;
 
 /// A roster with this target and stable revision for all agents of the namespace.
 fn serving(target: Option<u8>, stable: Option<u8>) -> Roster {
     let mut roster = roster();
     roster.set_view(view([group("g", target, stable)]), at(0));
     roster
+}
+
+/// An agent connects over this link and sends its full state.
+fn connect(roster: &mut Roster, n: u32, link: Link, now: Timestamp) {
+    roster.receive(&key(n), full(), link, now);
 }
 
 fn ledger(roster: &Roster, n: u32) -> &Ledger {

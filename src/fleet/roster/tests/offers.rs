@@ -1,0 +1,101 @@
+//! Who is offered what, and who is to be woken for it.
+
+use super::*;
+use crate::api::AttributeSelector;
+
+fn take(roster: &mut Roster, n: u32) -> Option<u8> {
+    roster.take_offer(&key(n), at(1)).map(|revision| revision.hash.as_bytes()[0])
+}
+
+fn sorted(mut keys: Vec<AgentKey>) -> Vec<AgentKey> {
+    keys.sort();
+    keys
+}
+
+#[test]
+fn offer_is_taken_once() {
+    let mut roster = serving(Some(B), Some(A));
+    connect(&mut roster, 1, SOCKET, at(0));
+    assert!(roster.due_offer(&key(1), at(0)).is_some());
+    assert_eq!([take(&mut roster, 1), take(&mut roster, 1)], [Some(B), None]);
+    assert!(take(&mut roster, 2).is_none(), "a stranger");
+}
+
+#[test]
+fn new_view_returns_exactly_the_agents_on_sockets_that_are_due() {
+    let mut roster = serving(None, Some(A));
+    for n in 1..=5 {
+        connect(&mut roster, n, Link::Socket(n.into()), at(0));
+    }
+    connect(&mut roster, 3, Link::Polling, at(0));
+    roster.receive(&key(2), applied(B), Link::Socket(2), at(0));
+    roster.receive(&key(4), failed(B, "no"), Link::Socket(4), at(0));
+    roster.receive(&key(4), applied(A), Link::Socket(4), at(0));
+    roster.disconnect(&key(5), Link::Socket(5), at(0));
+    let due = roster.set_view(view([group("g", Some(B), Some(A))]), at(1));
+    assert_eq!(due, [key(1)]);
+    take(&mut roster, 1);
+    assert_eq!(roster.set_view(view([group("g", Some(B), Some(A))]), at(2)), []);
+    let due = roster.set_view(view([group("g", Some(C), Some(A))]), at(3));
+    assert_eq!(sorted(due), [key(1), key(2), key(4)]);
+    assert_eq!(take(&mut roster, 3), Some(C), "with its next poll");
+}
+
+#[test]
+fn nothing_is_offered_while_suspended() {
+    let mut roster = serving(Some(B), None);
+    connect(&mut roster, 1, SOCKET, at(0));
+    connect(&mut roster, 2, Link::Polling, at(0));
+    assert_eq!(roster.suspend(true, at(1)), []);
+    assert_eq!([take(&mut roster, 1), take(&mut roster, 2)], [None, None]);
+    assert_eq!(roster.set_view(view([group("g", Some(C), None)]), at(2)), []);
+    assert_eq!(roster.suspend(false, at(3)), [key(1)]);
+    assert_eq!([take(&mut roster, 1), take(&mut roster, 2)], [Some(C), Some(C)]);
+}
+
+#[test]
+fn agent_in_no_group_or_another_namespace_is_offered_nothing() {
+    let mut roster = serving(Some(B), None);
+    let elsewhere = AgentKey { namespace: "elsewhere".into(), uid: uid(1) };
+    roster.receive(&elsewhere, full(), SOCKET, at(0));
+    assert!(roster.take_offer(&elsewhere, at(0)).is_none());
+    roster.set_view(view([]), at(0));
+    connect(&mut roster, 1, SOCKET, at(0));
+    assert_eq!(take(&mut roster, 1), None);
+}
+
+#[test]
+fn agent_moves_between_groups_when_it_describes_itself_or_the_groups_change() {
+    let named = |name, value| GroupView { selector: selector("host.name", value), ..group(name, None, None) };
+    let of = |roster: &Roster| {
+        let agent = roster.agent(&key(1)).expect("known");
+        (agent.group.as_deref().map(str::to_owned), agent.overlapping.as_deref().map(str::to_owned))
+    };
+    let pair =
+        |group: Option<&str>, other: Option<&str>| (group.map(str::to_owned), other.map(str::to_owned));
+    let mut roster = roster();
+    roster.set_view(view([named("ours", "host"), named("theirs", "other")]), at(0));
+    connect(&mut roster, 1, SOCKET, at(0));
+    assert_eq!(of(&roster), pair(Some("ours"), None));
+    let moved = Report { description: Some(describe("other")), ..Report::default() };
+    roster.receive(&key(1), moved, SOCKET, at(1));
+    assert_eq!(of(&roster), pair(Some("theirs"), None));
+    roster.receive(
+        &key(1),
+        Report { description: Some(describe("third")), ..Report::default() },
+        SOCKET,
+        at(1),
+    );
+    assert_eq!(of(&roster), pair(None, None));
+    let all = GroupView { selector: AttributeSelector::default(), ..group("all", None, None) };
+    roster.set_view(view([all, named("third", "third")]), at(2));
+    assert_eq!(of(&roster), pair(Some("all"), Some("third")));
+}
+
+#[test]
+fn agent_that_is_not_complete_falls_into_no_group() {
+    let mut roster = serving(Some(B), None);
+    roster.receive(&key(1), Report { full: false, ..full() }, SOCKET, at(0));
+    roster.set_view(view([group("g", Some(B), None)]), at(0));
+    assert_eq!((take(&mut roster, 1), &roster.agent(&key(1)).expect("known").group), (None, &None));
+}

@@ -1,0 +1,144 @@
+//! Which slice tells of an agent, and when it is written.
+
+use super::*;
+
+/// The numbers of the slices that are due by then, each with its members.
+fn due(roster: &mut Roster, now: Timestamp) -> Vec<(u32, Option<usize>)> {
+    let contents = roster.take_due(now).into_iter();
+    contents.map(|content| (content.id.number, content.spec.map(|spec| spec.agents.len()))).collect()
+}
+
+fn health(healthy: bool) -> Report {
+    Report { healthy: Some(healthy), ..Report::default() }
+}
+
+/// A roster with agent 1, whose connection is written.
+fn quiet() -> Roster {
+    let mut roster = serving(None, None);
+    connect(&mut roster, 1, SOCKET, at(-100));
+    roster.receive(&key(1), health(true), SOCKET, at(-100));
+    roster.take_due(Timestamp::MAX);
+    assert_eq!(roster.next_due(), None);
+    roster
+}
+
+#[test]
+fn urgent_edges_are_written_after_a_second_and_others_after_ten() {
+    let refused = || Report { config: failed(B, "no").config, ..Report::default() };
+    let nothing = || Report::default();
+    for (name, reports, expected) in [
+        ("heartbeats", vec![(0, nothing(), SOCKET), (1, nothing(), SOCKET)], None),
+        ("health", vec![(0, health(false), SOCKET)], Some(1)),
+        ("verdict", vec![(0, refused(), SOCKET)], Some(1)),
+        ("reconnect", vec![(0, nothing(), OTHER_SOCKET)], Some(10)),
+        ("urgent after slow", vec![(0, nothing(), OTHER_SOCKET), (3, refused(), OTHER_SOCKET)], Some(4)),
+        (
+            "urgent too late to matter",
+            vec![(0, nothing(), OTHER_SOCKET), (9, refused(), OTHER_SOCKET)],
+            Some(10),
+        ),
+        ("slow after urgent", vec![(0, refused(), SOCKET), (0, nothing(), OTHER_SOCKET)], Some(1)),
+    ] {
+        let mut roster = quiet();
+        for (second, report, link) in reports {
+            roster.receive(&key(1), report, link, at(second));
+        }
+        assert_eq!(roster.next_due(), expected.map(at), "{name}");
+    }
+}
+
+#[test]
+fn disconnect_is_written_after_ten_seconds_and_only_if_it_is_one() {
+    let mut roster = quiet();
+    roster.disconnect(&key(1), OTHER_SOCKET, at(0));
+    roster.disconnect(&key(2), SOCKET, at(0));
+    assert_eq!(roster.next_due(), None);
+    roster.disconnect(&key(1), SOCKET, at(0));
+    assert_eq!(roster.next_due(), Some(at(10)));
+}
+
+#[test]
+fn change_of_group_is_written_after_ten_seconds() {
+    let mut roster = quiet();
+    roster.set_view(view([group("g", Some(B), None)]), at(0));
+    assert_eq!(roster.next_due(), None, "what a group is assigned is no edge");
+    roster.set_view(view([group("h", None, None)]), at(0));
+    assert_eq!(roster.next_due(), Some(at(10)));
+}
+
+#[test]
+fn slice_is_taken_when_it_is_due_and_once() {
+    let mut roster = quiet();
+    roster.receive(&key(1), health(false), SOCKET, at(0));
+    assert_eq!(due(&mut roster, at(0)), []);
+    assert_eq!(due(&mut roster, at(1)), [(0, Some(1))]);
+    assert_eq!((due(&mut roster, Timestamp::MAX), roster.next_due()), (vec![], None));
+}
+
+#[test]
+fn slice_that_could_not_be_written_is_due_again() {
+    let mut roster = quiet();
+    let id = SliceId { namespace: "ns".into(), number: 0 };
+    roster.write_failed(&id, at(0));
+    assert_eq!(due(&mut roster, at(1)), [(0, Some(1))]);
+    roster.forget(&key(1), at(1));
+    assert_eq!(due(&mut roster, at(20)), [(0, None)]);
+    roster.write_failed(&id, at(20));
+    assert_eq!(due(&mut roster, at(21)), [(0, None)], "also if it was to be deleted");
+    roster.write_failed(&id, at(21));
+    connect(&mut roster, 2, SOCKET, at(21));
+    assert_eq!(due(&mut roster, at(22)), [(0, Some(1))], "unless it was needed again meanwhile");
+}
+
+#[test]
+fn slice_holds_250_agents_and_a_place_that_is_left_is_taken_again() {
+    let mut roster = serving(None, None);
+    for n in 0..501 {
+        connect(&mut roster, n, SOCKET, at(0));
+    }
+    assert_eq!(due(&mut roster, at(10)), [(0, Some(250)), (1, Some(250)), (2, Some(1))]);
+    roster.forget(&key(3), at(20));
+    roster.forget(&key(300), at(20));
+    assert_eq!(due(&mut roster, at(30)), [(0, Some(249)), (1, Some(249))]);
+    for n in 1000..1003 {
+        connect(&mut roster, n, SOCKET, at(40));
+    }
+    assert_eq!(due(&mut roster, at(50)), [(0, Some(250)), (1, Some(250)), (2, Some(2))]);
+}
+
+#[test]
+fn emptied_slice_is_deleted_and_its_number_is_taken_again() {
+    let mut roster = serving(None, None);
+    for n in 0..750 {
+        connect(&mut roster, n, SOCKET, at(0));
+    }
+    roster.take_due(Timestamp::MAX);
+    for n in 250..500 {
+        roster.forget(&key(n), at(0));
+    }
+    assert_eq!(due(&mut roster, at(10)), [(1, None)]);
+    assert_eq!(due(&mut roster, Timestamp::MAX), [], "deleted once");
+    connect(&mut roster, 9999, SOCKET, at(20));
+    assert_eq!(due(&mut roster, at(30)), [(1, Some(1))]);
+}
+
+#[test]
+fn namespaces_have_slices_of_their_own() {
+    let mut roster = serving(None, None);
+    connect(&mut roster, 1, SOCKET, at(0));
+    let elsewhere = AgentKey { namespace: "elsewhere".into(), uid: uid(1) };
+    roster.receive(&elsewhere, full(), SOCKET, at(0));
+    let ids: Vec<SliceId> = roster.take_due(Timestamp::MAX).into_iter().map(|content| content.id).collect();
+    let id = |namespace: &str| SliceId { namespace: namespace.into(), number: 0 };
+    assert_eq!(ids, [id("elsewhere"), id("ns")]);
+    assert_eq!(roster.connected(), 2);
+}
+
+#[test]
+fn forgotten_agent_is_gone_at_once() {
+    let mut roster = quiet();
+    roster.forget(&key(1), at(0));
+    roster.forget(&key(7), at(0));
+    assert!(roster.agent(&key(1)).is_none());
+    assert_eq!((roster.connected(), due(&mut roster, at(10))), (0, vec![(0, None)]));
+}
