@@ -9,9 +9,9 @@ mod documents;
 mod refusals;
 mod support;
 
-use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams, PostParams};
+use kube::api::{Api, ApiResource, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::core::GroupVersionKind;
-use opamp_operator::api::{GROUP, VERSION};
+use opamp_operator::api::{CollectorGroup, ConfigRollout, GROUP, VERSION};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::sync::{Arc, Weak};
@@ -25,7 +25,7 @@ async fn wrong_manifests_are_refused_with_what_is_wrong_and_what_to_do() {
     let space = space(&plane, "refused").await;
     let mut wrong = Vec::new();
     for (what, manifest, words) in refusals::all() {
-        match create(&space, &manifest).await {
+        match would_create(&space, &manifest).await {
             Ok(_) => wrong.push(format!("{what}: accepted")),
             Err(said) if words.iter().all(|word| said.contains(word)) => {}
             Err(said) => wrong.push(format!("{what}: wanted {words:?}, got {said}")),
@@ -78,6 +78,11 @@ async fn good_manifests_are_accepted_and_filled_in() {
     let many: Vec<Value> =
         (0..32).map(|index| json!({"name": format!("{index}"), "inline": "a: 1"})).collect();
     create(&space, &rollout("many", "all", json!(many))).await.expect("32 files");
+
+    // What is accepted can be read: an object that cannot is left alone, and its owner is not told.
+    let all = ListParams::default();
+    assert_eq!(space.api::<CollectorGroup>().list(&all).await.expect("groups").items.len(), 2);
+    assert_eq!(space.api::<ConfigRollout>().list(&all).await.expect("rollouts").items.len(), 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -231,10 +236,18 @@ fn dry_run(plane: &ControlPlane, path: &Path) -> Result<String, String> {
 
 /// Creates an object, and returns what the API server made of it, or what it said.
 async fn create(space: &Space, manifest: &Value) -> Result<Value, String> {
+    post(space, manifest, &PostParams::default()).await
+}
+
+/// Asks only.
+async fn would_create(space: &Space, manifest: &Value) -> Result<Value, String> {
+    post(space, manifest, &PostParams { dry_run: true, ..PostParams::default() }).await
+}
+
+async fn post(space: &Space, manifest: &Value, params: &PostParams) -> Result<Value, String> {
     let kind = manifest["kind"].as_str().expect("a kind");
     let object: DynamicObject = serde_json::from_value(manifest.clone()).expect("an object");
-    let made = api(space, kind).create(&PostParams::default(), &object).await;
-    made.map(|object| object.data).map_err(|error| error.to_string())
+    api(space, kind).create(params, &object).await.map(|object| object.data).map_err(said)
 }
 
 /// Changes an object or a subresource of it by a merge patch.
@@ -250,7 +263,15 @@ async fn change(
         Some(subresource) => api.patch_subresource(subresource, name, &params, &patch).await,
         None => api.patch(name, &params, &patch).await,
     };
-    changed.map(drop).map_err(|error| error.to_string())
+    changed.map(drop).map_err(said)
+}
+
+/// What kubectl would print.
+fn said(error: kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => status.message,
+        error => error.to_string(),
+    }
 }
 
 fn api(space: &Space, kind: &str) -> Api<DynamicObject> {

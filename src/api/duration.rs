@@ -5,8 +5,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use std::borrow::Cow;
 
 /// The pattern that the schema enforces. It bounds each number so that whatever the API server accepts can be
-/// read here, and so that no sum of a time and a duration is out of range: one object that cannot be read
-/// would stop the watch of all of them.
+/// read here, since an object that cannot be read is left alone without its owner being told, and so that no
+/// sum of a time and a duration is out of range.
 const PATTERN: &str = "^([0-9]{1,7}(ms|s|m|h))+$";
 /// Most digits of a number, as in [`PATTERN`].
 const MAX_DIGITS: usize = 7;
