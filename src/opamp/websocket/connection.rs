@@ -57,11 +57,6 @@ impl End {
         }
     }
 
-    /// Whether no Close frame is to be waited for: it has come, or could not be told from the rest.
-    fn is_answered(self) -> bool {
-        matches!(self, Self::Closed(_) | Self::Violated(_))
-    }
-
     /// The Close frame to send; none where nobody would read it.
     fn close_frame(self) -> Option<Bytes> {
         Some(match self {
@@ -119,7 +114,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.attachment.metrics().closed(end.reason());
         if let Some(frame) = end.close_frame() {
             let patience = self.limits.close_timeout;
-            let _ = timeout(patience, self.say_goodbye(frame, end.is_answered())).await;
+            let _ = timeout(patience, self.say_goodbye(frame, end)).await;
         }
     }
 
@@ -213,13 +208,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         timeout(self.limits.write_timeout, write).await.map_err(|_| End::Slow)?.map_err(End::from)
     }
 
-    /// Sends the Close frame and waits for the peer's. The rest of what the peer has sent is read, because a
-    /// socket that is closed with unread bytes is reset, and the peer may lose the Close frame by that.
-    async fn say_goodbye(&mut self, frame: Bytes, mut answered: bool) -> Result<(), End> {
+    /// Sends the Close frame, and waits for the peer's unless that has come.
+    async fn say_goodbye(&mut self, frame: Bytes, end: End) -> Result<(), End> {
         self.write(frame).await?;
+        if matches!(end, End::Violated(_)) {
+            return self.drain().await;
+        }
+        let mut answered = matches!(end, End::Closed(_));
         while !answered && read(&mut self.io, |bytes| self.decoder.feed(bytes)).await? {
             answered = self.has_closed();
         }
+        Ok(self.io.shutdown().await?)
+    }
+
+    /// Ends a stream in which the peer's Close frame could not be told from the rest. What the peer has sent is
+    /// read, because a socket that is closed with unread bytes is reset, and the peer may lose our Close frame by
+    /// that.
+    async fn drain(&mut self) -> Result<(), End> {
         self.io.shutdown().await?;
         while read(&mut self.io, |_| ()).await? {}
         Ok(())
