@@ -146,7 +146,7 @@ async fn read_message(request: Request<Incoming>, limit: usize) -> Result<Bytes,
         return Ok(body);
     }
     // Inflating a hostile body takes long enough to be felt by the others on this thread.
-    let inflated = tokio::task::spawn_blocking(move || inflate(&body, limit)).await;
+    let inflated = tokio::task::spawn_blocking(move || inflate(&body[..], limit)).await;
     inflated.unwrap_or(Err(Unread::Malformed))
 }
 
@@ -178,7 +178,7 @@ async fn read_body(mut body: impl Body<Data = Bytes> + Unpin, limit: usize) -> R
     if excess == 0 { Ok(read.freeze()) } else { Err(Unread::TooLarge) }
 }
 
-fn inflate(body: &[u8], limit: usize) -> Result<Bytes, Unread> {
+fn inflate(body: impl Read, limit: usize) -> Result<Bytes, Unread> {
     let mut inflated = Vec::new();
     let bound = limit as u64 + 1;
     MultiGzDecoder::new(body).take(bound).read_to_end(&mut inflated).map_err(|_| Unread::Malformed)?;
@@ -237,10 +237,18 @@ mod tests {
             (vec![0; 100_000], 1000, Err(Unread::TooLarge)),
             (Vec::new(), 0, Ok(b"")),
         ] {
-            assert_eq!(inflate(&gzip(&plain), limit), expected.map(Bytes::from_static), "{limit}");
+            assert_eq!(inflate(&gzip(&plain)[..], limit), expected.map(Bytes::from_static), "{limit}");
         }
-        assert_eq!(inflate(b"not gzip", 100), Err(Unread::Malformed));
+        assert_eq!(inflate(&b"not gzip"[..], 100), Err(Unread::Malformed));
         assert_eq!(inflate(&gzip(b"message")[..12], 100), Err(Unread::Malformed));
+    }
+
+    #[test]
+    fn bomb_is_inflated_no_further_than_the_limit() {
+        let bomb = gzip(&vec![0; 1 << 20]).repeat(500);
+        let mut rest = &bomb[..];
+        assert_eq!(inflate(&mut rest, 1000), Err(Unread::TooLarge));
+        assert!(rest.len() > bomb.len() / 2, "only {} of {} bytes are left", rest.len(), bomb.len());
     }
 
     #[tokio::test]

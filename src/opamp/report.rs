@@ -52,3 +52,68 @@ fn config(status: RemoteConfigStatus) -> ConfigReport {
     };
     ConfigReport { hash: ConfigHash::from_wire(&status.last_remote_config_hash), outcome }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::opamp::proto::{AnyValue, ArrayValue, ComponentHealth};
+    use any_value::Value;
+
+    /// The text under which a selector finds an attribute with this value.
+    fn as_attribute(value: Option<Value>) -> Option<String> {
+        let pair = KeyValue { key: "key".to_owned(), value: Some(AnyValue { value }) };
+        let described = AgentDescription { identifying_attributes: vec![pair], ..Default::default() };
+        let report =
+            report(AgentToServer { agent_description: Some(described), ..Default::default() }, false);
+        report.description?.attributes.get("key").map(str::to_owned)
+    }
+
+    #[test]
+    fn attributes_of_text_truth_and_whole_numbers_are_kept() {
+        for (value, expected) in [
+            (Some(Value::StringValue("text".to_owned())), Some("text")),
+            (Some(Value::StringValue(String::new())), Some("")),
+            (Some(Value::BoolValue(true)), Some("true")),
+            (Some(Value::IntValue(-7)), Some("-7")),
+            (Some(Value::DoubleValue(1.0)), None),
+            (Some(Value::BytesValue(vec![1])), None),
+            (Some(Value::ArrayValue(ArrayValue::default())), None),
+            (None, None),
+        ] {
+            let shown = format!("{value:?}");
+            assert_eq!(as_attribute(value).as_deref(), expected, "{shown}");
+        }
+    }
+
+    #[test]
+    fn status_of_a_configuration_is_read_with_its_hash() {
+        for (length, status, hash, outcome) in [
+            (32, 1, Some(ConfigHash::from_bytes([7; 32])), Outcome::Applied),
+            (33, 2, Some(ConfigHash::from_bytes([7; 32])), Outcome::Applying),
+            (32, 3, Some(ConfigHash::from_bytes([7; 32])), Outcome::Failed("why".to_owned())),
+            (0, 0, None, Outcome::Unset),
+            (20, 1, None, Outcome::Applied),
+            (32, 99, Some(ConfigHash::from_bytes([7; 32])), Outcome::Unset),
+        ] {
+            let last_remote_config_hash = vec![7; length];
+            let status =
+                RemoteConfigStatus { last_remote_config_hash, status, error_message: "why".to_owned() };
+            let message = AgentToServer { remote_config_status: Some(status), ..Default::default() };
+            assert_eq!(report(message, false).config, Some(ConfigReport { hash, outcome }), "{length} bytes");
+        }
+    }
+
+    #[test]
+    fn what_a_message_leaves_out_is_left_out() {
+        assert_eq!(report(AgentToServer::default(), false), Report::default());
+        let health = Some(ComponentHealth { healthy: true, ..Default::default() });
+        let message = AgentToServer { health, capabilities: 5, ..Default::default() };
+        let expected = Report {
+            full: true,
+            healthy: Some(true),
+            capabilities: Some(Capabilities(5)),
+            ..Default::default()
+        };
+        assert_eq!(report(message, true), expected);
+    }
+}

@@ -2,7 +2,7 @@
 
 use super::raw::{Socket, bare, full, is_bad_request, upgraded_tcp};
 use super::server::{Server, group, revision, revision_of, uid};
-use super::within;
+use super::{PATIENCE, within};
 use futures::{SinkExt, StreamExt};
 use opamp_operator::config::ConfigFile;
 use opamp_operator::opamp::Limits;
@@ -12,6 +12,7 @@ use opamp_operator::sim::{Behaviour, Profile};
 use prost::Message as _;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
@@ -171,6 +172,15 @@ async fn silent_peer_is_pinged_and_stays_while_it_answers() {
 }
 
 #[tokio::test]
+async fn ping_of_the_peer_is_answered_with_its_payload() {
+    let server = Server::new().await;
+    let mut socket = Socket::open(server.address).await;
+    socket.send(Message::Ping("are you there".into())).await;
+    let pong = within("a pong", socket.0.next()).await;
+    assert!(matches!(&pong, Some(Ok(Message::Pong(payload))) if payload == "are you there"), "{pong:?}");
+}
+
+#[tokio::test]
 async fn peer_that_answers_no_ping_is_closed() {
     let limits = Limits {
         ping_interval: Duration::from_millis(20),
@@ -215,14 +225,33 @@ async fn peer_that_does_not_read_is_closed_and_delays_nobody() {
 
 #[tokio::test]
 async fn shutdown_sends_close_frames_and_waits_for_the_peers() {
-    let server = Server::new().await;
-    let mut socket = Socket::open(server.address).await;
-    socket.ask(&full(uid(1), 0)).await;
+    let patient = Limits { close_timeout: PATIENCE, ..Limits::default() };
+    let server = Server::start(patient).await;
     let address = server.address;
+    let mut polite = Socket::open(address).await;
+    polite.ask(&full(uid(1), 0)).await;
+    let mut slow = upgraded_tcp(address).await;
     let stopped = server.stop();
-    assert_eq!(socket.closed().await, Some(1001));
+    assert_eq!(polite.closed().await, Some(1001));
     // The client library answers the Close frame while it is asked for more.
-    assert!(within("the end", socket.0.next()).await.is_none());
+    assert!(within("the end", polite.0.next()).await.is_none());
+    let mut close = [0; 4];
+    within("the Close frame", slow.read_exact(&mut close)).await.expect("a frame");
+    assert_eq!((close[0], &close[2..]), (0x88, &1001_u16.to_be_bytes()[..]));
+    assert!(!stopped.is_finished(), "the slow peer has not answered yet");
+    drop(slow);
     within("the server", stopped).await.expect("no panic");
-    assert!(tokio::net::TcpStream::connect(address).await.is_err());
+    assert!(TcpStream::connect(address).await.is_err());
+}
+
+#[tokio::test]
+async fn shutdown_does_not_wait_for_a_peer_that_never_answers() {
+    let limits = Limits {
+        close_timeout: Duration::from_millis(20),
+        write_timeout: Duration::from_millis(20),
+        ..Limits::default()
+    };
+    let server = Server::start(limits).await;
+    let _deaf = upgraded_tcp(server.address).await;
+    within("the server", server.stop()).await.expect("no panic");
 }

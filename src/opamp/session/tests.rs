@@ -381,6 +381,15 @@ fn agent_may_return_to_a_link_once_the_newer_one_has_closed() {
 }
 
 #[test]
+fn rival_whose_link_has_closed_is_not_remembered() {
+    let mut server = Server::new();
+    server.hear(socket(1), full(0));
+    server.hear(socket(2), bare(1));
+    server.close(socket(1));
+    assert!(server.sessions.by_agent[&key(UID)].superseded.is_empty());
+}
+
+#[test]
 fn sessions_of_forgotten_agents_are_swept() {
     let mut server = Server::new();
     let many = u32::try_from(SWEEP_FROM).expect("small") * 3;
