@@ -1,7 +1,7 @@
 //! What a replica knows of one agent, and when it is offered its revision.
 
 use super::offered::Offered;
-use super::pack::Unpacked;
+use super::unpack::Unpacked;
 use super::{
     Attributes, Capabilities, ConfigReport, Description, GroupView, InstanceUid, Ledger, Link, Outcome,
     Report, Revision, Verdict, assigned,

@@ -106,6 +106,20 @@ impl Ledger {
         self.get(hash).is_some_and(Verdict::is_refusal)
     }
 
+    /// At most so many verdicts, oldest first: of the others successes are left out before refusals, and older ones
+    /// before newer.
+    pub fn foremost(&self, limit: usize) -> impl Iterator<Item = &Given> {
+        let surplus = self.0.len().saturating_sub(limit);
+        let successes = self.0.iter().filter(|given| !given.verdict.is_refusal()).count();
+        let mut left_out = [surplus.min(successes), surplus.saturating_sub(successes)];
+        self.0.iter().filter(move |given| {
+            let left = &mut left_out[usize::from(given.verdict.is_refusal())];
+            let stays = *left == 0;
+            *left = left.saturating_sub(1);
+            stays
+        })
+    }
+
     /// All verdicts, oldest first.
     pub fn iter(&self) -> impl Iterator<Item = &Given> {
         self.0.iter()

@@ -20,6 +20,7 @@ mod roster;
 mod slices;
 mod text;
 mod uid;
+mod unpack;
 mod view;
 
 pub use agent::{Agent, Edge};

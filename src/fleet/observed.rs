@@ -1,10 +1,10 @@
 //! Agents as the leader sees them: the slices of all replicas, merged.
 
-use super::{InstanceUid, Ledger, pack::Unpacked, pack::unpack};
+use super::unpack::{Unpacked, unpack};
+use super::{InstanceUid, Ledger};
 use crate::api::{AgentSliceSpec, EntryFlags};
 use crate::config::ConfigHash;
 use jiff::Timestamp;
-use std::collections::BTreeMap;
 
 /// One slice, and whether the replica that wrote it is alive.
 #[derive(Clone, Copy)]
@@ -77,30 +77,32 @@ impl ObservedAgent {
 /// a living replica's, then from the later connection, then from the greater name; its verdicts are merged, and a
 /// refusal in any copy stands (design, section 4).
 pub fn merge<'a>(slices: impl IntoIterator<Item = SliceSource<'a>>) -> Vec<ObservedAgent> {
-    let mut copies: BTreeMap<InstanceUid, Vec<Copy<'a>>> = BTreeMap::new();
-    for source in slices {
-        for read in unpack(source.slice) {
-            let agent = ObservedAgent::new(read, source.alive);
-            copies.entry(agent.uid).or_default().push(Copy { source, agent });
+    let copies = slices.into_iter().flat_map(|source| {
+        unpack(source.slice).map(move |read| Copy { source, agent: ObservedAgent::new(read, source.alive) })
+    });
+    let mut copies: Vec<Copy<'_>> = copies.collect();
+    copies.sort_by(|a, b| a.agent.uid.cmp(&b.agent.uid).then_with(|| b.precedence().cmp(&a.precedence())));
+    let mut merged: Vec<ObservedAgent> = Vec::with_capacity(copies.len());
+    for Copy { agent, .. } in copies {
+        match merged.last_mut() {
+            Some(winner) if winner.uid == agent.uid => winner.ledger.merge(&agent.ledger),
+            _ => merged.push(agent),
         }
     }
-    copies.into_values().filter_map(join).collect()
+    merged
 }
 
+/// What one slice says of an agent.
 struct Copy<'a> {
     source: SliceSource<'a>,
     agent: ObservedAgent,
 }
 
-fn join(mut copies: Vec<Copy<'_>>) -> Option<ObservedAgent> {
-    copies.sort_by_key(|copy| (copy.agent.connected, copy.source.alive, copy.agent.since, copy.source.name));
-    let mut winner = copies.pop()?.agent;
-    for copy in copies {
-        for given in copy.agent.ledger.iter() {
-            if given.verdict.is_refusal() || winner.ledger.get(given.hash).is_none() {
-                winner.ledger.note(given.hash, given.verdict.clone(), given.at);
-            }
-        }
+impl Copy<'_> {
+    fn precedence(&self) -> impl Ord {
+        (self.agent.connected, self.source.alive, self.agent.since, self.source.name)
     }
-    Some(winner)
 }
+
+#[cfg(test)]
+mod tests;

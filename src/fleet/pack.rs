@@ -1,87 +1,192 @@
-//! Packs agents into slices, and reads them back: short entries that refer to tables.
+//! Packs agents into slices: short entries that refer to tables.
 
-use super::{Agent, Capabilities, Given, InstanceUid, Ledger, Verdict, clean};
+use super::{Agent, Capabilities, Given, Verdict, clean};
 use crate::api::{AgentEntry, AgentSliceSpec, EntryFlags, SLICE_FORMAT_VERSION, VerdictEntry};
 use crate::config::ConfigHash;
-use jiff::Timestamp;
+use serde::Serialize;
 use std::collections::HashMap;
+use std::hash::Hash;
+use std::io::{self, Write};
 
-/// Longest host name that is written, in bytes.
-const MAX_HOST_BYTES: usize = 64;
-/// All messages of a slice together, in bytes. With 250 entries of about 100 bytes a slice stays below 64 KiB;
-/// a message for which there is no room is left out, the verdict is not.
+/// [`Verdict::Applied`] in an entry. Codes that are not among these are those of other versions.
+pub const APPLIED: u32 = 1;
+/// [`Verdict::Failed`] in an entry.
+pub const FAILED: u32 = 2;
+/// [`Verdict::RolledBackByAgent`] in an entry.
+pub const ROLLED_BACK: u32 = 3;
+
+/// Most bytes of a slice as JSON: 64 KiB (design, section 4), less what the object has around it.
+const MAX_BYTES: usize = 62 * 1024;
+/// Most bytes of all messages of a slice.
 const MAX_MESSAGES_BYTES: usize = 16 * 1024;
+/// Longest version that is written, in bytes.
+const MAX_VERSION_BYTES: usize = 64;
 
-/// Packs agents into one slice.
+/// How much is told of each agent.
+#[derive(Clone, Copy)]
+struct Detail {
+    host_bytes: usize,
+    versions: bool,
+    verdicts: usize,
+    /// Distinct contents in the slice. Agents choose the hashes that they report, so without an end to it they
+    /// could make a slice as long as they like.
+    revisions: usize,
+}
+
+/// Tried in this order until a slice is short enough. A fleet as fleets are gets the first; the last is short
+/// whatever agents report.
+const DETAILS: [Detail; 4] = [
+    Detail { host_bytes: 64, versions: true, verdicts: usize::MAX, revisions: usize::MAX },
+    Detail { host_bytes: 64, versions: false, verdicts: 4, revisions: usize::MAX },
+    Detail { host_bytes: 24, versions: false, verdicts: 2, revisions: usize::MAX },
+    Detail { host_bytes: 0, versions: false, verdicts: 1, revisions: 250 },
+];
+
+/// Packs agents into one slice. Messages get the room that is left; one for which there is none is left out, its
+/// verdict is not.
 pub fn pack<'a>(replica: &str, agents: impl IntoIterator<Item = &'a Agent>) -> AgentSliceSpec {
-    let mut packer = Packer::default();
-    let entries = agents.into_iter().map(|agent| packer.entry(agent)).collect();
-    AgentSliceSpec {
-        format_version: SLICE_FORMAT_VERSION,
-        replica: replica.to_owned(),
-        groups: packer.groups.list,
-        versions: packer.versions.list,
-        revisions: packer.revisions.list,
-        messages: packer.messages.list,
-        agents: entries,
+    let agents: Vec<&Agent> = agents.into_iter().collect();
+    let mut slice = AgentSliceSpec::default();
+    for detail in DETAILS {
+        let mut packer = Packer::new(detail);
+        let entries = agents.iter().map(|agent| packer.entry(agent)).collect();
+        let words = std::mem::take(&mut packer.words);
+        slice = packer.slice(replica, entries);
+        if let Some(room) = MAX_BYTES.checked_sub(length(&slice)) {
+            add_messages(&mut slice, &words, room.min(MAX_MESSAGES_BYTES));
+            break;
+        }
     }
+    slice
+}
+
+/// Gives the verdicts their words, as far as there is room for them.
+fn add_messages(slice: &mut AgentSliceSpec, words: &[&str], mut room: usize) {
+    let mut messages = Table::new(usize::MAX);
+    let verdicts = slice.agents.iter_mut().flat_map(|entry| &mut entry.verdicts);
+    for (verdict, words) in verdicts.zip(words).filter(|(_, words)| !words.is_empty()) {
+        let reference = r#","m":249"#.len();
+        let message = if messages.index.contains_key(words) { 0 } else { length(words) + ",".len() };
+        if let Some(rest) = room.checked_sub(reference + message) {
+            room = rest;
+            verdict.message = messages.put(*words, || (*words).to_owned());
+        }
+    }
+    slice.messages = messages.list;
+}
+
+/// How long a value is as JSON.
+fn length(value: &impl Serialize) -> usize {
+    struct Counter(usize);
+    impl Write for Counter {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut counter = Counter(0);
+    serde_json::to_writer(&mut counter, value).map_or(usize::MAX, |()| counter.0)
 }
 
 /// A table of texts that entries refer to by index.
-#[derive(Default)]
-struct Table {
+struct Table<K> {
     list: Vec<String>,
-    index: HashMap<String, u32>,
-    bytes: usize,
+    index: HashMap<K, u32>,
+    capacity: usize,
 }
 
-impl Table {
-    fn put(&mut self, text: &str) -> Option<u32> {
-        if let Some(index) = self.index.get(text) {
+impl<K: Eq + Hash> Table<K> {
+    fn new(capacity: usize) -> Self {
+        Self { list: Vec::new(), index: HashMap::new(), capacity }
+    }
+
+    /// The index of a text; nothing if it is new and there is no room.
+    fn put(&mut self, key: K, text: impl FnOnce() -> String) -> Option<u32> {
+        if let Some(index) = self.index.get(&key) {
             return Some(*index);
         }
-        let index = u32::try_from(self.list.len()).ok()?;
-        self.list.push(text.to_owned());
-        self.index.insert(text.to_owned(), index);
-        self.bytes += text.len();
+        let index = u32::try_from(self.list.len()).ok().filter(|_| self.list.len() < self.capacity)?;
+        self.list.push(text());
+        self.index.insert(key, index);
         Some(index)
     }
 }
 
-#[derive(Default)]
-struct Packer {
-    groups: Table,
-    versions: Table,
-    revisions: Table,
-    messages: Table,
+struct Packer<'a> {
+    detail: Detail,
+    groups: Table<&'a str>,
+    versions: Table<&'a str>,
+    revisions: Table<ConfigHash>,
+    /// The words of each verdict that was packed, in order; empty where it has none.
+    words: Vec<&'a str>,
 }
 
-impl Packer {
-    fn entry(&mut self, agent: &Agent) -> AgentEntry {
+impl<'a> Packer<'a> {
+    fn new(detail: Detail) -> Self {
+        let versions = if detail.versions { usize::MAX } else { 0 };
+        Self {
+            detail,
+            groups: Table::new(usize::MAX),
+            versions: Table::new(versions),
+            revisions: Table::new(detail.revisions),
+            words: Vec::new(),
+        }
+    }
+
+    fn slice(self, replica: &str, agents: Vec<AgentEntry>) -> AgentSliceSpec {
+        AgentSliceSpec {
+            format_version: SLICE_FORMAT_VERSION,
+            replica: replica.to_owned(),
+            groups: self.groups.list,
+            versions: self.versions.list,
+            revisions: self.revisions.list,
+            messages: Vec::new(),
+            agents,
+        }
+    }
+
+    fn entry(&mut self, agent: &'a Agent) -> AgentEntry {
         AgentEntry {
             uid: agent.uid.to_hex(),
-            host: clean(agent.host(), MAX_HOST_BYTES),
-            group: agent.group.as_deref().and_then(|name| self.groups.put(name)),
-            overlapping: agent.overlapping.as_deref().and_then(|name| self.groups.put(name)),
+            host: clean(agent.host(), self.detail.host_bytes),
+            group: self.group(agent.group.as_deref()),
+            overlapping: self.group(agent.overlapping.as_deref()),
             flags: flags(agent).0,
-            version: agent.version().and_then(|version| self.versions.put(version)),
-            running: agent.running().and_then(|hash| self.revisions.put(&hash.to_string())),
-            verdicts: agent.ledger.iter().filter_map(|given| self.verdict(given)).collect(),
+            version: agent
+                .version()
+                .and_then(|version| self.versions.put(version, || clean(version, MAX_VERSION_BYTES))),
+            running: agent.running().and_then(|hash| self.revision(hash)),
+            verdicts: agent
+                .ledger
+                .foremost(self.detail.verdicts)
+                .filter_map(|given| self.verdict(given))
+                .collect(),
             since: agent.since.as_second(),
         }
     }
 
-    fn verdict(&mut self, given: &Given) -> Option<VerdictEntry> {
-        let (code, message) = match &given.verdict {
-            Verdict::Applied => (1, ""),
-            Verdict::Failed(message) => (2, &**message),
-            Verdict::RolledBackByAgent => (3, ""),
+    fn group(&mut self, name: Option<&'a str>) -> Option<u32> {
+        let name = name?;
+        self.groups.put(name, || name.to_owned())
+    }
+
+    fn revision(&mut self, hash: ConfigHash) -> Option<u32> {
+        self.revisions.put(hash, || hash.to_string())
+    }
+
+    fn verdict(&mut self, given: &'a Given) -> Option<VerdictEntry> {
+        let (code, words) = match &given.verdict {
+            Verdict::Applied => (APPLIED, ""),
+            Verdict::Failed(words) => (FAILED, &**words),
+            Verdict::RolledBackByAgent => (ROLLED_BACK, ""),
         };
-        let fits = self.messages.bytes + message.len() <= MAX_MESSAGES_BYTES
-            || self.messages.index.contains_key(message);
-        let message = (!message.is_empty() && fits).then(|| self.messages.put(message)).flatten();
-        let revision = self.revisions.put(&given.hash.to_string())?;
-        Some(VerdictEntry { revision, code, message, at: given.at.as_second() })
+        let revision = self.revision(given.hash)?;
+        self.words.push(words);
+        Some(VerdictEntry { revision, code, message: None, at: given.at.as_second() })
     }
 }
 
@@ -94,57 +199,5 @@ fn flags(agent: &Agent) -> EntryFlags {
         .with(EntryFlags::REPORTS_CONFIG, agent.capabilities.has(Capabilities::REPORTS_REMOTE_CONFIG))
 }
 
-/// An entry with its table indexes resolved. What cannot be read is left out; the rest of the slice counts.
-pub struct Unpacked<'a> {
-    /// The entry itself.
-    pub entry: &'a AgentEntry,
-    /// The agent's uid.
-    pub uid: InstanceUid,
-    /// The group's name.
-    pub group: Option<&'a str>,
-    /// The name of another group that matches too.
-    pub overlapping: Option<&'a str>,
-    /// The content that runs.
-    pub running: Option<ConfigHash>,
-    /// The verdicts.
-    pub ledger: Ledger,
-}
-
-/// Reads the entries of a slice; none if it has a format that this program does not know.
-pub fn unpack(slice: &AgentSliceSpec) -> impl Iterator<Item = Unpacked<'_>> {
-    let known = slice.format_version == SLICE_FORMAT_VERSION;
-    let hashes: Vec<Option<ConfigHash>> = slice.revisions.iter().map(|text| text.parse().ok()).collect();
-    let hash_at = move |index: u32| hashes.get(index as usize).copied().flatten();
-    slice.agents.iter().filter(move |_| known).filter_map(move |entry| {
-        let group_at = |index: Option<u32>| slice.groups.get(index? as usize).map(String::as_str);
-        Some(Unpacked {
-            entry,
-            uid: InstanceUid::from_hex(&entry.uid)?,
-            group: group_at(entry.group),
-            overlapping: group_at(entry.overlapping),
-            running: entry.running.and_then(&hash_at),
-            ledger: read_ledger(slice, entry, &hash_at),
-        })
-    })
-}
-
-fn read_ledger(
-    slice: &AgentSliceSpec,
-    entry: &AgentEntry,
-    hash_at: &impl Fn(u32) -> Option<ConfigHash>,
-) -> Ledger {
-    let mut ledger = Ledger::default();
-    for verdict in &entry.verdicts {
-        let message = verdict.message.and_then(|index| slice.messages.get(index as usize));
-        let read = match verdict.code {
-            1 => Verdict::Applied,
-            2 => Verdict::failed(message.map_or("", String::as_str)),
-            3 => Verdict::RolledBackByAgent,
-            _ => continue,
-        };
-        if let (Some(hash), Ok(at)) = (hash_at(verdict.revision), Timestamp::from_second(verdict.at)) {
-            ledger.note(hash, read, at);
-        }
-    }
-    ledger
-}
+#[cfg(test)]
+mod tests;

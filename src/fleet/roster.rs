@@ -1,8 +1,9 @@
 //! The agents that one replica serves, the groups that they fall into, and the slices that tell of them.
 
-use super::pack::{pack, unpack};
+use super::pack::pack;
 use super::slices::Slices;
 use super::text::mask;
+use super::unpack::unpack;
 use super::{
     Agent, AgentKey, ConfigReport, Delays, Edge, GroupView, Link, MAX_MESSAGE_BYTES, Outcome, Report,
     Revision, SliceContent, SliceId, View, signed,

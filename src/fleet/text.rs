@@ -18,16 +18,13 @@ pub fn mask(text: &str, secrets: &[&str], limit: usize) -> String {
         && masked.len() < limit
     {
         let here = secrets.iter().filter(|secret| rest.starts_with(**secret));
-        match here.map(|secret| secret.len()).max().filter(|length| *length > 0) {
-            Some(length) => {
-                masked.push_str("[REDACTED]");
-                rest = &rest[length..];
-            }
-            None => {
-                masked.push(next);
-                rest = &rest[next.len_utf8()..];
-            }
+        let secret = here.map(|secret| secret.len()).max().filter(|length| *length > 0);
+        if secret.is_some() {
+            masked.push_str("[REDACTED]");
+        } else {
+            masked.push(next);
         }
+        rest = &rest[secret.unwrap_or(next.len_utf8())..];
     }
     masked
 }

@@ -27,8 +27,8 @@ pub struct Revision {
 pub struct Assignment {
     /// The generation of the group that it was decided for.
     pub generation: i64,
-    /// Whether every revision that it names is here. Without the target an agent of the cohort would be sent
-    /// back to stable, so nothing is offered until then.
+    /// Whether every revision that it names is here, and the target's cohort can be read. Without either an agent
+    /// of the cohort would be sent back to stable, so nothing is offered until then.
     pub loaded: bool,
     /// What the cohort is to run.
     pub target: Option<Arc<Revision>>,
@@ -92,12 +92,14 @@ impl GroupView {
 fn read(status: &AssignmentStatus, load: impl Fn(&str) -> Option<Arc<Revision>>) -> Assignment {
     let target = status.target.as_deref().and_then(&load);
     let stable = status.stable.as_deref().and_then(&load);
+    let cohort = Cohort::read(&status.seed, &status.terms);
+    let loaded = target.is_some() == status.target.is_some() && stable.is_some() == status.stable.is_some();
     Assignment {
         generation: status.generation,
-        loaded: target.is_some() == status.target.is_some() && stable.is_some() == status.stable.is_some(),
+        loaded: loaded && (target.is_none() || cohort.is_some()),
         target,
         stable,
-        cohort: Cohort::read(&status.seed, &status.terms),
+        cohort,
     }
 }
 
@@ -154,3 +156,6 @@ impl View {
         self.namespaces.get(namespace).map(Vec::as_slice).unwrap_or_default()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,158 @@
+use super::*;
+use crate::api::{AgentEntry, SLICE_FORMAT_VERSION, VerdictEntry};
+use crate::fleet::Verdict;
+use crate::fleet::fixtures::*;
+
+const CONNECTED: u32 = EntryFlags::CONNECTED.0;
+
+/// A slice with one agent.
+fn slice(entry: AgentEntry) -> AgentSliceSpec {
+    AgentSliceSpec {
+        format_version: SLICE_FORMAT_VERSION,
+        groups: vec!["g".into(), "h".into()],
+        revisions: [A, B, C].map(|n| hash(n).to_string()).into(),
+        messages: vec!["no such component".into()],
+        agents: vec![entry],
+        ..AgentSliceSpec::default()
+    }
+}
+
+fn entry(flags: u32, since: i64, host: &str) -> AgentEntry {
+    AgentEntry { uid: uid(1).to_hex(), host: host.into(), flags, since, ..AgentEntry::default() }
+}
+
+fn verdict(revision: u32, code: u32, at: i64) -> VerdictEntry {
+    VerdictEntry { revision, code, message: (code == 2).then_some(0), at }
+}
+
+/// What the slices of living (true) and dead replicas make of the one agent in them.
+fn merged(sources: &[(&str, bool, &AgentSliceSpec)]) -> ObservedAgent {
+    let sources = sources.iter().map(|(name, alive, slice)| SliceSource { name, alive: *alive, slice });
+    let mut agents = merge(sources);
+    assert_eq!(agents.len(), 1, "one agent");
+    agents.remove(0)
+}
+
+#[test]
+fn entry_is_read_with_its_tables() {
+    let flags = CONNECTED
+        | EntryFlags::REPORTS_HEALTH.0
+        | EntryFlags::ACCEPTS_CONFIG.0
+        | EntryFlags::REPORTS_CONFIG.0
+        | 1 << 31;
+    let agent = merged(&[(
+        "s",
+        true,
+        &slice(AgentEntry {
+            group: Some(0),
+            overlapping: Some(1),
+            running: Some(2),
+            verdicts: vec![verdict(1, 2, 5), verdict(2, 1, 6)],
+            ..entry(flags, 7, "host")
+        }),
+    )]);
+    let mut ledger = Ledger::default();
+    ledger.note(hash(B), Verdict::failed("no such component"), Timestamp::from_second(5).expect("in range"));
+    ledger.note(hash(C), Verdict::Applied, Timestamp::from_second(6).expect("in range"));
+    let expected = ObservedAgent {
+        uid: uid(1),
+        host: "host".into(),
+        group: Some("g".into()),
+        overlapping: Some("h".into()),
+        connected: true,
+        healthy: Some(false),
+        accepts_config: true,
+        reports_config: true,
+        running: Some(hash(C)),
+        ledger,
+        since: Timestamp::from_second(7).expect("in range"),
+    };
+    assert_eq!(agent, expected);
+    assert!(!agent.is_healthy() && agent.is_eligible());
+}
+
+#[test]
+fn agent_that_does_not_report_health_counts_as_healthy() {
+    for (flags, healthy) in [
+        (0, None),
+        (EntryFlags::REPORTS_HEALTH.0, Some(false)),
+        (EntryFlags::REPORTS_HEALTH.0 | EntryFlags::HEALTHY.0, Some(true)),
+    ] {
+        let agent = merged(&[("s", true, &slice(entry(flags, 0, "")))]);
+        assert_eq!((agent.healthy, agent.is_healthy()), (healthy, healthy != Some(false)));
+    }
+}
+
+#[test]
+fn agent_is_eligible_if_it_is_connected_and_takes_configurations_and_reports() {
+    let able = CONNECTED | EntryFlags::ACCEPTS_CONFIG.0 | EntryFlags::REPORTS_CONFIG.0;
+    for without in [0, CONNECTED, EntryFlags::ACCEPTS_CONFIG.0, EntryFlags::REPORTS_CONFIG.0] {
+        let agent = merged(&[("s", true, &slice(entry(able & !without, 0, "")))]);
+        assert_eq!(agent.is_eligible(), without == 0, "without {without}");
+    }
+}
+
+#[test]
+fn nobody_is_connected_to_a_dead_replica() {
+    let connected = slice(entry(CONNECTED, 0, ""));
+    assert!(merged(&[("s", true, &connected)]).connected);
+    assert!(!merged(&[("s", false, &connected)]).connected);
+}
+
+/// The copy named `right` is to be taken, whichever comes first.
+#[test]
+fn of_several_copies_the_best_is_taken() {
+    type Source = (u32, bool, i64, &'static str);
+    let cases: [(&str, Source, Source); 6] = [
+        ("connected beats disconnected", (CONNECTED, true, 1, "a"), (0, true, 9, "b")),
+        (
+            "connected beats one that a dead replica had",
+            (CONNECTED, true, 1, "a"),
+            (CONNECTED, false, 9, "b"),
+        ),
+        ("living beats dead", (0, true, 1, "a"), (0, false, 9, "b")),
+        ("living beats dead that had it connected", (0, true, 1, "a"), (CONNECTED, false, 9, "b")),
+        ("later beats earlier", (CONNECTED, true, 2, "a"), (CONNECTED, true, 1, "b")),
+        ("greater name decides", (CONNECTED, true, 1, "b"), (CONNECTED, true, 1, "a")),
+    ];
+    for (name, right, wrong) in cases {
+        let read = |source: Source, host| (source.3, source.1, slice(entry(source.0, source.2, host)));
+        let (right, wrong) = (read(right, "right"), read(wrong, "wrong"));
+        let [right, wrong] = [&right, &wrong].map(|(name, alive, slice)| (*name, *alive, slice));
+        assert_eq!(merged(&[right, wrong]).host, "right", "{name}");
+        assert_eq!(merged(&[wrong, right]).host, "right", "{name}, in the other order");
+    }
+}
+
+#[test]
+fn verdicts_of_all_copies_count_and_a_refusal_in_any_stands() {
+    let with = |flags, verdicts| slice(AgentEntry { verdicts, ..entry(flags, 0, "") });
+    let winner = with(CONNECTED, vec![verdict(0, 1, 30), verdict(1, 1, 40)]);
+    let loser = with(0, vec![verdict(1, 2, 10), verdict(2, 1, 20)]);
+    let ledger = merged(&[("a", true, &winner), ("b", false, &loser)]).ledger;
+    assert_eq!(ledger.get(hash(A)), Some(&Verdict::Applied));
+    assert_eq!(ledger.get(hash(B)), Some(&Verdict::failed("no such component")));
+    assert_eq!(ledger.get(hash(C)), Some(&Verdict::Applied));
+    let order: Vec<ConfigHash> = ledger.iter().map(|given| given.hash).collect();
+    assert_eq!(order, [B, C, A].map(hash), "in order of time");
+}
+
+#[test]
+fn refusal_of_the_taken_copy_is_not_replaced_by_another() {
+    let with = |flags, code| slice(AgentEntry { verdicts: vec![verdict(0, code, 1)], ..entry(flags, 0, "") });
+    let ledger = merged(&[("a", true, &with(CONNECTED, 3)), ("b", true, &with(0, 2))]).ledger;
+    assert_eq!(ledger.get(hash(A)), Some(&Verdict::RolledBackByAgent));
+}
+
+#[test]
+fn agents_are_merged_by_uid() {
+    let slice = |uids: &[u32]| AgentSliceSpec {
+        agents: uids.iter().map(|n| AgentEntry { uid: uid(*n).to_hex(), ..AgentEntry::default() }).collect(),
+        ..slice(AgentEntry::default())
+    };
+    let (one, other) = (slice(&[1, 3]), slice(&[2, 3, 4]));
+    let source = |name, slice| SliceSource { name, alive: true, slice };
+    let uids: Vec<InstanceUid> =
+        merge([source("a", &one), source("b", &other)]).into_iter().map(|agent| agent.uid).collect();
+    assert_eq!(uids, [1, 2, 3, 4].map(uid));
+}

@@ -1,0 +1,65 @@
+//! Reads agents back from slices, also from those of neighbouring versions and from damaged ones.
+
+use super::pack::{APPLIED, FAILED, ROLLED_BACK};
+use super::{InstanceUid, Ledger, Verdict};
+use crate::api::{AgentEntry, AgentSliceSpec, SLICE_FORMAT_VERSION};
+use crate::config::ConfigHash;
+use jiff::Timestamp;
+
+/// An entry with its table indexes resolved. What cannot be read is left out; the rest of the slice counts.
+pub struct Unpacked<'a> {
+    /// The entry itself.
+    pub entry: &'a AgentEntry,
+    /// The agent's uid.
+    pub uid: InstanceUid,
+    /// The group's name.
+    pub group: Option<&'a str>,
+    /// The name of another group that matches too.
+    pub overlapping: Option<&'a str>,
+    /// The content that runs.
+    pub running: Option<ConfigHash>,
+    /// The verdicts.
+    pub ledger: Ledger,
+}
+
+/// Reads the entries of a slice; none if it has a format that this program does not know.
+pub fn unpack(slice: &AgentSliceSpec) -> impl Iterator<Item = Unpacked<'_>> {
+    let known = slice.format_version == SLICE_FORMAT_VERSION;
+    let hashes: Vec<Option<ConfigHash>> = slice.revisions.iter().map(|text| text.parse().ok()).collect();
+    let hash_at = move |index: u32| hashes.get(index as usize).copied().flatten();
+    slice.agents.iter().filter(move |_| known).filter_map(move |entry| {
+        let group_at = |index: Option<u32>| slice.groups.get(index? as usize).map(String::as_str);
+        Some(Unpacked {
+            entry,
+            uid: InstanceUid::from_hex(&entry.uid)?,
+            group: group_at(entry.group),
+            overlapping: group_at(entry.overlapping),
+            running: entry.running.and_then(&hash_at),
+            ledger: read_ledger(slice, entry, &hash_at),
+        })
+    })
+}
+
+fn read_ledger(
+    slice: &AgentSliceSpec,
+    entry: &AgentEntry,
+    hash_at: &impl Fn(u32) -> Option<ConfigHash>,
+) -> Ledger {
+    let mut ledger = Ledger::default();
+    for verdict in &entry.verdicts {
+        let message = verdict.message.and_then(|index| slice.messages.get(index as usize));
+        let read = match verdict.code {
+            APPLIED => Verdict::Applied,
+            FAILED => Verdict::failed(message.map_or("", String::as_str)),
+            ROLLED_BACK => Verdict::RolledBackByAgent,
+            _ => continue,
+        };
+        if let Some(hash) = hash_at(verdict.revision) {
+            ledger.note(hash, read, Timestamp::from_second(verdict.at).unwrap_or(Timestamp::UNIX_EPOCH));
+        }
+    }
+    ledger
+}
+
+#[cfg(test)]
+mod tests;
