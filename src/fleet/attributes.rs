@@ -3,15 +3,33 @@
 use super::clean;
 use crate::api::{AttributeSelector, Operator, Requirement};
 
+/// Longest key that is kept, in bytes: no selector can ask for a longer one.
+const MAX_KEY_BYTES: usize = 253;
 /// Longest value that is kept, in bytes; longer values are cut, because agents' text is untrusted.
 const MAX_VALUE_BYTES: usize = 256;
 /// Most attributes that are kept of one agent; the rest is dropped.
 const MAX_ATTRIBUTES: usize = 128;
 
+/// A place in [`Attributes`]' text.
+type Place = u16;
+const _: () = assert!(MAX_ATTRIBUTES * (MAX_KEY_BYTES + MAX_VALUE_BYTES) <= Place::MAX as usize);
+
 /// Identifying and non-identifying attributes together, sorted by key. Kept for as long as the agent is known,
 /// because a group's selector may change at any time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Attributes(Box<[(Box<str>, Box<str>)]>);
+pub struct Attributes {
+    /// All keys and values in a row. A text for each would take three times the memory for every agent.
+    text: Box<str>,
+    spans: Box<[Span]>,
+}
+
+/// Where an attribute stands in the text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Span {
+    key: Place,
+    value: Place,
+    end: Place,
+}
 
 impl Attributes {
     /// Joins both kinds; an identifying attribute wins over a non-identifying one of the same key (design,
@@ -20,21 +38,35 @@ impl Attributes {
         identifying: impl IntoIterator<Item = (String, String)>,
         non_identifying: impl IntoIterator<Item = (String, String)>,
     ) -> Self {
-        let mut all: Vec<(Box<str>, Box<str>)> = identifying
-            .into_iter()
-            .chain(non_identifying)
-            .take(MAX_ATTRIBUTES)
-            .map(|(key, value)| (key.into_boxed_str(), clean(&value, MAX_VALUE_BYTES).into_boxed_str()))
-            .collect();
+        let all = identifying.into_iter().chain(non_identifying);
+        let mut all: Vec<_> =
+            all.filter(|(key, _)| key.len() <= MAX_KEY_BYTES).take(MAX_ATTRIBUTES).collect();
         all.sort_by(|a, b| a.0.cmp(&b.0));
         all.dedup_by(|later, earlier| later.0 == earlier.0);
-        Self(all.into_boxed_slice())
+        let mut text = String::new();
+        let mut put = |part: &str| {
+            text.push_str(part);
+            Place::try_from(text.len()).unwrap_or(Place::MAX)
+        };
+        let mut key = 0;
+        let spans = all.iter().map(|(name, given)| {
+            let value = put(name);
+            let end = put(&clean(given, MAX_VALUE_BYTES));
+            Span { key: std::mem::replace(&mut key, end), value, end }
+        });
+        let spans = spans.collect();
+        Self { text: text.into_boxed_str(), spans }
     }
 
     /// The value of an attribute.
     pub fn get(&self, key: &str) -> Option<&str> {
-        let index = self.0.binary_search_by(|(k, _)| (**k).cmp(key)).ok()?;
-        Some(&self.0[index].1)
+        let index = self.spans.binary_search_by(|span| self.text(span.key, span.value).cmp(key)).ok()?;
+        let span = self.spans[index];
+        Some(self.text(span.value, span.end))
+    }
+
+    fn text(&self, from: Place, to: Place) -> &str {
+        &self.text[usize::from(from)..usize::from(to)]
     }
 }
 
@@ -58,6 +90,7 @@ fn holds(requirement: &Requirement, attributes: &Attributes) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn attributes(pairs: &[(&str, &str)]) -> Attributes {
         Attributes::new(pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())), [])
@@ -102,6 +135,29 @@ mod tests {
         };
         assert!(matches(&selector, &attributes(&[("a", "1"), ("b", "2"), ("c", "3")])));
         assert!(!matches(&selector, &attributes(&[("a", "1"), ("b", "3")])));
+    }
+
+    #[test]
+    fn attributes_are_bounded_in_number_and_length() {
+        let long = "v".repeat(1000);
+        let keys = |length: usize| (0..500).map(move |n| format!("{n:0>length$}"));
+        let all = |length| Attributes::new(keys(length).map(|key| (key, long.clone())), []);
+        let kept = all(253);
+        assert_eq!(kept.get(&format!("{:0>253}", 7)).map(str::len), Some(256));
+        assert_eq!(keys(253).filter(|key| kept.get(key).is_some()).count(), 128);
+        assert_eq!(all(254), Attributes::default());
+    }
+
+    proptest! {
+        #[test]
+        fn every_attribute_reads_back(pairs in prop::collection::btree_map("\\PC{0,9}", "\\PC{0,9}", 0..20), other in "\\PC{0,9}") {
+            let others = pairs.keys().map(|key| (key.clone(), "other".to_owned()));
+            let attributes = Attributes::new(pairs.clone(), others);
+            for (key, value) in &pairs {
+                prop_assert_eq!(attributes.get(key), Some(value.as_str()));
+            }
+            prop_assert_eq!(attributes.get(&other).is_some(), pairs.contains_key(&other));
+        }
     }
 
     #[test]

@@ -73,12 +73,10 @@ impl Cohort {
 
     /// Whether the agent is in the cohort.
     pub fn contains(&self, uid: InstanceUid, attributes: &Attributes) -> bool {
-        if self.terms.is_empty() {
-            return false;
-        }
-        let rank = self.seed.rank(uid);
+        // Asked with every message. The rank, a hash, is needed only while the attempt is under way.
         self.terms.iter().any(|(selector, boundary)| {
-            rank <= *boundary && selector.as_ref().is_none_or(|selector| matches(selector, attributes))
+            selector.as_ref().is_none_or(|selector| matches(selector, attributes))
+                && (*boundary == Rank::ALL || self.seed.rank(uid) <= *boundary)
         })
     }
 }
