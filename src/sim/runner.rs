@@ -37,7 +37,7 @@ impl Default for Pace {
             heartbeat: Duration::from_secs(30),
             apply_delay: Duration::from_millis(200),
             first_backoff: Duration::from_millis(500),
-            last_backoff: Duration::from_secs(60),
+            last_backoff: Duration::from_mins(1),
         }
     }
 }

@@ -116,7 +116,7 @@ impl Server {
 /// The times of agents in tests: quick, but for heartbeats, which would hide what is not pushed.
 pub fn pace() -> Pace {
     Pace {
-        heartbeat: Duration::from_secs(3600),
+        heartbeat: Duration::from_hours(1),
         apply_delay: Duration::from_millis(1),
         first_backoff: Duration::from_millis(10),
         last_backoff: Duration::from_millis(100),
@@ -161,7 +161,7 @@ pub fn group(target: Option<Arc<Revision>>, stable: Option<Arc<Revision>>) -> Gr
         priority: 0,
         created: Timestamp::UNIX_EPOCH,
         offline_after: Duration::from_secs(90),
-        forget_after: Duration::from_secs(3600),
+        forget_after: Duration::from_hours(1),
         assignment: Assignment { generation: 1, loaded: true, target, stable, cohort },
     }
 }

@@ -1,10 +1,11 @@
 //! The WebSocket transport, with peers that break its rules.
 
 use super::raw::{Socket, bare, full, is_bad_request, upgraded_tcp};
-use super::server::{Server, group, revision, revision_of, uid};
+use super::server::{Server, group, group_of, revision, revision_of, uid};
 use super::{PATIENCE, within};
 use futures::{SinkExt, StreamExt};
 use opamp_operator::config::ConfigFile;
+use opamp_operator::fleet::GroupView;
 use opamp_operator::opamp::Limits;
 use opamp_operator::opamp::framing::frame;
 use opamp_operator::opamp::proto::{AgentToServer, ComponentHealth};
@@ -213,11 +214,12 @@ async fn peer_that_does_not_read_is_closed_and_delays_nobody() {
     let server = Server::start(limits).await;
     let mut deaf = Socket::open_with_little_memory(server.address).await;
     deaf.ask(&full(uid(1), 0)).await;
-    let mut agent = server.agent("ws", Profile::new(uid(2)), Behaviour::Apply);
+    let mut agent = server.agent("ws", Profile::new(uid(2)).with("reads", "yes"), Behaviour::Apply);
     within("connected", agent.until(|journal| journal.connected)).await;
     // More than the server's system keeps of what was not read.
-    let body = vec![b'#'; 16 << 20];
-    server.assign([group(Some(revision_of(1, &[ConfigFile::new("big.yaml", "", body)])), None)]);
+    let big = revision_of(1, &[ConfigFile::new("big.yaml", "", vec![b'#'; 16 << 20])]);
+    let preferred = GroupView { priority: 1, ..group_of("reading", "reads", "yes", revision(2)) };
+    server.assign([preferred, group(Some(big), None)]);
     within("the other agent's offer", agent.until(|journal| !journal.offers.is_empty())).await;
     server.until("the deaf one is disconnected", uid(1), |agent| !agent.connected()).await;
     assert_eq!(server.metric("opamp_websocket_closed_total{reason=\"slow\"}"), 1);

@@ -33,7 +33,7 @@ fn view(revision: u8, bytes: usize) -> Arc<View> {
         priority: 0,
         created: Timestamp::UNIX_EPOCH,
         offline_after: Duration::from_secs(90),
-        forget_after: Duration::from_secs(3600),
+        forget_after: Duration::from_hours(1),
         assignment: Assignment {
             generation: 1,
             loaded: true,
