@@ -152,8 +152,17 @@ async fn ended(limit: Option<Duration>, agents: usize, tally: &Tally) -> std::io
             _ = interrupt.recv() => return Ok("SIGINT"),
             _ = terminate.recv() => return Ok("SIGTERM"),
             () = &mut over => return Ok("--for"),
-            _ = every_second.tick() => eprintln!("{}", line(agents, tally.counts())),
+            _ = every_second.tick() => progress(agents, tally),
         }
+    }
+}
+
+fn progress(agents: usize, tally: &Tally) {
+    let counts = tally.counts();
+    let all = usize::try_from(counts.connected).is_ok_and(|connected| connected >= agents);
+    match tally.last_error().filter(|_| !all) {
+        Some(error) => eprintln!("{}; last error: {error}", line(agents, counts)),
+        None => eprintln!("{}", line(agents, counts)),
     }
 }
 

@@ -101,6 +101,7 @@ impl Journal {
                 self.connections += 1;
             }
             Event::Disconnected => self.connected = false,
+            Event::Failed(_) => {}
             Event::Reported(_) => {
                 let config = agent.config();
                 self.config = (config.last_remote_config_hash.clone(), config.status());

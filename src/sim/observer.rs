@@ -2,7 +2,9 @@
 
 use super::agent::Agent;
 use crate::opamp::proto::{RemoteConfigStatuses, ServerToAgent};
+use std::io;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 /// Something that happened to an agent.
 pub enum Event<'a> {
@@ -10,6 +12,8 @@ pub enum Event<'a> {
     Connected,
     /// Its WebSocket ended, or a poll failed.
     Disconnected,
+    /// A connection could not be opened, or broke off.
+    Failed(&'a io::Error),
     /// The server said something.
     Received(&'a ServerToAgent),
     /// What it says of its configuration has changed; from this, to what [`Agent::config`] says now.
@@ -30,6 +34,8 @@ pub struct Tally {
     failed: AtomicI64,
     offers: AtomicU64,
     errors: AtomicU64,
+    /// Kept because all agents mostly fail for one reason, and a person wants to know it.
+    last_error: Mutex<Option<String>>,
 }
 
 /// The numbers of a fleet at one moment.
@@ -59,6 +65,11 @@ impl Tally {
         }
     }
 
+    /// Why a connection last failed.
+    pub fn last_error(&self) -> Option<String> {
+        self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     fn of(&self, status: RemoteConfigStatuses) -> Option<&AtomicI64> {
         match status {
             RemoteConfigStatuses::Applied => Some(&self.applied),
@@ -81,6 +92,9 @@ impl Observer for Tally {
         match event {
             Event::Connected => drop(self.connected.fetch_add(1, Ordering::Relaxed)),
             Event::Disconnected => drop(self.connected.fetch_sub(1, Ordering::Relaxed)),
+            Event::Failed(error) => {
+                *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
+            }
             Event::Received(message) => {
                 self.offers.fetch_add(message.remote_config.is_some().into(), Ordering::Relaxed);
                 self.errors.fetch_add(message.error_response.is_some().into(), Ordering::Relaxed);

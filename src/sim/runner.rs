@@ -72,7 +72,9 @@ pub async fn run(
         if life.disconnected() {
             pause = pace.first_backoff;
         }
-        if ended.is_ok() || !life.sleeps(jittered(pause)).await {
+        let Err(error) = ended else { return };
+        life.observer.observe(&life.agent, &Event::Failed(&error));
+        if !life.sleeps(jittered(pause)).await {
             return;
         }
         pause = (pause * 2).min(pace.last_backoff);
