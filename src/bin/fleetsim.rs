@@ -17,7 +17,6 @@ use tokio::time::{Instant, interval, sleep};
 /// of OpenTelemetry Collectors do. Nothing is run and nothing is stored. They reconnect when the server goes
 /// away, and say goodbye on SIGINT and SIGTERM.
 #[derive(Parser)]
-#[expect(clippy::doc_markdown, reason = "people read it as the help, where backticks are noise")]
 #[command(name = "fleetsim", version, after_help = EXAMPLES)]
 struct Args {
     /// The server: ws:// for WebSocket, http:// for plain HTTP polling.
