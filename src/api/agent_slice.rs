@@ -78,6 +78,14 @@ pub struct AgentEntry {
     /// When the agent connected or, if it is not connected, when it was last seen; seconds since 1970.
     #[serde(rename = "t")]
     pub since: i64,
+    /// When the agent's health last changed, in seconds after `t`.
+    #[serde(rename = "k", default, skip_serializing_if = "is_zero")]
+    pub health_after: i64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+fn is_zero(number: &i64) -> bool {
+    *number == 0
 }
 
 /// What an agent said of one revision.
@@ -112,6 +120,10 @@ impl EntryFlags {
     pub const ACCEPTS_CONFIG: Self = Self(1 << 3);
     /// The agent says what became of a configuration (capability `ReportsRemoteConfig`).
     pub const REPORTS_CONFIG: Self = Self(1 << 4);
+    /// The agent was unhealthy when it was offered what it was offered last.
+    pub const EXEMPT: Self = Self(1 << 5);
+    /// The agent is attached by HTTP polls.
+    pub const POLLING: Self = Self(1 << 6);
 
     /// Whether all bits of `other` are set.
     pub fn contains(self, other: Self) -> bool {

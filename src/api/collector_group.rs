@@ -100,7 +100,7 @@ pub struct CollectorGroupStatus {
 }
 
 /// What each agent of a group is to run: `target` if it is in the cohort and has not refused it, else `stable`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AssignmentStatus {
     /// The group's generation that this was decided for. While it is behind, nothing is offered.
@@ -120,6 +120,12 @@ pub struct AssignmentStatus {
     /// The cohort: an agent is in it if it is in any of these.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub terms: Vec<Term>,
+    /// The stable revision is offered even to agents that refused it: a rollback asks everybody once.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rolling_back: bool,
+    /// Refusals from before this time are forgiven.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retried_at: Option<Time>,
 }
 
 impl AssignmentStatus {

@@ -12,6 +12,10 @@ pub enum Type {
     Reconciling,
     /// Work cannot go on without help (kstatus).
     Stalled,
+    /// The rollout stands still.
+    Paused,
+    /// The rollout failed, and its agents have the stable revision again.
+    RolledBack,
     /// The group serves, but not as it should.
     Degraded,
     /// Agents of this group are matched by another group too.
@@ -60,10 +64,28 @@ pub enum Reason {
     NoReachableAgents,
     /// Agents are taking the target revision.
     Progressing,
-    /// Every reachable agent applied the target revision and is healthy.
+    /// All phases have passed.
     Completed,
-    /// Agents refused the target revision.
-    AgentsFailed,
+    /// The phase's agents must stay healthy for a while.
+    Soaking,
+    /// A person must let the next phase begin.
+    AwaitingApproval,
+    /// The rollout stands still because `spec.paused` says so.
+    Paused,
+    /// More agents failed than `failureThreshold` allows.
+    TooManyFailures,
+    /// A person ended the attempt.
+    Aborted,
+    /// The phase has made no progress for `progressDeadline`.
+    ProgressDeadlineExceeded,
+    /// As many agents outside the cohort are gone as in it: the network, not the revision.
+    ConnectivityLost,
+    /// The content was rejected before.
+    RevisionRejected,
+    /// A request was carried out.
+    RequestHandled,
+    /// A request could not be carried out.
+    RequestRefused,
     /// The configuration would not start a Collector.
     InvalidConfig,
     /// A referenced Secret does not carry the label that shares it.

@@ -89,7 +89,7 @@ pub enum FileSource {
 #[serde(rename_all = "camelCase")]
 pub struct ConfigRevisionStatus {
     /// Where the revision stands. `Candidate`: not proven yet. `Proven`: a rollout completed with it, so it
-    /// may be gone back to. `Superseded`: replaced by other content before it was proven.
+    /// may be gone back to. `Rejected`: a rollout of it failed, and it waits for a `retry`. `Superseded`: replaced by other content before it was proven.
     pub state: RevisionState,
     /// A sentence for people.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -107,6 +107,8 @@ pub enum RevisionState {
     Candidate,
     /// A rollout completed with it: it may be gone back to.
     Proven,
+    /// A rollout of it ended before it completed. It is not tried again without a `retry`.
+    Rejected,
     /// Replaced by other content before it was proven.
     Superseded,
 }

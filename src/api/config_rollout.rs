@@ -1,7 +1,7 @@
 //! ConfigRollout: what a group of agents is to run.
 
 use super::rules::leader_term_rule;
-use super::{AttributeSelector, Body};
+use super::{AttributeSelector, Body, CurrentPhase, PhaseStatus, Strategy};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -26,6 +26,7 @@ use serde::{Deserialize, Serialize};
     validation = leader_term_rule(),
     printcolumn = r#"{"name":"Group", "type":"string", "jsonPath":".spec.groupName"}"#,
     printcolumn = r#"{"name":"State", "type":"string", "jsonPath":".status.state"}"#,
+    printcolumn = r#"{"name":"Phase", "type":"string", "jsonPath":".status.currentPhase.display"}"#,
     printcolumn = r#"{"name":"Updated", "type":"string", "jsonPath":".status.progress"}"#,
     printcolumn = r#"{"name":"Failed", "type":"integer", "jsonPath":".status.agents.failed"}"#,
     printcolumn = r#"{"name":"Revision", "type":"string", "jsonPath":".status.targetRevision"}"#,
@@ -41,6 +42,13 @@ pub struct ConfigRolloutSpec {
     pub group_name: String,
     /// The configuration.
     pub config: ConfigSpec,
+    /// How carefully it is brought to the group.
+    #[serde(default)]
+    pub strategy: Strategy,
+    /// Stops the rollout where it is: it reaches no further agent and no soak time passes. Agents that return
+    /// still get the revision of their side, and too many failures still end it.
+    #[serde(default)]
+    pub paused: bool,
 }
 
 /// The configuration that agents are to run.
@@ -114,8 +122,11 @@ pub struct ConfigRolloutStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
     /// Where the rollout stands. `Pending`: not started, something is missing. `Progressing`: agents are
-    /// taking the target. `Completed`: every reachable agent applied the target and is healthy. `Invalid`:
-    /// the configuration is not sent, because agents could not run it.
+    /// taking the target. `Soaking`: the phase's agents must stay healthy for a while. `AwaitingApproval`: a
+    /// person must let the next phase begin. `Paused`: it stands still. `Completed`: all phases have passed.
+    /// `RollingBack`: too many agents failed or a person aborted, and the cohort is getting the stable revision
+    /// again. `RolledBack`: it has it. `Halted`: it failed with nothing to go back to. `Invalid`: the
+    /// configuration is not sent, because agents could not run it.
     #[serde(default)]
     pub state: RolloutState,
     /// A sentence for people: where it stands and what it waits for.
@@ -127,16 +138,26 @@ pub struct ConfigRolloutStatus {
     /// Name of the last known good revision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stable_revision: Option<String>,
+    /// The step that is under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub current_phase: Option<CurrentPhase>,
+    /// The steps as they were when the attempt began, each with what became of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10))]
+    pub phases: Vec<PhaseStatus>,
     /// The agents that are to run the target.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cohort: Option<Cohort>,
+    /// The requests that were seen; that says nothing of their success, an Event does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handled: Option<Handled>,
     /// How many agents there are, and what they said.
     #[serde(default)]
     pub agents: RolloutAgentCounts,
     /// Agents that run the target, of those that are reachable: `10/98`.
     #[serde(default)]
     pub progress: String,
-    /// Agents that refused the target, with what they said; ten entries at most.
+    /// Agents that failed with the target, with what they said; ten entries at most.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 10))]
     pub failures: Vec<FailureEntry>,
@@ -159,14 +180,26 @@ pub enum RolloutState {
     Pending,
     /// Agents are taking the target.
     Progressing,
-    /// Every reachable agent applied the target and is healthy.
+    /// The phase's agents run the target; they must stay healthy for a while.
+    Soaking,
+    /// A person must let the next phase begin.
+    AwaitingApproval,
+    /// It stands still, by `spec.paused` or because too many agents failed and `onFailure` is `Pause`.
+    Paused,
+    /// Too many agents failed, or a person aborted: the cohort is getting the stable revision again.
+    RollingBack,
+    /// All phases have passed; the target is the stable revision now.
     Completed,
+    /// The cohort has the stable revision again.
+    RolledBack,
+    /// Too many agents failed, or a person aborted, and there is no stable revision to go back to.
+    Halted,
     /// The configuration is not sent, because agents could not run it.
     Invalid,
 }
 
 /// The agents of a group that are to run the target: the union of the terms. Within an attempt it only grows.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Cohort {
     /// Counts the attempts, each with another seed.
@@ -176,6 +209,57 @@ pub struct Cohort {
     /// An agent is in the cohort if it is in any of these.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub terms: Vec<Term>,
+    /// Where the attempt stands, whatever `state` shows: new content that cannot be sent changes nothing of it.
+    /// `Running`: it goes through its phases. `Held`: too many agents failed, and `onFailure` is `Pause`.
+    /// `RollingBack`: the cohort is getting the stable revision again. `RolledBack`: it has it, or had its time.
+    /// `Halted`: it ended with nothing to go back to. `Completed`: all phases have passed.
+    #[serde(default)]
+    pub stage: Stage,
+    /// The number of agents that `failureThreshold` is a share of. It never falls within an attempt.
+    #[serde(default)]
+    pub base: i64,
+    /// Why the attempt ended, if it did not complete.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub ended: String,
+    /// When the attempt entered its stage.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Time>,
+    /// Refusals from before this time are forgiven, by a `retry`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retried_at: Option<Time>,
+}
+
+/// Where an attempt stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Stage {
+    /// It goes through its phases.
+    #[default]
+    Running,
+    /// Too many agents failed, and `onFailure` is `Pause`.
+    Held,
+    /// The cohort is getting the stable revision again.
+    RollingBack,
+    /// The cohort has the stable revision again, or had its time.
+    RolledBack,
+    /// It ended with nothing to go back to.
+    Halted,
+    /// All phases have passed.
+    Completed,
+}
+
+/// Requests that were seen: the values of the annotations `fleet.opamp.dev/promote`, `abort` and `retry`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Handled {
+    /// The last seen `promote`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promote: Option<String>,
+    /// The last seen `abort`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub abort: Option<String>,
+    /// The last seen `retry`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<String>,
 }
 
 /// Part of a cohort: the agents that `selector` matches and whose rank is at most `boundary`.
@@ -210,7 +294,7 @@ pub struct RolloutAgentCounts {
     /// Updated agents that are healthy, or do not report health.
     #[serde(default)]
     pub healthy: i64,
-    /// Agents that refused the target, connected or not.
+    /// Agents of the cohort that failed: refused the target, gave no verdict in time, fell ill with it, or were lost.
     #[serde(default)]
     pub failed: i64,
     /// Targeted agents without a verdict.
@@ -227,7 +311,7 @@ pub struct RolloutAgentCounts {
     pub unverified: i64,
 }
 
-/// An agent that refused the target.
+/// An agent that failed with the target.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct FailureEntry {
@@ -236,7 +320,7 @@ pub struct FailureEntry {
     /// The host that the agent runs on, as it says.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub host: String,
-    /// `Failed`, or `RolledBackByAgent`.
+    /// `Failed`, `RolledBackByAgent`, `TimedOut`, `Unhealthy` or `Lost`.
     pub reason: String,
     /// What the agent says of it.
     #[serde(default, skip_serializing_if = "String::is_empty")]

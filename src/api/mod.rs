@@ -14,6 +14,8 @@ mod duration;
 mod names;
 mod rules;
 mod selector;
+mod share;
+mod strategy;
 
 pub use agent_slice::{
     AgentEntry, AgentSlice, AgentSliceSpec, EntryFlags, SLICE_FORMAT_VERSION, VerdictEntry,
@@ -34,9 +36,11 @@ pub use crds::{all as crds, to_yaml as crds_to_yaml};
 pub use duration::Duration;
 pub use names::*;
 pub use selector::{AttributeSelector, Operator, Requirement};
+pub use share::Share;
+pub use strategy::{Approval, CurrentPhase, OnFailure, Phase, PhaseOutcome, PhaseStatus, Strategy};
 
 /// A rollout's cohort, written by the leader and acted on by every replica (design, section 5).
-pub use config_rollout::{Cohort, Term};
+pub use config_rollout::{Cohort, Handled, Stage, Term};
 
 /// Text that may hold a secret: serialises as itself, but its `Debug` tells the length only, because the kinds
 /// that carry configuration bodies are logged by the Kubernetes client library.

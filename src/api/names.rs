@@ -17,6 +17,12 @@ pub const ROLLOUT_LABEL: &str = "fleet.opamp.dev/rollout";
 pub const PROVEN_LABEL: &str = "fleet.opamp.dev/proven";
 /// Label on an [`AgentSlice`](super::AgentSlice): the identity of the replica that writes it.
 pub const REPLICA_LABEL: &str = "fleet.opamp.dev/replica";
+/// Annotation that ends a phase's wait, soak or approval: `[REVISION/][full-]TOKEN`, handled once.
+pub const PROMOTE_ANNOTATION: &str = "fleet.opamp.dev/promote";
+/// Annotation that ends an attempt as too many failures would: `[REVISION/]TOKEN`, handled once.
+pub const ABORT_ANNOTATION: &str = "fleet.opamp.dev/abort";
+/// Annotation that tries a revision again that failed: `[REVISION/]TOKEN`, handled once.
+pub const RETRY_ANNOTATION: &str = "fleet.opamp.dev/retry";
 /// Suffix of the Secret that keeps a revision's bodies which come from Secrets.
 pub const REVISION_FILES_SUFFIX: &str = "-files";
 /// Longest name of a rollout: revisions append `-NUMBER`, and their Secret `-files`, within 63 characters.

@@ -42,6 +42,8 @@ pub struct LeaderConfig {
     pub held: watch::Receiver<Option<Held>>,
     /// Shortest time between two status writes of an object that change no state.
     pub status_interval: Duration,
+    /// An agent's heartbeat, or the interval of its polls, as it is assumed.
+    pub assumed_interval: Duration,
     /// The first pause after a reconcile that failed; each further one doubles it.
     pub retry: Duration,
 }
@@ -57,7 +59,8 @@ pub struct Leader {
     pub(super) contents: Mutex<HashMap<String, rollout::Cached>>,
     held: watch::Receiver<Option<Held>>,
     paces: Mutex<HashMap<String, Instant>>,
-    status_interval: Duration,
+    pub(super) status_interval: Duration,
+    pub(super) assumed_interval: Duration,
     retry: Duration,
     deposed: watch::Sender<bool>,
 }
@@ -147,6 +150,7 @@ impl Leader {
             key: config.key,
             held: config.held,
             status_interval: config.status_interval,
+            assumed_interval: config.assumed_interval,
             retry: config.retry,
             term,
             stores,

@@ -157,12 +157,29 @@ fn last_manager(rollout: &ConfigRollout) -> Option<&str> {
     of_spec.max_by_key(|entry| entry.time.as_ref().map(|time| time.0))?.manager.as_deref()
 }
 
-/// Where a revision of a rollout stands, by the rollout's status. What was proven once stays proven.
-pub fn state(name: &str, before: RevisionState, target: Option<&str>, stable: Option<&str>) -> RevisionState {
-    if stable == Some(name) || before == RevisionState::Proven {
+/// What a rollout's status says of its revisions.
+pub struct Standing<'a> {
+    /// The target's name.
+    pub target: Option<&'a str>,
+    /// The name of the last known good revision.
+    pub stable: Option<&'a str>,
+    /// The attempt with the target failed.
+    pub failed: bool,
+}
+
+/// Where a revision of a rollout stands, by the rollout's status. Away from the target what was proven stays
+/// proven, and what was rejected stays rejected.
+pub fn state(name: &str, before: RevisionState, standing: &Standing<'_>) -> RevisionState {
+    if standing.stable == Some(name) {
         RevisionState::Proven
-    } else if target == Some(name) {
+    } else if standing.target == Some(name) && standing.failed {
+        RevisionState::Rejected
+    } else if before == RevisionState::Proven {
+        RevisionState::Proven
+    } else if standing.target == Some(name) {
         RevisionState::Candidate
+    } else if before == RevisionState::Rejected {
+        RevisionState::Rejected
     } else {
         RevisionState::Superseded
     }

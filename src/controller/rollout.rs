@@ -6,16 +6,18 @@ use super::revision::{self, Plan};
 use super::sources;
 use crate::api::{
     ConditionType, ConfigRevision, ConfigRollout, ConfigRolloutStatus, Reason, RevisionState, RolloutState,
+    Stage,
 };
 use crate::cluster::{Written, write_status};
 use crate::config::{ConfigFile, content_hash};
-use crate::rollout::{Claim, Content, GroupFacts, Input, holder, step};
+use crate::rollout::{Asked, Claim, Content, GroupFacts, Input, Next, holder, is_under_way, step};
 use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::api::Api;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A rollout's content, and what it was made from: while that stands, nothing is read again.
 pub struct Cached {
@@ -44,15 +46,21 @@ pub async fn reconcile(guarded: Arc<Guarded<ConfigRollout>>, leader: Arc<Leader>
     let prior = rollout.status.clone().unwrap_or_default();
     let mut next = step(&Input {
         generation: rollout.metadata.generation.unwrap_or_default(),
+        strategy: &rollout.spec.strategy,
+        paused: rollout.spec.paused,
+        annotations: rollout.annotations(),
         prior: &prior,
         group: group_facts(&leader, rollout).await?,
         revisions: &hashes(&leader.revisions(&namespace)),
         agents: &agents_of(&agents, &rollout.spec.group_name),
+        assumed_interval: leader.assumed_interval,
         entropy: entropy()?,
         now: Timestamp::now(),
     });
-    next.leader_term = Some(leader.term);
-    write(&leader, rollout, &prior, &next).await
+    next.status.leader_term = Some(leader.term);
+    let action = write(&leader, rollout, &prior, &next).await?;
+    // Only time brings an attempt on when no agent does.
+    Ok(if is_under_way(&next.status) { Action::requeue(leader.status_interval) } else { action })
 }
 
 /// Content first has to be known before anything is decided about it.
@@ -100,7 +108,8 @@ async fn group_facts(leader: &Leader, rollout: &ConfigRollout) -> Result<GroupFa
     }
     let status = group.0.as_ref().ok().and_then(|group| group.status.as_ref());
     let stable = status.and_then(|status| status.stable_revision.clone());
-    Ok(GroupFacts::Held { content: content(leader, rollout).await?, stable })
+    let offline_after = group.0.as_ref().map_or(Duration::ZERO, |group| group.spec.offline_after.get());
+    Ok(GroupFacts::Held { content: content(leader, rollout).await?, stable, offline_after })
 }
 
 /// The name of the rollout that holds a group.
@@ -124,18 +133,28 @@ async fn content(leader: &Leader, rollout: &ConfigRollout) -> Result<Content, Er
     let basis = basis(leader, rollout);
     let id = rollout.uid().unwrap_or_default();
     if let Some(cached) = lock(&leader.contents).get(&id).filter(|cached| cached.basis == basis) {
-        return Ok(cached.content.clone());
+        return Ok(judged(leader, rollout, cached.content.clone()));
     }
     let namespace = rollout.namespace().unwrap_or_default();
     let fetched = sources::fetch(&leader.client, &namespace, &rollout.spec.config).await?;
     let content = match resolve(&rollout.spec.config, &fetched) {
-        Ok(files) => Content::Revision(revision_of(leader, rollout, &files).await?),
+        Ok(files) => Content::Revision { name: revision_of(leader, rollout, &files).await?, rejected: false },
         Err(content) => content,
     };
     let mut contents = lock(&leader.contents);
     contents.retain(|id, _| leader.stores.rollouts.find(|known| known.uid().as_ref() == Some(id)).is_some());
     contents.insert(id, Cached { basis, content: content.clone() });
-    Ok(content)
+    drop(contents);
+    Ok(judged(leader, rollout, content))
+}
+
+/// Adds whether an earlier attempt with the revision failed.
+fn judged(leader: &Leader, rollout: &ConfigRollout, content: Content) -> Content {
+    let Content::Revision { name, .. } = content else { return content };
+    let known = leader.revision(&rollout.namespace().unwrap_or_default(), &name);
+    let status = known.as_ref().and_then(|guarded| guarded.0.as_ref().ok()?.status.as_ref());
+    let rejected = status.is_some_and(|status| status.state == RevisionState::Rejected);
+    Content::Revision { name, rejected }
 }
 
 fn basis(leader: &Leader, rollout: &ConfigRollout) -> Basis {
@@ -214,8 +233,9 @@ async fn write(
     leader: &Leader,
     rollout: &ConfigRollout,
     prior: &ConfigRolloutStatus,
-    next: &ConfigRolloutStatus,
+    next: &Next,
 ) -> Result<Action, Error> {
+    let Next { status: next, notices } = next;
     if prior != next {
         let id = format!("rollout/{}", rollout.uid().unwrap_or_default());
         if let Some(wait) = leader.hold_back(&id, is_urgent(prior, next)) {
@@ -224,7 +244,10 @@ async fn write(
         let namespace = rollout.namespace().unwrap_or_default();
         let api: Api<ConfigRollout> = Api::namespaced(leader.client.clone(), &namespace);
         match write_if_leading(leader, &api, rollout, prior, next).await? {
-            Written::Yes => announce(leader, rollout, prior, next).await,
+            Written::Yes => {
+                announce(leader, rollout, prior, next).await;
+                answer(leader, rollout, notices).await;
+            }
             Written::Unchanged => {}
             // The watch brings the newer object.
             Written::Conflict => return Ok(Action::await_change()),
@@ -255,6 +278,9 @@ where
 
 fn is_urgent(prior: &ConfigRolloutStatus, next: &ConfigRolloutStatus) -> bool {
     prior.state != next.state
+        || prior.handled != next.handled
+        || prior.cohort.as_ref().map(|cohort| (cohort.stage, &cohort.terms))
+            != next.cohort.as_ref().map(|cohort| (cohort.stage, &cohort.terms))
         || prior.target_revision != next.target_revision
         || prior.observed_generation != next.observed_generation
         || stalled(prior) != stalled(next)
@@ -280,10 +306,23 @@ async fn announce(
     if same {
         return;
     }
-    let warning = next.state == RolloutState::Invalid || stalled(next).is_some();
+    let warning = next.state == RolloutState::Invalid
+        || stalled(next).is_some()
+        || matches!(next.state, RolloutState::RollingBack | RolloutState::RolledBack | RolloutState::Halted);
     let target = next.target_revision.as_deref().unwrap_or("no revision yet");
     let note = format!("{:?} ({target}): {}", next.state, next.message);
     leader.announcer.tell(rollout, warning, reason(next).unwrap_or(Reason::Progressing), &note).await;
+}
+
+/// Tells of each request whether it was carried out, and why not.
+async fn answer(leader: &Leader, rollout: &ConfigRollout, notices: &[Asked]) {
+    for notice in notices {
+        let (warning, reason, note) = match notice {
+            Ok(request) => (false, Reason::RequestHandled, format!("{} was carried out", request.name())),
+            Err(why) => (true, Reason::RequestRefused, why.clone()),
+        };
+        leader.announcer.tell(rollout, warning, reason, &note).await;
+    }
 }
 
 fn reason(status: &ConfigRolloutStatus) -> Option<Reason> {
@@ -297,7 +336,14 @@ async fn settle_revisions(
     rollout: &ConfigRollout,
     next: &ConfigRolloutStatus,
 ) -> Result<(), Error> {
-    let (target, stable) = (next.target_revision.as_deref(), next.stable_revision.as_deref());
+    let standing = revision::Standing {
+        target: next.target_revision.as_deref(),
+        stable: next.stable_revision.as_deref(),
+        failed: matches!(
+            next.cohort.as_ref().map(|cohort| cohort.stage),
+            Some(Stage::RollingBack | Stage::RolledBack | Stage::Halted)
+        ),
+    };
     let namespace = rollout.namespace().unwrap_or_default();
     for guarded in leader.stores.revisions.state() {
         let Ok(revision) = &guarded.0 else { continue };
@@ -305,7 +351,7 @@ async fn settle_revisions(
             && revision.spec.rollout == rollout.name_any();
         if mine && leader.may_write() {
             let before = revision.status.as_ref().map_or(RevisionState::Candidate, |status| status.state);
-            let state = revision::state(&revision.name_any(), before, target, stable);
+            let state = revision::state(&revision.name_any(), before, &standing);
             revision::settle(&leader.client, revision, state, Timestamp::now()).await?;
         }
     }

@@ -34,6 +34,10 @@ pub struct Agent {
     pub capabilities: Capabilities,
     /// The last reported health; `None` before the first report.
     pub healthy: Option<bool>,
+    /// When `healthy` last changed; tells an agent that fell ill with a revision from one that was slow to rise.
+    pub health_since: Timestamp,
+    /// Whether it was unhealthy when it was last offered something new: then that does not count against it.
+    pub exempt: bool,
     /// The last report on a configuration, with [`Outcome::Failed`]'s text moved into the ledger.
     pub config: Option<ConfigReport>,
     /// The agent's verdicts.
@@ -63,6 +67,8 @@ impl Agent {
             attributes: Attributes::default(),
             capabilities: Capabilities::default(),
             healthy: None,
+            health_since: now,
+            exempt: false,
             config: None,
             ledger: Ledger::default(),
             link: None,
@@ -84,6 +90,9 @@ impl Agent {
         let last_seen = written.map_or(now, |written| written.min(now));
         Self {
             attributes: Attributes::new([("host.name".to_owned(), read.entry.host.clone())], []),
+            health_since: Timestamp::from_second(read.entry.since.saturating_add(read.entry.health_after))
+                .unwrap_or(last_seen),
+            exempt: EntryFlags(read.entry.flags).contains(EntryFlags::EXEMPT),
             ledger: read.ledger,
             group: read.group.map(Into::into),
             overlapping: read.overlapping.map(Into::into),
@@ -111,7 +120,7 @@ impl Agent {
             edge = edge.max(Edge::Slow);
         }
         edge = edge.max(report.description.map_or(Edge::None, |description| self.describe(description)));
-        edge = edge.max(report.healthy.map_or(Edge::None, |healthy| self.note_health(healthy)));
+        edge = edge.max(report.healthy.map_or(Edge::None, |healthy| self.note_health(healthy, now)));
         edge.max(report.config.map_or(Edge::None, |config| self.judge(config, group, now)))
     }
 
@@ -158,7 +167,10 @@ impl Agent {
     }
 
     /// The first report of health is part of connecting, and no change.
-    fn note_health(&mut self, healthy: bool) -> Edge {
+    fn note_health(&mut self, healthy: bool, now: Timestamp) -> Edge {
+        if self.healthy != Some(healthy) {
+            self.health_since = now;
+        }
         match self.healthy.replace(healthy) {
             Some(before) if before == healthy => Edge::None,
             Some(_) => Edge::Urgent,
@@ -176,13 +188,27 @@ impl Agent {
         };
         let mut edge = Edge::None;
         for (hash, verdict) in [left, given].into_iter().flatten() {
-            if self.ledger.note(hash, verdict, now) {
+            if self.note_verdict(hash, verdict, now) {
                 edge = Edge::Urgent;
             }
         }
         let ran = self.running();
         self.keep(report);
         if self.running() == ran { edge } else { edge.max(Edge::Slow) }
+    }
+
+    /// Notes a verdict. A refusal that answers an offer which was made after the refusal before it is news: that
+    /// one was forgiven.
+    fn note_verdict(&mut self, hash: ConfigHash, verdict: Verdict, now: Timestamp) -> bool {
+        let offered = self.offered.as_ref().filter(|offered| offered.hash == hash && !offered.answered);
+        let before = self.ledger.refusal(hash, None).map(|given| given.at);
+        if verdict.is_refusal()
+            && before.zip(offered).is_some_and(|(before, offered)| offered.is_after(before))
+        {
+            self.ledger.renew(hash, verdict, now);
+            return true;
+        }
+        self.ledger.note(hash, verdict, now)
     }
 
     /// Remembers the report, without the text that now stands in the ledger.
@@ -229,7 +255,10 @@ impl Agent {
             return None;
         }
         let revision = assigned(&group.assignment, self.uid, &self.attributes, &self.ledger)?;
-        (!self.has_received(revision.hash) && !self.waits_for_answer(revision.hash, now)).then_some(revision)
+        // A refusal that is assigned all the same was forgiven.
+        let again = self.ledger.refuses(revision.hash);
+        ((again || !self.has_received(revision.hash)) && !self.waits_for_answer(revision.hash, now))
+            .then_some(revision)
     }
 
     fn answers(&self) -> bool {
@@ -254,6 +283,9 @@ impl Agent {
 
     /// Notes that a revision was sent.
     pub fn note_offer(&mut self, hash: ConfigHash, now: Timestamp) {
+        if self.offered.as_ref().is_none_or(|offered| offered.hash != hash) {
+            self.exempt = self.healthy == Some(false);
+        }
         self.offered = Some(Offered::new(hash, self.offered.as_ref(), now));
     }
 }

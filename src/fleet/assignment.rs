@@ -2,6 +2,7 @@
 
 use super::{Assignment, Attributes, InstanceUid, Ledger, Revision};
 use crate::config::ConfigHash;
+use jiff::Timestamp;
 use std::sync::Arc;
 
 /// One of the two revisions that are live in a group.
@@ -13,16 +14,29 @@ pub enum Side {
     Stable,
 }
 
+/// What decides an agent's side, but for the agent.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sides {
+    /// The content of the target.
+    pub target: Option<ConfigHash>,
+    /// The content of the stable revision.
+    pub stable: Option<ConfigHash>,
+    /// Stable is for everybody outside the cohort, refused or not.
+    pub rolling_back: bool,
+    /// Refusals from before this time are forgiven.
+    pub retried_at: Option<Timestamp>,
+}
+
 /// The side of an agent: the target if the agent is in the cohort and has not refused it, else the group's stable
 /// revision unless that is refused too, else none, and it keeps what it runs.
-pub fn side(
-    target: Option<ConfigHash>,
-    stable: Option<ConfigHash>,
-    in_cohort: impl FnOnce() -> bool,
-    ledger: &Ledger,
-) -> Option<Side> {
-    let wanted = |hash: Option<ConfigHash>| hash.is_some_and(|hash| !ledger.refuses(hash));
-    if wanted(target) && in_cohort() { Some(Side::Target) } else { wanted(stable).then_some(Side::Stable) }
+pub fn side(sides: &Sides, in_cohort: impl FnOnce() -> bool, ledger: &Ledger) -> Option<Side> {
+    let wanted =
+        |hash: Option<ConfigHash>| hash.is_some_and(|hash| ledger.refusal(hash, sides.retried_at).is_none());
+    if wanted(sides.target) && in_cohort() {
+        Some(Side::Target)
+    } else {
+        (wanted(sides.stable) || sides.rolling_back && sides.stable.is_some()).then_some(Side::Stable)
+    }
 }
 
 /// The agent's assigned revision, by [`side`].
@@ -37,7 +51,13 @@ pub fn assigned<'a>(
 ) -> Option<&'a Arc<Revision>> {
     let hash = |revision: &Option<Arc<Revision>>| revision.as_ref().map(|revision| revision.hash);
     let in_cohort = || assignment.cohort.as_ref().is_some_and(|cohort| cohort.contains(uid, attributes));
-    match side(hash(&assignment.target), hash(&assignment.stable), in_cohort, ledger)? {
+    let sides = Sides {
+        target: hash(&assignment.target),
+        stable: hash(&assignment.stable),
+        rolling_back: assignment.rolling_back,
+        retried_at: assignment.retried_at,
+    };
+    match side(&sides, in_cohort, ledger)? {
         Side::Target => assignment.target.as_ref(),
         Side::Stable => assignment.stable.as_ref(),
     }
@@ -48,8 +68,6 @@ mod tests {
     use super::*;
     use crate::api::Term;
     use crate::fleet::{Cohort, Rank, Verdict};
-    use jiff::Timestamp;
-
     fn revision(n: u8) -> Arc<Revision> {
         let hash = ConfigHash::from_wire(&[n; 32]).expect("32 bytes");
         Arc::new(Revision {
@@ -66,6 +84,8 @@ mod tests {
         Assignment {
             generation: 1,
             loaded: true,
+            rolling_back: false,
+            retried_at: None,
             target: target.map(revision),
             stable: stable.map(revision),
             cohort: Cohort::read("0000000000000001", &terms),
@@ -101,6 +121,12 @@ mod tests {
                 "in cohort {in_cohort}, {target:?}/{stable:?}, refused {refused:?}"
             );
         }
+    }
+
+    #[test]
+    fn rollback_offers_stable_even_to_agents_that_refused_it() {
+        let back = Assignment { rolling_back: true, ..assignment(false, Some(2), Some(1)) };
+        assert_eq!(assigned_to(&back, &[1, 2]).as_deref(), Some("r-1"));
     }
 
     #[test]

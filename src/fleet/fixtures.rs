@@ -50,6 +50,7 @@ pub fn assignment(target: Option<u8>, stable: Option<u8>) -> Assignment {
         target: target.map(revision),
         stable: stable.map(revision),
         cohort: Cohort::read("0000000000000001", &everybody),
+        ..Assignment::default()
     }
 }
 

@@ -62,9 +62,14 @@ impl Ledger {
         if self.get(hash).is_some_and(|known| known.covers(&verdict)) {
             return false;
         }
+        self.renew(hash, verdict, at);
+        true
+    }
+
+    /// Notes a verdict that was given anew, even if it says the same as before: the answer to another offer.
+    pub fn renew(&mut self, hash: ConfigHash, verdict: Verdict, at: Timestamp) {
         self.put(Given { hash, verdict, at });
         self.shorten();
-        true
     }
 
     /// Adds what another replica, or an earlier run, heard of the same agent. A refusal on either side stands.
@@ -99,6 +104,12 @@ impl Ledger {
     /// What the agent said of a revision.
     pub fn get(&self, hash: ConfigHash) -> Option<&Verdict> {
         self.0.iter().find(|given| given.hash == hash).map(|given| &given.verdict)
+    }
+
+    /// The agent's refusal of a revision, unless it is from before `forgiven`.
+    pub fn refusal(&self, hash: ConfigHash, forgiven: Option<Timestamp>) -> Option<&Given> {
+        let given = self.0.iter().find(|given| given.hash == hash)?;
+        (given.verdict.is_refusal() && forgiven.is_none_or(|forgiven| given.at > forgiven)).then_some(given)
     }
 
     /// Whether the agent refused a revision.
@@ -147,6 +158,15 @@ mod tests {
         assert_eq!([1, 2, 3, 4].map(|n| ledger.refuses(hash(n))), [true, true, false, false]);
         note(&mut ledger, 1, Verdict::Applied);
         assert!(!ledger.refuses(hash(1)));
+    }
+
+    #[test]
+    fn refusal_from_before_a_retry_is_forgiven() {
+        let mut ledger = Ledger::default();
+        let at = |second| Timestamp::from_second(second).expect("in range");
+        ledger.note(hash(1), Verdict::RolledBackByAgent, at(10));
+        assert!(ledger.refusal(hash(1), Some(at(9))).is_some());
+        assert!(ledger.refusal(hash(1), Some(at(10))).is_none());
     }
 
     #[test]

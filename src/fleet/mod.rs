@@ -24,7 +24,7 @@ mod unpack;
 mod view;
 
 pub use agent::{Agent, Edge};
-pub use assignment::{Side, assigned, side};
+pub use assignment::{Side, Sides, assigned, side};
 pub use attributes::{Attributes, matches};
 pub use cohort::{Cohort, Rank, Seed};
 pub use ledger::{Given, Ledger, MAX_MESSAGE_BYTES, Verdict};

@@ -42,6 +42,14 @@ pub struct ObservedAgent {
     pub ledger: Ledger,
     /// When it connected, or was last seen.
     pub since: Timestamp,
+    /// When its health last changed.
+    pub health_since: Timestamp,
+    /// It was unhealthy when it was offered what it was offered last.
+    pub exempt: bool,
+    /// It polls, so that an offer reaches it with its next poll only.
+    pub polling: bool,
+    /// It was connected to a replica that died, and to no other since.
+    pub unreachable: bool,
 }
 
 impl ObservedAgent {
@@ -58,7 +66,11 @@ impl ObservedAgent {
             reports_config: flags.contains(EntryFlags::REPORTS_CONFIG),
             running: read.running,
             ledger: read.ledger,
-            since: Timestamp::from_second(read.entry.since).unwrap_or(Timestamp::UNIX_EPOCH),
+            since: time(read.entry.since),
+            health_since: time(read.entry.since.saturating_add(read.entry.health_after)),
+            exempt: flags.contains(EntryFlags::EXEMPT),
+            polling: flags.contains(EntryFlags::POLLING),
+            unreachable: !alive && flags.contains(EntryFlags::CONNECTED),
         }
     }
 
@@ -71,6 +83,10 @@ impl ObservedAgent {
     pub fn is_eligible(&self) -> bool {
         self.connected && self.accepts_config && self.reports_config
     }
+}
+
+fn time(seconds: i64) -> Timestamp {
+    Timestamp::from_second(seconds).unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
 /// Merges the slices of one namespace. An agent that stands in several is taken from the connected one, then from

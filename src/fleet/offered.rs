@@ -39,6 +39,11 @@ impl Offered {
         self.here && self.hash == hash
     }
 
+    /// Whether it was sent after this time.
+    pub fn is_after(&self, time: Timestamp) -> bool {
+        self.at > time
+    }
+
     /// Whether it is too early to repeat it.
     pub fn is_recent(&self, now: Timestamp) -> bool {
         let doublings = u32::from(self.times.saturating_sub(1)).min(5);

@@ -1,6 +1,6 @@
 //! Packs agents into slices: short entries that refer to tables.
 
-use super::{Agent, Capabilities, Given, Verdict, clean};
+use super::{Agent, Capabilities, Given, Link, Verdict, clean};
 use crate::api::{AgentEntry, AgentSliceSpec, EntryFlags, SLICE_FORMAT_VERSION, VerdictEntry};
 use crate::config::ConfigHash;
 use serde::Serialize;
@@ -166,6 +166,7 @@ impl<'a> Packer<'a> {
                 .filter_map(|given| self.verdict(given))
                 .collect(),
             since: agent.since.as_second(),
+            health_after: agent.health_since.as_second() - agent.since.as_second(),
         }
     }
 
@@ -195,6 +196,8 @@ fn flags(agent: &Agent) -> EntryFlags {
         .with(EntryFlags::CONNECTED, agent.connected())
         .with(EntryFlags::REPORTS_HEALTH, agent.capabilities.has(Capabilities::REPORTS_HEALTH))
         .with(EntryFlags::HEALTHY, agent.healthy == Some(true))
+        .with(EntryFlags::EXEMPT, agent.exempt)
+        .with(EntryFlags::POLLING, agent.link == Some(Link::Polling))
         .with(EntryFlags::ACCEPTS_CONFIG, agent.capabilities.has(Capabilities::ACCEPTS_REMOTE_CONFIG))
         .with(EntryFlags::REPORTS_CONFIG, agent.capabilities.has(Capabilities::REPORTS_REMOTE_CONFIG))
 }

@@ -36,6 +36,10 @@ pub struct Assignment {
     pub stable: Option<Arc<Revision>>,
     /// The agents that are to run the target; absent: nobody.
     pub cohort: Option<Cohort>,
+    /// Stable is offered even to agents that refused it.
+    pub rolling_back: bool,
+    /// Refusals from before this time are forgiven.
+    pub retried_at: Option<Timestamp>,
 }
 
 impl Assignment {
@@ -100,6 +104,8 @@ fn read(status: &AssignmentStatus, load: impl Fn(&str) -> Option<Arc<Revision>>)
         target,
         stable,
         cohort,
+        rolling_back: status.rolling_back,
+        retried_at: status.retried_at.as_ref().map(|time| time.0),
     }
 }
 

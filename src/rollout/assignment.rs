@@ -1,11 +1,12 @@
 //! Derives a group's assignment from the status of the rollout that holds it.
 
-use crate::api::{AssignmentStatus, ConfigRolloutStatus};
+use crate::api::{AssignmentStatus, Cohort, ConfigRolloutStatus, Stage};
 
 /// What the agents of a group are to run.
 ///
 /// Without a rollout, or before the rollout has started an attempt, the assignment stands as it is: deleting a
-/// rollout leaves agents with what they run, and so does an invalid or incomplete new content.
+/// rollout leaves agents with what they run, and so does an invalid or incomplete new content. A rollback empties
+/// the cohort: everybody is to run stable.
 pub fn assignment(
     prior: Option<&AssignmentStatus>,
     generation: i64,
@@ -20,6 +21,12 @@ pub fn assignment(
         stable: status.stable_revision.clone(),
         attempt: cohort.attempt,
         seed: cohort.seed.clone(),
-        terms: cohort.terms.clone(),
+        terms: if is_going_back(cohort) { Vec::new() } else { cohort.terms.clone() },
+        rolling_back: cohort.stage == Stage::RollingBack,
+        retried_at: cohort.retried_at.clone(),
     })
+}
+
+fn is_going_back(cohort: &Cohort) -> bool {
+    matches!(cohort.stage, Stage::RollingBack | Stage::RolledBack)
 }

@@ -26,23 +26,57 @@ pub fn conditions(
     let mut list = Conditions::new(prior, Some(generation), now);
     let Verdict { state, reason, stalled, message } = *verdict;
     list.set(ConditionType::Ready, state == RolloutState::Completed && !stalled, reason, message);
-    match (state, stalled) {
-        (RolloutState::Pending | RolloutState::Progressing, true) => {
-            list.set(ConditionType::Reconciling, false, reason, message);
-            list.set(ConditionType::Stalled, true, reason, message);
-        }
-        (RolloutState::Pending | RolloutState::Progressing, false) => {
+    match shape(state, stalled) {
+        Shape::Working => {
             list.set(ConditionType::Reconciling, true, reason, message);
             list.clear(ConditionType::Stalled);
         }
-        (RolloutState::Completed, _) => {
+        Shape::Standing => {
+            list.set(ConditionType::Reconciling, false, reason, message);
+            list.clear(ConditionType::Stalled);
+        }
+        Shape::Done => {
             list.clear(ConditionType::Reconciling);
             list.clear(ConditionType::Stalled);
         }
-        (RolloutState::Invalid, _) => {
+        Shape::Failed => {
             list.clear(ConditionType::Reconciling);
             list.set(ConditionType::Stalled, true, reason, message);
         }
+        Shape::Stuck => {
+            list.set(ConditionType::Reconciling, false, reason, message);
+            list.set(ConditionType::Stalled, true, reason, message);
+        }
+    }
+    for (kind, holds) in [
+        (ConditionType::Paused, state == RolloutState::Paused),
+        (ConditionType::RolledBack, state == RolloutState::RolledBack),
+    ] {
+        if holds {
+            list.set(kind, true, reason, message);
+        } else {
+            list.clear(kind);
+        }
     }
     list.into_list()
+}
+
+/// A row of the table.
+enum Shape {
+    Working,
+    Standing,
+    Done,
+    Failed,
+    Stuck,
+}
+
+fn shape(state: RolloutState, stalled: bool) -> Shape {
+    use RolloutState as State;
+    match state {
+        _ if stalled => Shape::Stuck,
+        State::Pending | State::Progressing | State::Soaking | State::RollingBack => Shape::Working,
+        State::AwaitingApproval | State::Paused => Shape::Standing,
+        State::Completed => Shape::Done,
+        State::RolledBack | State::Halted | State::Invalid => Shape::Failed,
+    }
 }

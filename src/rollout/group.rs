@@ -1,13 +1,13 @@
 //! A group's status: its assignment, its counts, and what a person should look at.
 
 use super::assignment;
-use super::counts::length;
+use super::tally::length;
 use crate::api::{
     AgentCounts, AssignmentStatus, CollectorGroupStatus, ConditionType, Conditions, ConfigRolloutStatus,
     Problem, ProblemKind, Reason,
 };
 use crate::config::ConfigHash;
-use crate::fleet::{Attributes, Cohort, ObservedAgent, Side, Verdict, side};
+use crate::fleet::{Attributes, Cohort, ObservedAgent, Side, Sides, Verdict, side};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use std::collections::BTreeMap;
@@ -64,8 +64,7 @@ fn overlaps(agent: &ObservedAgent, name: &str) -> bool {
 
 /// The two live revisions, ready to compare agents with.
 struct Live {
-    target: Option<ConfigHash>,
-    stable: Option<ConfigHash>,
+    sides: Sides,
     cohort: Option<Cohort>,
 }
 
@@ -73,8 +72,12 @@ impl Live {
     fn new(assignment: &AssignmentStatus, revisions: &BTreeMap<String, ConfigHash>) -> Self {
         let hash = |name: &Option<String>| name.as_ref().and_then(|name| revisions.get(name)).copied();
         Self {
-            target: hash(&assignment.target),
-            stable: hash(&assignment.stable),
+            sides: Sides {
+                target: hash(&assignment.target),
+                stable: hash(&assignment.stable),
+                rolling_back: assignment.rolling_back,
+                retried_at: assignment.retried_at.as_ref().map(|time| time.0),
+            },
             cohort: Cohort::read(&assignment.seed, &assignment.terms),
         }
     }
@@ -82,9 +85,9 @@ impl Live {
     fn assigned(&self, agent: &ObservedAgent) -> Option<ConfigHash> {
         let in_cohort =
             || self.cohort.as_ref().is_some_and(|cohort| cohort.contains(agent.uid, &Attributes::default()));
-        match side(self.target, self.stable, in_cohort, &agent.ledger)? {
-            Side::Target => self.target,
-            Side::Stable => self.stable,
+        match side(&self.sides, in_cohort, &agent.ledger)? {
+            Side::Target => self.sides.target,
+            Side::Stable => self.sides.stable,
         }
     }
 
@@ -101,7 +104,11 @@ impl Live {
             connected: tally(&|agent| agent.connected),
             healthy: tally(&|agent| agent.connected && agent.is_healthy()),
             in_sync: tally(&|agent| agent.connected && self.in_sync(agent)),
-            failed: tally(&|agent| self.target.is_some_and(|target| agent.ledger.refuses(target))),
+            failed: tally(&|agent| {
+                self.sides
+                    .target
+                    .is_some_and(|target| agent.ledger.refusal(target, self.sides.retried_at).is_some())
+            }),
         }
     }
 
@@ -114,12 +121,11 @@ impl Live {
     }
 
     fn problem(&self, agent: &ObservedAgent) -> Option<Problem> {
-        let refusal = self.target.and_then(|target| {
-            agent.ledger.iter().find(|given| given.hash == target && given.verdict.is_refusal())
-        });
+        let target = self.sides.target;
+        let refusal = target.and_then(|target| agent.ledger.refusal(target, self.sides.retried_at));
         let (kind, message, since) = match refusal {
             Some(given) => {
-                let kind = if self.assigned(agent).is_none() && self.stable.is_some() {
+                let kind = if self.assigned(agent).is_none() && self.sides.stable.is_some() {
                     ProblemKind::NothingToOffer
                 } else {
                     ProblemKind::Failed

@@ -1,37 +1,55 @@
 //! The sentences that a rollout's status tells people.
 
-use crate::api::RolloutAgentCounts;
+use crate::api::{ConfigRolloutStatus, RolloutAgentCounts, Share};
+use jiff::Timestamp;
 
-/// Where an attempt stands.
-pub fn progressing(counts: &RolloutAgentCounts) -> String {
+/// Where the phase under way stands: `phase 2 of 4 (early-adopters): 10 of 10 agents updated and healthy`.
+pub fn phase(status: &ConfigRolloutStatus, counts: &RolloutAgentCounts) -> String {
+    let Some(current) = &status.current_phase else { return agents(counts) };
+    format!("phase {} of {} ({}): {}", current.index + 1, status.phases.len(), current.name, agents(counts))
+}
+
+fn agents(counts: &RolloutAgentCounts) -> String {
     if counts.targeted == 0 {
-        return format!("no agent of the group is reachable{}; the target waits for them", apart(counts));
+        return format!("no agent of the phase is reachable{}", apart(counts));
+    }
+    if counts.healthy == counts.targeted {
+        return format!(
+            "{} of {} agents updated and healthy{}",
+            counts.healthy,
+            counts.targeted,
+            apart(counts)
+        );
     }
     let mut parts = vec![format!("{} of {} agents updated", counts.updated, counts.targeted)];
-    let unhealthy = counts.updated - counts.healthy;
-    if unhealthy > 0 {
-        parts.push(format!("{unhealthy} of them not healthy"));
-    }
-    if counts.failed > 0 {
-        parts.push(format!("{} failed", counts.failed));
-    }
-    if counts.pending > 0 {
-        parts.push(format!("waiting for {}", counts.pending));
+    for (number, what) in [
+        (counts.updated - counts.healthy, "of them not healthy"),
+        (counts.failed, "failed"),
+        (counts.pending, "still to answer"),
+    ] {
+        if number > 0 {
+            parts.push(format!("{number} {what}"));
+        }
     }
     parts.join(", ") + &apart(counts)
 }
 
-/// That every agent with a verdict has failed or is done, and somebody failed.
-pub fn failed(counts: &RolloutAgentCounts) -> String {
+/// Why the gate failed.
+pub fn tripped(counts: &RolloutAgentCounts, base: usize, threshold: &Share) -> String {
     format!(
-        "{} of {} agents refused the target and were not offered it again; see status.failures, and change spec.config",
-        counts.failed, counts.targeted
+        "{} of {base} agents failed, more than failureThreshold {threshold} allows; see status.failures",
+        counts.failed
     )
 }
 
 /// That the rollout is done.
 pub fn completed(counts: &RolloutAgentCounts) -> String {
-    format!("{} of {} agents updated and healthy{}", counts.healthy, counts.targeted, apart(counts))
+    agents(counts)
+}
+
+/// A time of day, as people read it.
+pub fn clock(time: Timestamp) -> String {
+    time.strftime("%H:%M:%SZ").to_string()
 }
 
 /// That there is nobody to start with.

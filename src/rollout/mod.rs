@@ -6,18 +6,23 @@
 //! random source: time and entropy are arguments.
 
 mod assignment;
+mod attempt;
 mod conditions;
-mod counts;
 mod group;
 mod holder;
 mod message;
+mod phases;
+mod requests;
+mod standing;
 mod step;
+mod tally;
 
 pub use assignment::assignment;
-pub use counts::count;
 pub use group::{GroupInput, group_status};
 pub use holder::{Claim, holder};
-pub use step::{Content, GroupFacts, Input, step};
+pub use requests::{Asked, Request};
+pub use step::{Content, GroupFacts, Input, Next, is_under_way, step};
+use tally::tally;
 
 #[cfg(test)]
 mod tests;

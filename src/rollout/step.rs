@@ -1,17 +1,26 @@
 //! One step of a rollout: what its status is to be, given what is known now.
 
+use super::attempt::{self, Attempt};
 use super::conditions::{Verdict, conditions};
-use super::{count, message};
-use crate::api::{Cohort, ConfigRolloutStatus, Reason, RolloutAgentCounts, RolloutState, Term};
+use super::requests::{self, Asked};
+use super::{message, tally};
+use crate::api::{ConfigRolloutStatus, Reason, RolloutState, Stage, Strategy};
 use crate::config::ConfigHash;
-use crate::fleet::{self, ObservedAgent, Rank, Seed};
+use crate::fleet::ObservedAgent;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// Everything that a step depends on.
 pub struct Input<'a> {
     /// The generation of the rollout's spec.
     pub generation: i64,
+    /// How carefully to go.
+    pub strategy: &'a Strategy,
+    /// Whether a person has paused the rollout.
+    pub paused: bool,
+    /// The rollout's annotations, for requests.
+    pub annotations: &'a BTreeMap<String, String>,
     /// The status as it stands.
     pub prior: &'a ConfigRolloutStatus,
     /// The group, and what the spec's content came to.
@@ -20,6 +29,8 @@ pub struct Input<'a> {
     pub revisions: &'a BTreeMap<String, ConfigHash>,
     /// The group's agents, as all replicas see them.
     pub agents: &'a [ObservedAgent],
+    /// An agent's heartbeat, or the interval of its polls, as it is assumed.
+    pub assumed_interval: Duration,
     /// Entropy for the seed of a new attempt.
     pub entropy: u64,
     /// The time.
@@ -33,8 +44,13 @@ pub enum Content {
     Missing(String),
     /// It must not be sent; says why.
     Invalid(Reason, String),
-    /// It is the revision of this name.
-    Revision(String),
+    /// It is a revision.
+    Revision {
+        /// The revision's name.
+        name: String,
+        /// Whether an earlier attempt with it failed.
+        rejected: bool,
+    },
 }
 
 /// What a rollout needs to know of its group.
@@ -50,52 +66,64 @@ pub enum GroupFacts {
         content: Content,
         /// The group's last known good revision.
         stable: Option<String>,
+        /// Silence that means gone, for its agents.
+        offline_after: Duration,
     },
 }
 
-/// The status after one step. Calling it again with what it returned changes nothing, as long as nothing else
-/// does.
-pub fn step(input: &Input<'_>) -> ConfigRolloutStatus {
-    let mut next = input.prior.clone();
-    next.observed_generation = Some(input.generation);
-    let outcome = decide(input, &mut next);
-    next.state = outcome.state;
-    next.message = outcome.message;
-    next.conditions = conditions(
-        std::mem::take(&mut next.conditions),
-        input.generation,
-        input.now,
-        &Verdict {
-            state: next.state,
-            reason: outcome.reason,
-            stalled: outcome.stalled,
-            message: &next.message,
-        },
-    );
-    next
+/// What a step came to.
+pub struct Next {
+    /// The new status.
+    pub status: ConfigRolloutStatus,
+    /// What to tell of requests: whether they were carried out, and why not.
+    pub notices: Vec<Asked>,
 }
 
-struct Outcome {
-    state: RolloutState,
-    reason: Reason,
-    stalled: bool,
-    message: String,
+/// What the status is to say.
+pub(super) struct Outcome {
+    pub state: RolloutState,
+    pub reason: Reason,
+    pub stalled: bool,
+    pub message: String,
 }
 
 impl Outcome {
-    fn new(state: RolloutState, reason: Reason, message: String) -> Self {
-        Self { state, reason, stalled: false, message }
+    pub(super) fn new(state: RolloutState, reason: Reason, message: impl Into<String>) -> Self {
+        Self { state, reason, stalled: false, message: message.into() }
     }
 
-    fn stalled(self) -> Self {
+    pub(super) fn stalled(self) -> Self {
         Self { stalled: true, ..self }
     }
 }
 
-fn decide(input: &Input<'_>, next: &mut ConfigRolloutStatus) -> Outcome {
+/// The status after one step. Calling it again with what it returned changes nothing, as long as nothing else
+/// does.
+pub fn step(input: &Input<'_>) -> Next {
+    let mut status = input.prior.clone();
+    status.observed_generation = Some(input.generation);
+    let target = status.target_revision.clone();
+    let mut notices = requests::take(input.annotations, &mut status.handled, target.as_deref());
+    let outcome = decide(input, &mut status, &mut notices);
+    status.state = outcome.state;
+    status.message = outcome.message;
+    status.conditions = conditions(
+        std::mem::take(&mut status.conditions),
+        input.generation,
+        input.now,
+        &Verdict {
+            state: status.state,
+            reason: outcome.reason,
+            stalled: outcome.stalled,
+            message: &status.message,
+        },
+    );
+    Next { status, notices }
+}
+
+fn decide(input: &Input<'_>, status: &mut ConfigRolloutStatus, notices: &mut [Asked]) -> Outcome {
     match &input.group {
         GroupFacts::Missing(name) => {
-            recount(input, next);
             let text = format!("CollectorGroup {name} does not exist in this namespace; create it");
             Outcome::new(RolloutState::Pending, Reason::GroupNotFound, text)
         }
@@ -103,82 +131,64 @@ fn decide(input: &Input<'_>, next: &mut ConfigRolloutStatus) -> Outcome {
             let text = format!("rollout {by} is older and holds the group; delete one of the two");
             Outcome::new(RolloutState::Pending, Reason::GroupTaken, text).stalled()
         }
-        GroupFacts::Held { content, stable } => {
+        GroupFacts::Held { content, stable, offline_after } => {
             // A later rollout inherits the group's. Once there is one, the rollout's own counts: the group's is
             // derived from it, and may be behind.
-            if next.stable_revision.is_none() {
-                next.stable_revision.clone_from(stable);
+            if status.stable_revision.is_none() {
+                status.stable_revision.clone_from(stable);
             }
-            hold(input, next, content)
+            let attempt = Attempt { input, offline_after: *offline_after };
+            hold(&attempt, status, content, notices)
         }
     }
 }
 
-/// Decides by the content, once the group is held.
-fn hold(input: &Input<'_>, next: &mut ConfigRolloutStatus, content: &Content) -> Outcome {
+/// Decides by the content, once the group is held. Whatever that came to, the attempt under way goes on: gates
+/// guard the agents that have its target.
+fn hold(
+    attempt: &Attempt<'_>,
+    status: &mut ConfigRolloutStatus,
+    content: &Content,
+    notices: &mut [Asked],
+) -> Outcome {
     match content {
+        Content::Revision { name, rejected } if status.target_revision.as_ref() != Some(name) => {
+            let retried = attempt::was_asked(notices, requests::Request::Retry);
+            start(attempt, status, name, *rejected && !retried)
+        }
+        Content::Revision { .. } => attempt.advance(status, notices),
         Content::Missing(what) => {
-            recount(input, next);
+            attempt.advance(status, notices);
             let text = format!("{what} does not exist; the rollout starts when it appears");
             Outcome::new(RolloutState::Pending, Reason::SourceNotFound, text)
         }
         Content::Invalid(reason, why) => {
-            recount(input, next);
+            attempt.advance(status, notices);
             Outcome::new(RolloutState::Invalid, *reason, format!("not sent: {why}"))
         }
-        Content::Revision(name) if next.target_revision.as_ref() == Some(name) => advance(input, next),
-        Content::Revision(name) => start(input, next, name),
     }
 }
 
-/// Starts an attempt with other content, if there is anybody to reach.
-fn start(input: &Input<'_>, next: &mut ConfigRolloutStatus, revision: &str) -> Outcome {
-    let counts = recount(input, next);
-    if counts.eligible == 0 {
+/// Starts an attempt with other content, if it may be tried and there is anybody to reach.
+fn start(attempt: &Attempt<'_>, status: &mut ConfigRolloutStatus, revision: &str, rejected: bool) -> Outcome {
+    if rejected {
+        attempt.advance(status, &mut []);
+        let text = format!(
+            "revision {revision} was rejected before; annotate fleet.opamp.dev/retry to try it again"
+        );
+        return Outcome::new(RolloutState::Pending, Reason::RevisionRejected, text).stalled();
+    }
+    if !attempt.input.agents.iter().any(ObservedAgent::is_eligible) {
+        attempt.advance(status, &mut []);
+        let counts = tally(attempt.input.agents, None, None).counts;
         return Outcome::new(RolloutState::Pending, Reason::NoReachableAgents, message::nobody(&counts));
     }
-    let attempt = next.cohort.as_ref().map_or(0, |cohort| cohort.attempt) + 1;
-    next.target_revision = Some(revision.to_owned());
-    // The one phase of today: everybody, later joiners too.
-    let everybody = Term { phase: "full".to_owned(), selector: None, boundary: Rank::ALL.to_string() };
-    next.cohort =
-        Some(Cohort { attempt, seed: Seed::new(input.entropy).to_string(), terms: vec![everybody] });
-    next.state = RolloutState::Progressing;
-    advance(input, next)
+    attempt.begin(status, revision);
+    attempt.advance(status, &mut [])
 }
 
-/// Judges the running attempt. Completed is final for a content: agents that fall ill later are the group's
-/// matter.
-fn advance(input: &Input<'_>, next: &mut ConfigRolloutStatus) -> Outcome {
-    let counts = recount(input, next);
-    let completed = |next: &ConfigRolloutStatus| next.state == RolloutState::Completed;
-    if !completed(next) && is_complete(&counts) {
-        next.state = RolloutState::Completed;
-    }
-    if completed(next) {
-        next.stable_revision.clone_from(&next.target_revision);
-        return Outcome::new(RolloutState::Completed, Reason::Completed, message::completed(&counts));
-    }
-    let outcome = Outcome::new(RolloutState::Progressing, Reason::Progressing, message::progressing(&counts));
-    if counts.failed > 0 && counts.pending == 0 {
-        return Outcome { reason: Reason::AgentsFailed, message: message::failed(&counts), ..outcome }
-            .stalled();
-    }
-    outcome
-}
-
-/// Complete: somebody is there, and everybody that is there applied the target and is healthy.
-fn is_complete(counts: &RolloutAgentCounts) -> bool {
-    counts.targeted > 0 && counts.updated == counts.targeted && counts.healthy == counts.targeted
-}
-
-/// Counts the agents against the target as it stands in `next`.
-fn recount(input: &Input<'_>, next: &mut ConfigRolloutStatus) -> RolloutAgentCounts {
-    let target = next.target_revision.as_ref().and_then(|name| input.revisions.get(name)).copied();
-    let cohort = next.cohort.as_ref().and_then(|cohort| fleet::Cohort::read(&cohort.seed, &cohort.terms));
-    let (counts, failures) = count(input.agents, target, cohort.as_ref());
-    next.progress = format!("{}/{}", counts.updated, counts.eligible);
-    next.agents = counts.clone();
-    next.failures = failures;
-    counts
+/// Whether an attempt goes through its phases or back: then time alone changes what is to be done.
+pub fn is_under_way(status: &ConfigRolloutStatus) -> bool {
+    let stage = status.cohort.as_ref().map(|cohort| cohort.stage);
+    matches!(stage, Some(Stage::Running | Stage::RollingBack))
 }

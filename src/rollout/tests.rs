@@ -1,1 +1,7 @@
+//! Rollouts played through in a small world: agents that behave, time that is told, no clock and no socket.
 
+mod gates;
+mod phases;
+mod properties;
+mod requests;
+mod world;

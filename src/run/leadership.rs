@@ -29,6 +29,7 @@ pub async fn lead_when_elected(client: Client, settings: &Settings, key: HashKey
                 key: key.clone(),
                 held: held.subscribe(),
                 status_interval: timings.status_interval,
+                assumed_interval: timings.assumed_interval,
                 retry: timings.retry,
             };
             let mut lost = held.subscribe();

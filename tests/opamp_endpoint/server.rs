@@ -162,7 +162,14 @@ pub fn group(target: Option<Arc<Revision>>, stable: Option<Arc<Revision>>) -> Gr
         created: Timestamp::UNIX_EPOCH,
         offline_after: Duration::from_secs(90),
         forget_after: Duration::from_hours(1),
-        assignment: Assignment { generation: 1, loaded: true, target, stable, cohort },
+        assignment: Assignment {
+            generation: 1,
+            loaded: true,
+            target,
+            stable,
+            cohort,
+            ..Assignment::default()
+        },
     }
 }
 

@@ -15,7 +15,7 @@ pub struct Operator {
 }
 
 impl Operator {
-    /// Starts one against a control plane, ten times faster than usual, for agents of `namespace`.
+    /// Starts one against a control plane, five times faster than usual, for agents of `namespace`.
     ///
     /// # Panics
     /// When it does not come up.
@@ -29,8 +29,7 @@ impl Operator {
     /// When it does not come up.
     pub async fn start_on(plane: &ControlPlane, namespace: &str, opamp: &str) -> Self {
         let log = plane.dir().join(format!("operator-{}.log", uuid::Uuid::now_v7()));
-        let options =
-            Options { kubeconfig: &plane.kubeconfig, namespace, opamp, time_scale: "10", log: &log };
+        let options = Options { kubeconfig: &plane.kubeconfig, namespace, opamp, time_scale: "5", log: &log };
         Self::launch(&binary("opamp-operator"), &options).await
     }
 

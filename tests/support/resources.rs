@@ -138,11 +138,16 @@ pub fn group(name: &str, test: &str) -> Value {
     })
 }
 
-/// A rollout of files as a manifest has them.
+/// A rollout of files as a manifest has them, to everybody at once.
 pub fn rollout(name: &str, group: &str, files: Value) -> Value {
+    phased(name, group, files, json!([{"name": "full", "agents": "100%"}]))
+}
+
+/// A rollout of files as a manifest has them, in phases.
+pub fn phased(name: &str, group: &str, files: Value, phases: Value) -> Value {
     json!({
         "apiVersion": "fleet.opamp.dev/v1alpha1", "kind": "ConfigRollout", "metadata": {"name": name},
-        "spec": {"groupName": group, "config": {"files": files}},
+        "spec": {"groupName": group, "config": {"files": files}, "strategy": {"phases": phases}},
     })
 }
 

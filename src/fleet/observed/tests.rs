@@ -66,6 +66,10 @@ fn entry_is_read_with_its_tables() {
         running: Some(hash(C)),
         ledger,
         since: Timestamp::from_second(7).expect("in range"),
+        health_since: Timestamp::from_second(7).expect("in range"),
+        exempt: false,
+        polling: false,
+        unreachable: false,
     };
     assert_eq!(agent, expected);
     assert!(!agent.is_healthy() && agent.is_eligible());
@@ -155,4 +159,13 @@ fn agents_are_merged_by_uid() {
     let uids: Vec<InstanceUid> =
         merge([source("a", &one), source("b", &other)]).into_iter().map(|agent| agent.uid).collect();
     assert_eq!(uids, [1, 2, 3, 4].map(uid));
+}
+
+#[test]
+fn agent_of_a_dead_replica_is_unreachable_until_another_one_holds_it() {
+    let connected = slice(entry(EntryFlags::CONNECTED.0, 5, "h"));
+    let gone = slice(entry(0, 5, "h"));
+    assert!(merged(&[("s", false, &connected)]).unreachable);
+    assert!(!merged(&[("s", false, &gone)]).unreachable, "it had left before the replica died");
+    assert!(!merged(&[("s", false, &connected), ("t", true, &connected)]).unreachable);
 }

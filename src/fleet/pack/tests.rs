@@ -75,6 +75,10 @@ fn observed(agent: &Agent) -> ObservedAgent {
         running: agent.running(),
         ledger: agent.ledger.clone(),
         since: agent.since,
+        health_since: agent.health_since,
+        exempt: agent.exempt,
+        polling: agent.link == Some(Link::Polling),
+        unreachable: false,
     }
 }
 

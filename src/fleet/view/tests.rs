@@ -75,6 +75,7 @@ fn object() -> CollectorGroup {
         attempt: 1,
         seed: "0000000000000001".into(),
         terms: vec![everybody],
+        ..Default::default()
     };
     let mut group = CollectorGroup::new("g", CollectorGroupSpec { priority: 7, ..Default::default() });
     group.metadata.generation = Some(3);

@@ -40,6 +40,7 @@ fn view(revision: u8, bytes: usize) -> Arc<View> {
             target: Some(Arc::new(target)),
             stable: None,
             cohort: Cohort::read("0000000000000001", &terms),
+            ..Assignment::default()
         },
     };
     Arc::new(View::new([("default".into(), group)]))

@@ -61,6 +61,7 @@ impl Server {
                 target: target.map(revision),
                 stable: stable.map(revision),
                 cohort: Cohort::read("0000000000000001", &terms),
+                ..Assignment::default()
             },
         };
         self.roster.set_view(Arc::new(View::new([("default".into(), group)])), self.now);

@@ -1,0 +1,328 @@
+//! One attempt with one revision: through its phases, or back.
+
+use super::message;
+use super::phases;
+use super::requests::{Asked, Request};
+use super::standing::Rules;
+use super::step::{Input, Outcome};
+use super::tally::{Members, Tally, length, tally};
+use crate::api::{
+    Approval, Cohort, ConfigRolloutStatus, OnFailure, PhaseOutcome, Reason, RolloutState, Stage,
+};
+use crate::fleet::{Seed, signed};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use std::time::Duration;
+
+/// What an attempt is judged by.
+pub struct Attempt<'a> {
+    pub input: &'a Input<'a>,
+    pub offline_after: Duration,
+}
+
+impl Attempt<'_> {
+    /// Begins an attempt with a revision at the first phase. The attempt before it, if any, is superseded: its
+    /// agents are assigned this target if they are in the new cohort, else stable.
+    pub fn begin(&self, status: &mut ConfigRolloutStatus, revision: &str) {
+        let (attempt, forgiven) =
+            status.cohort.as_ref().map_or((0, None), |cohort| (cohort.attempt, cohort.retried_at.clone()));
+        let retrying = status.target_revision.as_deref() == Some(revision);
+        status.target_revision = Some(revision.to_owned());
+        status.cohort = Some(Cohort {
+            attempt: attempt + 1,
+            seed: Seed::new(self.input.entropy).to_string(),
+            since: Some(Time(self.input.now)),
+            retried_at: if retrying { Some(Time(self.input.now)) } else { forgiven },
+            ..Cohort::default()
+        });
+        status.phases = phases::plan(&self.input.strategy.phases);
+        status.current_phase = None;
+        phases::begin(status, 0, self.input.agents, self.input.now);
+    }
+
+    /// Brings the attempt under way on, and says where it stands.
+    pub fn advance(&self, status: &mut ConfigRolloutStatus, notices: &mut [Asked]) -> Outcome {
+        let Some(stage) = status.cohort.as_ref().map(|cohort| cohort.stage) else {
+            return Outcome::new(
+                RolloutState::Pending,
+                Reason::Progressing,
+                "nothing has been rolled out yet",
+            );
+        };
+        let retry = was_asked(notices, Request::Retry);
+        if retry && matches!(stage, Stage::Held | Stage::Halted) {
+            self.resume(status);
+        } else if retry && stage == Stage::Completed {
+            // Offered again to the agents that failed; for all others nothing changes.
+            status.cohort.iter_mut().for_each(|cohort| cohort.retried_at = Some(Time(self.input.now)));
+        } else if retry && stage == Stage::RolledBack {
+            let target = status.target_revision.clone().unwrap_or_default();
+            self.begin(status, &target);
+        } else if retry {
+            refuse(notices, Request::Retry, "nothing has failed that could be tried again");
+        }
+        let tally = self.count(status);
+        match status.cohort.as_ref().map(|cohort| cohort.stage).unwrap_or_default() {
+            Stage::Running => self.run(status, &tally, notices),
+            Stage::Held if was_asked(notices, Request::Abort) => {
+                self.end(status, &tally, Reason::Aborted, "aborted by request")
+            }
+            stage => {
+                refuse(notices, Request::Abort, "no attempt is under way");
+                refuse_promote(notices, "no phase is under way");
+                self.stand(status, &tally, stage)
+            }
+        }
+    }
+
+    /// Goes on where the attempt stopped: seed and terms stay, failures are forgiven.
+    fn resume(&self, status: &mut ConfigRolloutStatus) {
+        let now = self.input.now;
+        if let Some(cohort) = &mut status.cohort {
+            cohort.retried_at = Some(Time(now));
+            cohort.ended = String::new();
+        }
+        enter(status, Stage::Running, self.input);
+        phases::end(status, PhaseOutcome::Running);
+        if let Some(current) = &mut status.current_phase {
+            current.progress_at = Time(now);
+            current.soak_until = None;
+        }
+    }
+
+    fn count(&self, status: &mut ConfigRolloutStatus) -> Tally {
+        let members = status.cohort.as_ref().and_then(|cohort| Members::read(cohort, &status.phases));
+        let target = status.target_revision.as_ref().and_then(|name| self.input.revisions.get(name));
+        let strategy = self.input.strategy;
+        let rules = target.map(|target| Rules {
+            target: *target,
+            apply_timeout: signed(strategy.apply_timeout.get()),
+            interval: signed(self.input.assumed_interval),
+            offline_after: signed(self.offline_after),
+            retried_at: status
+                .cohort
+                .as_ref()
+                .and_then(|cohort| cohort.retried_at.as_ref())
+                .map(|time| time.0),
+            now: self.input.now,
+        });
+        let before = status.agents.updated;
+        let tally = tally(self.input.agents, members.as_ref(), rules.as_ref());
+        if let Some(current) = status.current_phase.as_mut().filter(|_| tally.counts.updated > before) {
+            current.progress_at = Time(self.input.now);
+        }
+        if let Some(cohort) = &mut status.cohort {
+            cohort.base = cohort.base.max(length(tally.judged));
+        }
+        status.progress = format!("{}/{}", tally.counts.updated, tally.counts.eligible);
+        status.agents = tally.counts.clone();
+        status.failures.clone_from(&tally.failures);
+        tally
+    }
+
+    /// The gate comes first, whatever else is asked for; then the phase.
+    fn run(&self, status: &mut ConfigRolloutStatus, tally: &Tally, notices: &mut [Asked]) -> Outcome {
+        let base =
+            usize::try_from(status.cohort.as_ref().map_or(0, |cohort| cohort.base)).unwrap_or_default();
+        let tolerated = self.input.strategy.failure_threshold.tolerated(base);
+        if was_asked(notices, Request::Abort) {
+            return self.end(status, tally, Reason::Aborted, "aborted by request");
+        }
+        if tally.counts.failed > length(tolerated) {
+            refuse_promote(notices, "the gate has failed");
+            let why = message::tripped(&tally.counts, base, &self.input.strategy.failure_threshold);
+            return self.end(status, tally, Reason::TooManyFailures, &why);
+        }
+        let asked = promote(notices);
+        phases::pause(status, self.input.paused && asked.is_none(), self.input.now);
+        match asked {
+            Some(full) => self.promote(status, tally, full),
+            None if self.input.paused => {
+                let text = format!("paused in {}", message::phase(status, &tally.counts));
+                Outcome::new(RolloutState::Paused, Reason::Paused, text)
+            }
+            None => self.phase(status, tally),
+        }
+    }
+
+    /// Judges the phase under way.
+    fn phase(&self, status: &mut ConfigRolloutStatus, tally: &Tally) -> Outcome {
+        let Some((index, phase)) = phases::current(status) else { return self.complete(status, tally) };
+        let (soak, approval) = (phase.phase.duration.as_ref().map(|soak| soak.get()), phase.phase.approval);
+        if !tally.is_settled() {
+            return self.wait(status, tally);
+        }
+        let now = self.input.now;
+        let soak_until =
+            status.current_phase.as_ref().and_then(|current| current.soak_until.as_ref()).map(|time| time.0);
+        let until = soak_until.or_else(|| Some(now + signed(soak?)));
+        if let Some(until) = until {
+            if let Some(current) = &mut status.current_phase {
+                current.soak_until = Some(Time(until));
+            }
+            if now < until {
+                let text = format!(
+                    "{}; soaking until {}",
+                    message::phase(status, &tally.counts),
+                    message::clock(until)
+                );
+                return Outcome::new(RolloutState::Soaking, Reason::Soaking, text);
+            }
+        }
+        if approval == Approval::Manual {
+            let text = format!(
+                "{}; waiting for annotation fleet.opamp.dev/promote",
+                message::phase(status, &tally.counts)
+            );
+            return Outcome::new(RolloutState::AwaitingApproval, Reason::AwaitingApproval, text);
+        }
+        self.next(status, tally, index + 1)
+    }
+
+    /// The phase has passed: begins the next one, or completes. One step a call, so that whoever is let in now is
+    /// counted before anything else is decided.
+    fn next(&self, status: &mut ConfigRolloutStatus, tally: &Tally, index: usize) -> Outcome {
+        phases::end(status, PhaseOutcome::Passed);
+        if index >= status.phases.len() || !phases::begin(status, index, self.input.agents, self.input.now) {
+            return self.complete(status, tally);
+        }
+        let tally = self.count(status);
+        Outcome::new(RolloutState::Progressing, Reason::Progressing, message::phase(status, &tally.counts))
+    }
+
+    /// Ends the phase's wait, soak or approval; `full` ends those of all that follow, which leaves the last phase.
+    fn promote(&self, status: &mut ConfigRolloutStatus, tally: &Tally, full: bool) -> Outcome {
+        let last = status.phases.len().saturating_sub(1);
+        match phases::current(status).map(|(index, _)| index) {
+            // The last phase ends with evidence only: what it completes becomes stable.
+            Some(index) if index == last => match tally.is_settled() {
+                true => self.complete(status, tally),
+                false => self.wait(status, tally),
+            },
+            Some(index) => self.next(status, tally, if full { last } else { index + 1 }),
+            None => self.complete(status, tally),
+        }
+    }
+
+    fn wait(&self, status: &ConfigRolloutStatus, tally: &Tally) -> Outcome {
+        let text = message::phase(status, &tally.counts);
+        let outcome = Outcome::new(RolloutState::Progressing, Reason::Progressing, text.clone());
+        let since = status.current_phase.as_ref().map(|current| current.progress_at.0);
+        let deadline = signed(self.input.strategy.progress_deadline.get());
+        if tally.inconclusive {
+            let text =
+                format!("{text}; as many agents outside the phase are gone as in it, so nothing is decided");
+            return Outcome::new(RolloutState::Progressing, Reason::ConnectivityLost, text).stalled();
+        }
+        if since.is_some_and(|since| self.input.now.duration_since(since) > deadline) {
+            let text = format!("no progress for {}: {text}", self.input.strategy.progress_deadline);
+            return Outcome::new(RolloutState::Progressing, Reason::ProgressDeadlineExceeded, text).stalled();
+        }
+        outcome
+    }
+
+    fn complete(&self, status: &mut ConfigRolloutStatus, tally: &Tally) -> Outcome {
+        phases::end(status, PhaseOutcome::Passed);
+        enter(status, Stage::Completed, self.input);
+        status.stable_revision.clone_from(&status.target_revision);
+        status.current_phase = None;
+        self.stand(status, tally, Stage::Completed)
+    }
+
+    /// Ends the attempt: back to stable, or as it stands where there is nothing to go back to.
+    fn end(&self, status: &mut ConfigRolloutStatus, tally: &Tally, reason: Reason, why: &str) -> Outcome {
+        let stage = match (&status.stable_revision, self.input.strategy.on_failure) {
+            (_, OnFailure::Pause) if reason == Reason::TooManyFailures => Stage::Held,
+            (Some(_), _) => Stage::RollingBack,
+            (None, _) => Stage::Halted,
+        };
+        phases::end(status, PhaseOutcome::Failed);
+        enter(status, stage, self.input);
+        if let Some(cohort) = &mut status.cohort {
+            cohort.ended = why.to_owned();
+        }
+        self.stand(status, tally, stage)
+    }
+
+    /// Says where an attempt stands that goes through no phase.
+    fn stand(&self, status: &mut ConfigRolloutStatus, tally: &Tally, stage: Stage) -> Outcome {
+        let counts = &tally.counts;
+        let why = status.cohort.as_ref().map(|cohort| cohort.ended.clone()).unwrap_or_default();
+        let reason = if why == "aborted by request" { Reason::Aborted } else { Reason::TooManyFailures };
+        match stage {
+            Stage::Running => self.wait(status, tally),
+            Stage::Completed => {
+                Outcome::new(RolloutState::Completed, Reason::Completed, message::completed(counts))
+            }
+            Stage::Held => {
+                Outcome::new(RolloutState::Paused, reason, format!("stopped: {why}; retry or abort"))
+            }
+            Stage::Halted => {
+                let text = format!("{why}; there is no stable revision to go back to");
+                Outcome::new(RolloutState::Halted, reason, text)
+            }
+            Stage::RollingBack => self.roll_back(status, reason, &why),
+            Stage::RolledBack => {
+                let stable = status.stable_revision.as_deref().unwrap_or_default();
+                Outcome::new(RolloutState::RolledBack, reason, format!("back on {stable}: {why}"))
+            }
+        }
+    }
+
+    /// Waits until every agent of the cohort that is connected reports stable, or the deadline has passed.
+    fn roll_back(&self, status: &mut ConfigRolloutStatus, reason: Reason, why: &str) -> Outcome {
+        let stable = status.stable_revision.clone().unwrap_or_default();
+        let hash = self.input.revisions.get(&stable);
+        let members = status.cohort.as_ref().and_then(|cohort| Members::read(cohort, &status.phases));
+        let in_cohort = |agent: &&crate::fleet::ObservedAgent| {
+            agent.is_eligible() && members.as_ref().is_some_and(|members| members.contains(agent.uid))
+        };
+        let cohort: Vec<_> = self.input.agents.iter().filter(in_cohort).collect();
+        let back = cohort.iter().filter(|agent| agent.running.as_ref() == hash && hash.is_some()).count();
+        let since = status.cohort.as_ref().and_then(|cohort| cohort.since.as_ref()).map(|time| time.0);
+        let deadline = signed(self.input.strategy.progress_deadline.get());
+        let late = since.is_some_and(|since| self.input.now.duration_since(since) > deadline);
+        if back == cohort.len() || late {
+            enter(status, Stage::RolledBack, self.input);
+            let rest = cohort.len() - back;
+            let text = if rest == 0 {
+                format!("back on {stable}: {why}")
+            } else {
+                format!("{rest} of {} agents are not back on {stable} yet: {why}", cohort.len())
+            };
+            return Outcome::new(RolloutState::RolledBack, reason, text);
+        }
+        let text = format!("{back} of {} agents are back on {stable}: {why}", cohort.len());
+        Outcome::new(RolloutState::RollingBack, reason, text)
+    }
+}
+
+fn enter(status: &mut ConfigRolloutStatus, stage: Stage, input: &Input<'_>) {
+    if let Some(cohort) = &mut status.cohort {
+        cohort.stage = stage;
+        cohort.since = Some(Time(input.now));
+    }
+}
+
+/// Whether a request was made.
+pub fn was_asked(notices: &[Asked], request: Request) -> bool {
+    notices.iter().any(|asked| asked.as_ref() == Ok(&request))
+}
+
+fn promote(notices: &[Asked]) -> Option<bool> {
+    notices.iter().find_map(|asked| match asked {
+        Ok(Request::Promote { full }) => Some(*full),
+        _ => None,
+    })
+}
+
+fn refuse(notices: &mut [Asked], request: Request, why: &str) {
+    for asked in notices.iter_mut().filter(|asked| asked.as_ref() == Ok(&request)) {
+        *asked = Err(format!("{}: {why}", request.name()));
+    }
+}
+
+fn refuse_promote(notices: &mut [Asked], why: &str) {
+    for full in [true, false] {
+        refuse(notices, Request::Promote { full }, why);
+    }
+}

@@ -1,0 +1,140 @@
+//! Requests that a person makes of a rollout by annotations: each value is handled once.
+
+use crate::api::{ABORT_ANNOTATION, Handled, PROMOTE_ANNOTATION, RETRY_ANNOTATION};
+use std::collections::BTreeMap;
+
+/// What a person asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// End the phase's wait, soak or approval; with `full`, those of all that follow too.
+    Promote {
+        /// All phases that follow as well.
+        full: bool,
+    },
+    /// End the attempt, as too many failures would.
+    Abort,
+    /// Try again what failed.
+    Retry,
+}
+
+impl Request {
+    /// The request's name, as in its annotation.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Promote { .. } => "promote",
+            Self::Abort => "abort",
+            Self::Retry => "retry",
+        }
+    }
+}
+
+/// A request that has not been handled, or why it cannot be.
+pub type Asked = Result<Request, String>;
+
+/// Finds the requests that have not been handled, and notes them as handled.
+///
+/// Values that are there before anything was ever handled are noted only: a manifest that is created again, or
+/// restored from a backup, asks for nothing.
+pub fn take(
+    annotations: &BTreeMap<String, String>,
+    handled: &mut Option<Handled>,
+    target: Option<&str>,
+) -> Vec<Asked> {
+    let first = handled.is_none();
+    let seen = handled.get_or_insert_default();
+    let places = [
+        (PROMOTE_ANNOTATION, &mut seen.promote),
+        (ABORT_ANNOTATION, &mut seen.abort),
+        (RETRY_ANNOTATION, &mut seen.retry),
+    ];
+    let mut asked = Vec::new();
+    for (annotation, place) in places {
+        let Some(value) = annotations.get(annotation).filter(|value| place.as_ref() != Some(value)) else {
+            continue;
+        };
+        *place = Some(value.clone());
+        let request = read(annotation, value, target);
+        asked.push(if first {
+            Err(format!("{annotation}: {value} was there from the start"))
+        } else {
+            request
+        });
+    }
+    asked
+}
+
+fn read(annotation: &str, value: &str, target: Option<&str>) -> Asked {
+    let (revision, token) = match value.split_once('/') {
+        Some((revision, token)) => (Some(revision), token),
+        None => (None, value),
+    };
+    if let Some(other) = revision.filter(|revision| Some(*revision) != target) {
+        let running = target.unwrap_or("none");
+        return Err(format!("{annotation}: {value} is for revision {other}, but {running} is the target"));
+    }
+    let full = token.strip_prefix("full-");
+    let promote = annotation == PROMOTE_ANNOTATION;
+    let token = full.filter(|_| promote).unwrap_or(token);
+    let fits = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    if token.is_empty() || token.len() > 63 || !token.chars().all(fits) {
+        return Err(format!(
+            "{annotation}: {value:?} is not [REVISION/]TOKEN with 1 to 63 letters, digits, '.', '_', '-'"
+        ));
+    }
+    Ok(match annotation {
+        PROMOTE_ANNOTATION => Request::Promote { full: full.is_some() },
+        ABORT_ANNOTATION => Request::Abort,
+        _ => Request::Retry,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn annotations(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        pairs.iter().map(|(key, value)| (format!("fleet.opamp.dev/{key}"), (*value).to_owned())).collect()
+    }
+
+    fn taken(pairs: &[(&str, &str)]) -> Vec<Asked> {
+        take(&annotations(pairs), &mut Some(Handled::default()), Some("r-2"))
+    }
+
+    #[test]
+    fn request_is_handled_once() {
+        let mut handled = Some(Handled::default());
+        let asked = annotations(&[("promote", "one")]);
+        assert_eq!(take(&asked, &mut handled, None), [Ok(Request::Promote { full: false })]);
+        assert_eq!(take(&asked, &mut handled, None), []);
+        assert_eq!(handled.as_ref().and_then(|handled| handled.promote.as_deref()), Some("one"));
+        let again = annotations(&[("promote", "two")]);
+        assert_eq!(take(&again, &mut handled, None), [Ok(Request::Promote { full: false })]);
+    }
+
+    #[test]
+    fn values_that_were_there_from_the_start_are_noted_and_not_acted_on() {
+        let mut handled = None;
+        let asked = take(&annotations(&[("abort", "old")]), &mut handled, None);
+        assert!(asked[0].as_ref().is_err_and(|why| why.contains("from the start")));
+        assert_eq!(handled.and_then(|handled| handled.abort).as_deref(), Some("old"));
+    }
+
+    #[test]
+    fn requests_may_name_the_revision_that_they_are_for() {
+        assert_eq!(taken(&[("abort", "r-2/x")]), [Ok(Request::Abort)]);
+        assert!(taken(&[("abort", "r-1/x")])[0].as_ref().is_err_and(|why| why.contains("r-1")));
+        assert_eq!(taken(&[("promote", "r-2/full-x")]), [Ok(Request::Promote { full: true })]);
+        assert_eq!(
+            taken(&[("retry", "full-x")]),
+            [Ok(Request::Retry)],
+            "full- has its meaning in promote only"
+        );
+    }
+
+    #[test]
+    fn malformed_values_are_refused_with_the_form() {
+        for value in ["", "full-", "a b", "r-2/", &"x".repeat(64), "a/b/c"] {
+            assert!(taken(&[("promote", value)])[0].is_err(), "{value}");
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! Where one agent of a cohort stands with the target (design, section 6).
+
+use crate::config::ConfigHash;
+use crate::fleet::{ObservedAgent, Verdict};
+use jiff::{SignedDuration, Timestamp};
+
+/// What standings are judged by.
+#[derive(Clone, Copy)]
+pub struct Rules {
+    /// The content of the target.
+    pub target: ConfigHash,
+    /// Offered for so long without a verdict: failed.
+    pub apply_timeout: SignedDuration,
+    /// An agent's heartbeat, or the interval of its polls, as it is assumed.
+    pub interval: SignedDuration,
+    /// Gone for so long: lost.
+    pub offline_after: SignedDuration,
+    /// Refusals from before this time are forgiven.
+    pub retried_at: Option<Timestamp>,
+    /// The time.
+    pub now: Timestamp,
+}
+
+/// Where an agent stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It was not seen since its phase began: it blocks nothing, and takes its revision when it returns.
+    Absent,
+    /// It takes no configurations, or never says what became of them: in no count of the gate.
+    Unable,
+    /// It was unhealthy before the offer, so what is wrong with it does not count against the target.
+    Exempt,
+    /// It was offered the target and may still answer.
+    Pending,
+    /// It applied the target and may still become healthy.
+    Recovering,
+    /// It applied the target and is healthy, or cannot say.
+    Good,
+    /// It failed.
+    Failed(Failure),
+    /// It was seen since its phase began, and is gone.
+    Lost(Timestamp),
+    /// It was held by a replica that died: neither good nor failed.
+    Unreachable,
+}
+
+/// How an agent failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The kind, as it stands in a status.
+    pub reason: &'static str,
+    /// The agent's own words.
+    pub message: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+impl Failure {
+    fn new(reason: &'static str, message: impl Into<String>, at: Timestamp) -> Self {
+        Self { reason, message: message.into(), at }
+    }
+}
+
+/// Judges an agent of the cohort that was let in at `admitted`.
+pub fn standing(agent: &ObservedAgent, admitted: Timestamp, rules: &Rules) -> Standing {
+    if let Some(failure) = refusal(agent, rules) {
+        return Standing::Failed(failure);
+    }
+    if agent.unreachable {
+        return Standing::Unreachable;
+    }
+    if !agent.connected {
+        return away(agent, admitted, rules);
+    }
+    if !agent.is_eligible() {
+        return Standing::Unable;
+    }
+    if agent.running == Some(rules.target) {
+        applied(agent, rules)
+    } else {
+        unanswered(agent, admitted, rules)
+    }
+}
+
+fn refusal(agent: &ObservedAgent, rules: &Rules) -> Option<Failure> {
+    let given = agent.ledger.refusal(rules.target, rules.retried_at)?;
+    Some(match &given.verdict {
+        Verdict::Failed(message) => Failure::new("Failed", &**message, given.at),
+        _ => Failure::new(
+            "RolledBackByAgent",
+            "the agent went back to another configuration by itself",
+            given.at,
+        ),
+    })
+}
+
+fn away(agent: &ObservedAgent, admitted: Timestamp, rules: &Rules) -> Standing {
+    if agent.since < admitted {
+        Standing::Absent
+    } else if rules.now.duration_since(agent.since) > rules.offline_after {
+        Standing::Lost(agent.since)
+    } else {
+        Standing::Pending
+    }
+}
+
+fn unanswered(agent: &ObservedAgent, admitted: Timestamp, rules: &Rules) -> Standing {
+    let offered = admitted.max(agent.since).max(rules.retried_at.unwrap_or(Timestamp::MIN));
+    let patience =
+        if agent.polling { rules.apply_timeout.max(rules.interval * 3) } else { rules.apply_timeout };
+    if rules.now.duration_since(offered) <= patience {
+        Standing::Pending
+    } else if agent.exempt {
+        Standing::Exempt
+    } else {
+        Standing::Failed(Failure::new("TimedOut", "no verdict within applyTimeout", offered))
+    }
+}
+
+fn applied(agent: &ObservedAgent, rules: &Rules) -> Standing {
+    if agent.is_healthy() {
+        return Standing::Good;
+    }
+    if agent.exempt {
+        return Standing::Exempt;
+    }
+    let given = agent.ledger.iter().find(|given| given.hash == rules.target);
+    let applied_at = given.map_or(agent.since, |given| given.at);
+    let fell = agent.health_since > applied_at;
+    // One that was not healthy yet has two heartbeats to become so: supervisors start unhealthy.
+    if fell || rules.now.duration_since(applied_at) > rules.interval * 2 {
+        Standing::Failed(Failure::new(
+            "Unhealthy",
+            "unhealthy with the target",
+            agent.health_since.max(applied_at),
+        ))
+    } else {
+        Standing::Recovering
+    }
+}

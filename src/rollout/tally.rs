@@ -1,0 +1,174 @@
+//! Counts where a group's agents stand with the target, and what the gate makes of it.
+
+use super::standing::{Failure, Rules, Standing, standing};
+use crate::api::{Cohort, FailureEntry, PhaseStatus, RolloutAgentCounts};
+use crate::fleet::{self, Attributes, InstanceUid, ObservedAgent};
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+/// Most failures that stand in a status, whatever the fleet's size.
+const MAX_FAILURES: usize = 10;
+
+/// What the agents of a group come to.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Tally {
+    /// The counts as they stand in a status.
+    pub counts: RolloutAgentCounts,
+    /// The latest failures.
+    pub failures: Vec<FailureEntry>,
+    /// Agents of the cohort that are in the count of the gate.
+    pub judged: usize,
+    /// Agents of the cohort that applied the target and may still become healthy.
+    pub recovering: usize,
+    /// Agents of the cohort whose replica died.
+    pub unreachable: usize,
+    /// Agents of the cohort that were lost.
+    pub lost: usize,
+    /// As many agents outside the cohort are gone: losses are the network's, and count for nothing.
+    pub inconclusive: bool,
+}
+
+/// The cohort as the gate sees it: who is in, and since when.
+pub struct Members {
+    cohort: fleet::Cohort,
+    /// When each term's phase began.
+    terms: Vec<(fleet::Cohort, Timestamp)>,
+}
+
+impl Members {
+    /// Reads a cohort, with the times of its phases; nothing if it cannot be read.
+    pub fn read(cohort: &Cohort, phases: &[PhaseStatus]) -> Option<Self> {
+        let began = |name: &str| phases.iter().find(|phase| phase.phase.name == name)?.started_at.as_ref();
+        let term = |term: &crate::api::Term| {
+            let alone = fleet::Cohort::read(&cohort.seed, std::slice::from_ref(term))?;
+            Some((alone, began(&term.phase).map_or(Timestamp::MIN, |time| time.0)))
+        };
+        let terms = cohort.terms.iter().filter_map(term).collect();
+        Some(Self { cohort: fleet::Cohort::read(&cohort.seed, &cohort.terms)?, terms })
+    }
+
+    /// Whether an agent is in the cohort.
+    pub fn contains(&self, uid: InstanceUid) -> bool {
+        self.cohort.contains(uid, &Attributes::default())
+    }
+
+    /// When an agent was let in: the earliest phase that has it.
+    fn admitted(&self, uid: InstanceUid) -> Option<Timestamp> {
+        let within = self.terms.iter().filter(|(term, _)| term.contains(uid, &Attributes::default()));
+        within.map(|(_, began)| *began).min()
+    }
+}
+
+/// Counts a group's agents against the target.
+pub fn tally(agents: &[ObservedAgent], members: Option<&Members>, rules: Option<&Rules>) -> Tally {
+    let mut tally = Tally { counts: presence(agents), ..Tally::default() };
+    let (Some(members), Some(rules)) = (members, rules) else { return tally };
+    let mut lost = Vec::new();
+    for agent in agents {
+        let Some(admitted) = members.admitted(agent.uid) else { continue };
+        let standing = standing(agent, admitted, rules);
+        if let Standing::Lost(at) = standing {
+            lost.push((agent, at));
+        }
+        tally.add(agent, standing);
+    }
+    tally.weigh_losses(agents, members, rules, lost);
+    tally.failures.sort_by(|a, b| (b.at.0, &a.agent).cmp(&(a.at.0, &b.agent)));
+    tally.failures.truncate(MAX_FAILURES);
+    tally
+}
+
+fn presence(agents: &[ObservedAgent]) -> RolloutAgentCounts {
+    let mut counts = RolloutAgentCounts { total: length(agents.len()), ..Default::default() };
+    for agent in agents {
+        let count = if !agent.connected {
+            &mut counts.offline
+        } else if !agent.accepts_config {
+            &mut counts.incompatible
+        } else if agent.reports_config {
+            &mut counts.eligible
+        } else {
+            &mut counts.unverified
+        };
+        *count += 1;
+    }
+    counts
+}
+
+impl Tally {
+    fn add(&mut self, agent: &ObservedAgent, standing: Standing) {
+        let eligible = agent.is_eligible();
+        self.counts.targeted += i64::from(eligible);
+        let counts = &mut self.counts;
+        match standing {
+            Standing::Absent | Standing::Unable | Standing::Exempt => return,
+            Standing::Pending => counts.pending += 1,
+            Standing::Recovering => {
+                counts.updated += 1;
+                self.recovering += 1;
+            }
+            Standing::Good => {
+                counts.updated += 1;
+                counts.healthy += 1;
+            }
+            Standing::Unreachable => self.unreachable += 1,
+            Standing::Lost(_) => self.lost += 1,
+            Standing::Failed(failure) => {
+                counts.updated += i64::from(failure.reason == "Unhealthy");
+                self.fail(agent, failure);
+            }
+        }
+        self.judged += 1;
+    }
+
+    fn fail(&mut self, agent: &ObservedAgent, failure: Failure) {
+        self.counts.failed += 1;
+        self.failures.push(FailureEntry {
+            agent: agent.uid.to_string(),
+            host: agent.host.clone(),
+            reason: failure.reason.to_owned(),
+            message: failure.message,
+            at: Time(failure.at),
+        });
+    }
+
+    /// Lost agents have failed, unless at least the same share of the group's other agents is gone as well.
+    fn weigh_losses(
+        &mut self,
+        agents: &[ObservedAgent],
+        members: &Members,
+        rules: &Rules,
+        lost: Vec<(&ObservedAgent, Timestamp)>,
+    ) {
+        let Some(first) = lost.iter().map(|(_, at)| *at).min() else { return };
+        let outside: Vec<&ObservedAgent> =
+            agents.iter().filter(|agent| !members.contains(agent.uid)).collect();
+        let recent = first.saturating_sub(rules.offline_after).unwrap_or(Timestamp::MIN);
+        let gone = outside.iter().filter(|agent| !agent.connected && agent.since >= recent).count();
+        let inside = agents.len() - outside.len();
+        self.inconclusive = gone > 0 && gone * inside >= lost.len() * outside.len();
+        if !self.inconclusive {
+            for (agent, at) in lost {
+                self.fail(
+                    agent,
+                    Failure { reason: "Lost", message: "gone since it was offered the target".into(), at },
+                );
+            }
+        }
+    }
+
+    /// Whether every agent that can be judged has been, and at least one is good: without evidence nothing
+    /// passes.
+    pub fn is_settled(&self) -> bool {
+        self.counts.pending == 0
+            && self.recovering == 0
+            && self.unreachable == 0
+            && !self.inconclusive
+            && self.counts.healthy > 0
+    }
+}
+
+/// A number of agents as the API writes it.
+pub fn length(agents: usize) -> i64 {
+    i64::try_from(agents).unwrap_or(i64::MAX)
+}

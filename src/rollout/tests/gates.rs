@@ -1,0 +1,264 @@
+//! What ends an attempt, and what does not.
+
+use super::world::{Manner, World, revision};
+use crate::api::{OnFailure, PhaseOutcome, Reason, RolloutState as State, Share};
+use crate::rollout::Content;
+
+/// A hundred agents on `r-1`, all of this manner towards `r-2`, which is bad.
+fn bad_rollout(manner: Manner) -> World {
+    let mut world = World::with_stable(100);
+    world.bad.insert("r-2".into());
+    world.all(manner);
+    world
+}
+
+#[test]
+fn bad_configuration_hurts_only_the_canaries_and_they_get_stable_back() {
+    for manner in [Manner::Refuses, Manner::FallsIll, Manner::Silent] {
+        let mut world = bad_rollout(manner);
+        world.run_until(State::RolledBack);
+        assert_eq!(world.offered("r-2"), 2, "{manner:?}");
+        assert_eq!(world.running("r-1"), 100, "{manner:?}");
+        assert_eq!(world.status.stable_revision.as_deref(), Some("r-1"));
+        assert_eq!(world.status.phases[0].outcome, PhaseOutcome::Failed);
+        for _ in 0..100 {
+            assert_eq!(world.tick(60), State::RolledBack, "it is not tried again by itself");
+        }
+        assert_eq!(world.offered("r-2"), 2, "{manner:?}");
+    }
+}
+
+#[test]
+fn failures_have_their_reason() {
+    for (manner, reason) in
+        [(Manner::Refuses, "Failed"), (Manner::FallsIll, "Unhealthy"), (Manner::Silent, "TimedOut")]
+    {
+        let mut world = bad_rollout(manner);
+        world.strategy.on_failure = OnFailure::Pause;
+        world.run_until(State::Paused);
+        assert!(
+            world.status.failures.iter().all(|failure| failure.reason == reason),
+            "{:?}",
+            world.status.failures
+        );
+        assert!(!world.status.failures.is_empty());
+    }
+}
+
+#[test]
+fn one_failure_more_than_the_threshold_ends_the_attempt_at_once() {
+    for (threshold, bad, ends) in [
+        (Share::Count(0), 1, true),
+        (Share::Count(1), 1, false),
+        (Share::Count(1), 2, true),
+        (Share::PerMille(100), 10, false),
+        (Share::PerMille(100), 11, true),
+    ] {
+        let mut world = World::with_stable(100);
+        world.strategy.phases.drain(..3);
+        world.strategy.failure_threshold = threshold;
+        world.bad.insert("r-2".into());
+        world.members[..bad].iter_mut().for_each(|member| member.manner = Manner::Refuses);
+        world.tick(1);
+        world.tick(1);
+        let expected = if ends { State::RollingBack } else { State::Completed };
+        assert_eq!(
+            world.status.state, expected,
+            "{bad} of 100 failed, {threshold} may: {}",
+            world.status.message
+        );
+    }
+}
+
+#[test]
+fn agent_that_fails_below_the_threshold_goes_back_to_stable_by_itself() {
+    let mut world = World::with_stable(100);
+    world.bad.insert("r-2".into());
+    let last = world.members.len() - 1;
+    world.members[last].manner = Manner::Refuses;
+    world.strategy.phases.drain(..3);
+    world.run_until(State::Completed);
+    world.tick(1);
+    assert_eq!((world.running("r-2"), world.running("r-1")), (99, 1));
+    assert_eq!(world.status.agents.failed, 1);
+}
+
+#[test]
+fn first_rollout_that_fails_halts_with_nothing_to_go_back_to() {
+    let mut world = World::new(10);
+    world.bad.insert("r-1".into());
+    world.all(Manner::Refuses);
+    world.run_until(State::Halted);
+    assert_eq!(world.offered("r-1"), 1);
+    assert!(world.is_stalled(Reason::TooManyFailures));
+}
+
+#[test]
+fn rollback_goes_to_the_proven_revision_not_to_the_one_before() {
+    let mut world = World::with_stable(100);
+    world.run_until(State::Soaking);
+    world.content = revision("r-3");
+    world.bad.insert("r-3".into());
+    world.all(Manner::Refuses);
+    world.run_until(State::RolledBack);
+    assert_eq!(world.running("r-1"), 100);
+}
+
+#[test]
+fn rejected_content_is_not_started_again_until_a_retry() {
+    let mut world = World::with_stable(10);
+    world.content = Content::Revision { name: "r-2".into(), rejected: true };
+    for _ in 0..5 {
+        world.tick(60);
+        assert!(world.is_stalled(Reason::RevisionRejected));
+    }
+    assert_eq!(world.status.state, State::Pending);
+    assert_eq!(world.offered("r-2"), 0);
+    world.ask("retry", "again");
+    world.run_until(State::Completed);
+    assert_eq!(world.running("r-2"), 10);
+}
+
+#[test]
+fn late_answer_overturns_a_timeout_until_the_rollback_starts() {
+    let mut world = World::with_stable(100);
+    world.strategy.failure_threshold = Share::Count(2);
+    world.all(Manner::Silent);
+    (0..90).for_each(|_| {
+        world.tick(1);
+    });
+    assert_eq!(world.status.agents.failed, 2, "{}", world.status.message);
+    assert_eq!(world.status.state, State::Progressing);
+    world.all(Manner::Good);
+    world.tick(1);
+    assert_eq!(world.status.agents.failed, 0);
+    assert_eq!(world.status.state, State::Soaking);
+}
+
+#[test]
+fn agent_that_was_unhealthy_before_the_offer_does_not_count_against_it() {
+    let mut world = World::with_stable(10);
+    world.strategy.phases.drain(..3);
+    for member in &mut world.members[..9] {
+        member.seen.healthy = Some(false);
+    }
+    world.run_until(State::Completed);
+    assert_eq!(world.status.agents.failed, 0);
+    assert_eq!(world.running("r-2"), 10);
+}
+
+#[test]
+fn agent_has_two_heartbeats_to_become_healthy_after_it_applied() {
+    let mut slow = World::with_stable(10);
+    slow.strategy.phases.drain(..3);
+    slow.lead();
+    slow.now += jiff::SignedDuration::from_secs(1);
+    for member in &mut slow.members {
+        member.seen.running = Some(super::world::hash("r-2"));
+        member.seen.ledger.renew(super::world::hash("r-2"), crate::fleet::Verdict::Applied, slow.now);
+        member.seen.healthy = Some(false);
+        member.seen.health_since = slow.now;
+    }
+    for _ in 0..60 {
+        assert_eq!(slow.tick(1), State::Progressing, "{}", slow.status.message);
+    }
+    assert_eq!(slow.tick(1), State::RollingBack);
+}
+
+#[test]
+fn agents_that_vanish_with_the_target_are_lost_and_count_as_failed() {
+    let mut world = World::with_stable(100);
+    world.run_until(State::Soaking);
+    world.cohort().into_iter().for_each(|index| world.disconnect(index));
+    for _ in 0..90 {
+        let state = world.tick(1);
+        assert!(matches!(state, State::Soaking | State::Progressing), "{state:?}: {}", world.status.message);
+    }
+    assert_eq!(world.tick(1), State::RolledBack, "nobody is left to wait for");
+    assert!(world.status.failures.iter().all(|failure| failure.reason == "Lost"));
+}
+
+#[test]
+fn network_that_fails_everywhere_is_no_verdict_on_the_revision() {
+    let mut world = World::with_stable(100);
+    world.run_until(State::Soaking);
+    (0..100).for_each(|index| world.disconnect(index));
+    for _ in 0..60 {
+        world.tick(60);
+        assert_eq!(world.status.agents.failed, 0);
+    }
+    assert!(world.is_stalled(Reason::ConnectivityLost), "{}", world.status.message);
+    (0..100).for_each(|index| world.reconnect(index));
+    world.run_until(State::Completed);
+}
+
+#[test]
+fn agents_of_a_replica_that_died_are_neither_good_nor_failed() {
+    let mut world = World::with_stable(100);
+    world.run_until(State::Soaking);
+    for index in world.cohort() {
+        world.members[index].seen.connected = false;
+        world.members[index].seen.unreachable = true;
+    }
+    for _ in 0..30 {
+        world.tick(60);
+        assert_eq!(world.running("r-2"), 2, "the phase waits");
+        assert_eq!(world.status.agents.failed, 0);
+    }
+    assert!(world.is_stalled(Reason::ProgressDeadlineExceeded));
+}
+
+#[test]
+fn phase_without_progress_is_stalled_and_that_clears_by_itself() {
+    let mut world = World::with_stable(10);
+    world.strategy.apply_timeout = "2h".parse().expect("a duration");
+    world.all(Manner::Silent);
+    world.tick(1);
+    world.tick(900);
+    assert!(!world.is_stalled(Reason::ProgressDeadlineExceeded));
+    world.tick(2);
+    assert!(world.is_stalled(Reason::ProgressDeadlineExceeded), "{}", world.status.message);
+    assert_eq!(world.status.state, State::Progressing);
+    world.all(Manner::Good);
+    assert_eq!(world.tick(1), State::Soaking);
+    assert!(!world.is_stalled(Reason::ProgressDeadlineExceeded));
+}
+
+#[test]
+fn pause_on_failure_stops_and_leaves_the_cohort_as_it_is() {
+    let mut world = bad_rollout(Manner::FallsIll);
+    world.strategy.on_failure = OnFailure::Pause;
+    world.run_until(State::Paused);
+    for _ in 0..10 {
+        assert_eq!(world.tick(3600), State::Paused);
+    }
+    assert_eq!((world.offered("r-2"), world.running("r-2")), (2, 2));
+}
+
+#[test]
+fn gate_ends_a_paused_rollout_too() {
+    let mut world = bad_rollout(Manner::FallsIll);
+    world.tick(1);
+    world.tick(1);
+    world.paused = true;
+    world.run_until(State::RolledBack);
+    assert_eq!(world.offered("r-2"), 2);
+}
+
+#[test]
+fn rollback_that_cannot_reach_everybody_ends_after_the_deadline() {
+    let mut world = bad_rollout(Manner::FallsIll);
+    world.run_until(State::Soaking);
+    world.all(Manner::Silent);
+    world.members.iter_mut().for_each(|member| member.seen.healthy = Some(false));
+    world
+        .members
+        .iter_mut()
+        .for_each(|member| member.seen.health_since = world.now + jiff::SignedDuration::from_secs(1));
+    world.run_until(State::RollingBack);
+    world.tick(900);
+    assert_eq!(world.status.state, State::RollingBack);
+    world.tick(1);
+    assert_eq!(world.status.state, State::RolledBack);
+    assert!(world.status.message.contains("2 of 2 agents are not back"), "{}", world.status.message);
+}

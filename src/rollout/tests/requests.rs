@@ -1,0 +1,147 @@
+//! What people ask for.
+
+use super::world::{Manner, World};
+use crate::api::{Approval, OnFailure, RolloutState as State};
+
+#[test]
+fn promote_ends_the_soak_of_one_phase() {
+    let mut world = World::with_stable(100);
+    world.run_until(State::Soaking);
+    world.ask("promote", "go");
+    world.tick(1);
+    world.tick(1);
+    assert_eq!(world.running("r-2"), 10);
+    assert_eq!(world.status.state, State::Soaking, "the next phase soaks as ever");
+    assert_eq!(world.notices, [Ok("promote")]);
+    assert_eq!(world.status.handled.as_ref().and_then(|handled| handled.promote.as_deref()), Some("go"));
+}
+
+#[test]
+fn full_promote_ends_the_waits_of_all_phases() {
+    let mut world = World::with_stable(100);
+    world.strategy.phases[2].approval = Approval::Manual;
+    world.run_until(State::Soaking);
+    world.ask("promote", "full-go");
+    world.tick(1);
+    world.tick(1);
+    assert_eq!((world.running("r-2"), world.status.state), (100, State::Completed));
+}
+
+#[test]
+fn promote_never_passes_a_failed_gate() {
+    let mut world = World::with_stable(100);
+    world.bad.insert("r-2".into());
+    world.all(Manner::FallsIll);
+    world.tick(1);
+    world.tick(1);
+    world.ask("promote", "full-please");
+    world.run_until(State::RolledBack);
+    assert_eq!(world.offered("r-2"), 2);
+    assert!(
+        world.notices[0].as_ref().is_err_and(|why| why.contains("gate has failed")),
+        "{:?}",
+        world.notices
+    );
+}
+
+#[test]
+fn promote_of_the_last_phase_needs_evidence() {
+    let mut world = World::with_stable(10);
+    world.strategy.phases.drain(..3);
+    world.all(Manner::Silent);
+    world.tick(1);
+    world.ask("promote", "now");
+    world.tick(1);
+    assert_eq!(world.status.state, State::Progressing, "nobody has proven anything");
+}
+
+#[test]
+fn abort_acts_as_a_failed_gate() {
+    let mut world = World::with_stable(100);
+    world.run_until(State::Soaking);
+    world.ask("abort", "stop");
+    world.run_until(State::RolledBack);
+    assert_eq!((world.running("r-1"), world.running("r-2")), (100, 0));
+    assert!(world.status.message.contains("aborted by request"), "{}", world.status.message);
+}
+
+#[test]
+fn abort_without_a_stable_revision_halts() {
+    let mut world = World::new(100);
+    world.lead();
+    world.run_until(State::Soaking);
+    world.ask("abort", "stop");
+    assert_eq!(world.tick(1), State::Halted);
+    assert_eq!(world.running("r-1"), 2, "agents keep what they run");
+}
+
+#[test]
+fn abort_and_promote_of_a_finished_rollout_are_refused() {
+    let mut world = World::with_stable(10);
+    world.run_until(State::Completed);
+    world.ask("abort", "late");
+    world.ask("promote", "late");
+    assert_eq!(world.tick(1), State::Completed);
+    assert!(world.notices.iter().all(Result::is_err) && world.notices.len() == 2, "{:?}", world.notices);
+}
+
+#[test]
+fn retry_of_a_paused_failure_keeps_seed_and_terms_and_forgives() {
+    let mut world = World::with_stable(100);
+    world.bad.insert("r-2".into());
+    world.all(Manner::Refuses);
+    world.strategy.on_failure = OnFailure::Pause;
+    world.run_until(State::Paused);
+    let before = world.status.cohort.clone().expect("a cohort");
+    world.bad.clear();
+    world.ask("retry", "mended");
+    world.run_until(State::Soaking);
+    let after = world.status.cohort.clone().expect("a cohort");
+    assert_eq!((&after.seed, &after.terms, after.attempt), (&before.seed, &before.terms, before.attempt));
+    assert_eq!((world.running("r-2"), world.status.agents.failed), (2, 0));
+    world.run_until(State::Completed);
+}
+
+#[test]
+fn retry_of_a_halted_rollout_goes_on() {
+    let mut world = World::new(10);
+    world.bad.insert("r-1".into());
+    world.all(Manner::Refuses);
+    world.run_until(State::Halted);
+    world.bad.clear();
+    world.ask("retry", "mended");
+    world.run_until(State::Completed);
+    assert_eq!(world.running("r-1"), 10);
+}
+
+#[test]
+fn retry_after_a_rollback_is_a_new_attempt_with_another_seed() {
+    let mut world = World::with_stable(100);
+    world.bad.insert("r-2".into());
+    world.all(Manner::Refuses);
+    world.run_until(State::RolledBack);
+    let before = world.status.cohort.clone().expect("a cohort");
+    world.bad.clear();
+    world.ask("retry", "mended");
+    world.tick(1);
+    let after = world.status.cohort.clone().expect("a cohort");
+    assert_eq!(after.attempt, before.attempt + 1);
+    assert_ne!(after.seed, before.seed);
+    world.run_until(State::Completed);
+    assert_eq!(world.running("r-2"), 100);
+}
+
+#[test]
+fn retry_of_a_completed_rollout_offers_the_target_again_to_agents_that_failed() {
+    let mut world = World::with_stable(100);
+    world.bad.insert("r-2".into());
+    world.members[7].manner = Manner::Refuses;
+    world.strategy.phases.drain(..3);
+    world.run_until(State::Completed);
+    assert_eq!(world.running("r-2"), 99);
+    world.bad.clear();
+    world.ask("retry", "again");
+    world.tick(1);
+    world.tick(1);
+    assert_eq!((world.running("r-2"), world.status.state), (100, State::Completed));
+}

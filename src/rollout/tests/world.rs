@@ -1,0 +1,267 @@
+//! A group of agents that take what they are assigned, each in its own way.
+
+use crate::api::{ConfigRolloutStatus, Reason, RolloutState, Strategy};
+use crate::config::ConfigHash;
+use crate::fleet::{Attributes, Cohort, InstanceUid, Ledger, ObservedAgent, Side, Sides, Verdict, side};
+use crate::rollout::{Content, GroupFacts, Input, Next, assignment, step};
+use jiff::{SignedDuration, Timestamp};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// How an agent takes revisions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manner {
+    /// Applies everything.
+    Good,
+    /// Refuses revisions whose name is in `World::bad`.
+    Refuses,
+    /// Never answers.
+    Silent,
+    /// Turns unhealthy a second after it applied a revision whose name is in `World::bad`.
+    FallsIll,
+}
+
+pub struct Member {
+    pub manner: Manner,
+    pub seen: ObservedAgent,
+    /// The names of all revisions that it was ever offered.
+    pub offered: BTreeSet<String>,
+}
+
+pub struct World {
+    pub now: Timestamp,
+    pub members: Vec<Member>,
+    pub status: ConfigRolloutStatus,
+    pub strategy: Strategy,
+    pub content: Content,
+    pub paused: bool,
+    pub bad: BTreeSet<String>,
+    pub annotations: BTreeMap<String, String>,
+    pub notices: Vec<Result<&'static str, String>>,
+}
+
+/// The hash of a revision: its number, 32 times.
+pub fn hash(name: &str) -> ConfigHash {
+    let number = name.rsplit('-').next().and_then(|number| number.parse().ok()).expect("a revision's name");
+    ConfigHash::from_bytes([number; 32])
+}
+
+pub fn revision(name: &str) -> Content {
+    Content::Revision { name: name.to_owned(), rejected: false }
+}
+
+impl World {
+    /// So many good agents, all connected, running nothing; a rollout of `r-1` with the default strategy.
+    pub fn new(agents: u16) -> Self {
+        let now = Timestamp::from_second(1_000_000).expect("in range");
+        let mut world = Self {
+            now,
+            members: Vec::new(),
+            status: ConfigRolloutStatus::default(),
+            strategy: Strategy::default(),
+            content: revision("r-1"),
+            paused: false,
+            bad: BTreeSet::new(),
+            annotations: BTreeMap::new(),
+            notices: Vec::new(),
+        };
+        (0..agents).for_each(|number| world.join(number, Manner::Good));
+        world
+    }
+
+    /// The same, with `r-1` proven and `r-2` to be rolled out.
+    pub fn with_stable(agents: u16) -> Self {
+        let mut world = Self::new(agents);
+        world.strategy.phases.drain(..3);
+        world.run_until(RolloutState::Completed);
+        world.strategy = Strategy::default();
+        world.content = revision("r-2");
+        world
+    }
+
+    pub fn join(&mut self, number: u16, manner: Manner) {
+        let mut uid = [0; 16];
+        uid[..2].copy_from_slice(&number.to_be_bytes());
+        let seen = ObservedAgent {
+            uid: InstanceUid::new(uid),
+            host: format!("host-{number}"),
+            group: Some("g".to_owned()),
+            overlapping: None,
+            connected: true,
+            healthy: Some(true),
+            accepts_config: true,
+            reports_config: true,
+            running: None,
+            ledger: Ledger::default(),
+            since: self.now,
+            health_since: self.now,
+            exempt: false,
+            polling: false,
+            unreachable: false,
+        };
+        self.members.push(Member { manner, seen, offered: BTreeSet::new() });
+    }
+
+    /// Sets the manner of every agent.
+    pub fn all(&mut self, manner: Manner) {
+        self.members.iter_mut().for_each(|member| member.manner = manner);
+    }
+
+    /// Makes a request.
+    pub fn ask(&mut self, name: &str, value: &str) {
+        self.annotations.insert(format!("fleet.opamp.dev/{name}"), value.to_owned());
+    }
+
+    /// Lets time pass: agents take what they are assigned, then the leader steps.
+    pub fn tick(&mut self, seconds: i64) -> RolloutState {
+        self.now += SignedDuration::from_secs(seconds);
+        self.deliver();
+        self.lead();
+        self.status.state
+    }
+
+    /// One step of the leader alone.
+    pub fn lead(&mut self) {
+        let Next { status, notices } = self.decide();
+        self.status = status;
+        self.notices.extend(notices.into_iter().map(|notice| notice.map(super::super::Request::name)));
+    }
+
+    /// What the leader would write now.
+    pub fn decide(&self) -> Next {
+        let agents: Vec<ObservedAgent> = self.members.iter().map(|member| member.seen.clone()).collect();
+        let revisions =
+            (1..=9).map(|number| format!("r-{number}")).map(|name| (name.clone(), hash(&name))).collect();
+        step(&Input {
+            generation: 1,
+            strategy: &self.strategy,
+            paused: self.paused,
+            annotations: &self.annotations,
+            prior: &self.status,
+            group: GroupFacts::Held {
+                content: self.content.clone(),
+                stable: None,
+                offline_after: Duration::from_secs(90),
+            },
+            revisions: &revisions,
+            agents: &agents,
+            assumed_interval: Duration::from_secs(30),
+            entropy: self.now.as_second().unsigned_abs().wrapping_mul(0x9E37_79B9_7F4A_7C15),
+            now: self.now,
+        })
+    }
+
+    fn deliver(&mut self) {
+        for index in 0..self.members.len() {
+            if let Some(name) = self.due(index) {
+                self.members[index].offered.insert(name.clone());
+                self.answer(index, &name);
+            }
+            self.fall_ill(index);
+        }
+    }
+
+    /// The revision that a replica would offer an agent.
+    fn due(&self, index: usize) -> Option<String> {
+        let member = &self.members[index];
+        let assignment = assignment(None, 1, Some(&self.status));
+        let cohort = Cohort::read(&assignment.seed, &assignment.terms);
+        let in_cohort =
+            || cohort.as_ref().is_some_and(|c| c.contains(member.seen.uid, &Attributes::default()));
+        let sides = Sides {
+            target: assignment.target.as_deref().map(hash),
+            stable: assignment.stable.as_deref().map(hash),
+            rolling_back: assignment.rolling_back,
+            retried_at: assignment.retried_at.map(|time| time.0),
+        };
+        let name = match side(&sides, in_cohort, &member.seen.ledger)? {
+            Side::Target => assignment.target,
+            Side::Stable => assignment.stable,
+        }?;
+        (member.seen.is_eligible() && member.seen.running != Some(hash(&name))).then_some(name)
+    }
+
+    fn answer(&mut self, index: usize, name: &str) {
+        let (now, bad) = (self.now, self.bad.contains(name));
+        let member = &mut self.members[index];
+        member.seen.exempt = member.seen.healthy == Some(false);
+        match member.manner {
+            Manner::Silent => {}
+            Manner::Refuses if bad => member.seen.ledger.renew(hash(name), Verdict::failed("no"), now),
+            _ => {
+                member.seen.running = Some(hash(name));
+                member.seen.ledger.renew(hash(name), Verdict::Applied, now);
+                if member.seen.healthy == Some(false) && !member.seen.exempt {
+                    member.seen.healthy = Some(true);
+                    member.seen.health_since = now;
+                }
+            }
+        }
+    }
+
+    fn fall_ill(&mut self, index: usize) {
+        let bad: BTreeSet<ConfigHash> = self.bad.iter().map(|name| hash(name)).collect();
+        let (now, member) = (self.now, &mut self.members[index]);
+        let sick = member.manner == Manner::FallsIll
+            && member.seen.running.is_some_and(|running| bad.contains(&running));
+        let given = member.seen.ledger.iter().find(|given| Some(given.hash) == member.seen.running);
+        let settled = given.is_some_and(|given| given.at < now);
+        let healthy = !(sick && settled);
+        if member.manner == Manner::FallsIll && member.seen.healthy != Some(healthy) {
+            member.seen.healthy = Some(healthy);
+            member.seen.health_since = now;
+        }
+    }
+
+    /// Ticks by the second until a state is reached.
+    pub fn run_until(&mut self, state: RolloutState) {
+        for _ in 0..10_000 {
+            if self.tick(1) == state {
+                return;
+            }
+        }
+        panic!("{state:?} was not reached: {:?} {}", self.status.state, self.status.message);
+    }
+
+    /// How many agents run a revision.
+    pub fn running(&self, name: &str) -> usize {
+        self.members.iter().filter(|member| member.seen.running == Some(hash(name))).count()
+    }
+
+    /// How many agents were ever offered a revision.
+    pub fn offered(&self, name: &str) -> usize {
+        self.members.iter().filter(|member| member.offered.contains(name)).count()
+    }
+
+    /// Whether a condition stands, for this reason.
+    pub fn is_stalled(&self, reason: Reason) -> bool {
+        self.status
+            .conditions
+            .iter()
+            .any(|c| c.type_ == "Stalled" && c.status == "True" && c.reason == reason.as_str())
+    }
+
+    /// The members of the cohort, by index.
+    pub fn cohort(&self) -> Vec<usize> {
+        let Some(cohort) = &self.status.cohort else { return Vec::new() };
+        let cohort = Cohort::read(&cohort.seed, &cohort.terms).expect("readable");
+        let inside = |index: &usize| cohort.contains(self.members[*index].seen.uid, &Attributes::default());
+        (0..self.members.len()).filter(inside).collect()
+    }
+
+    /// An agent's connection ends.
+    pub fn disconnect(&mut self, index: usize) {
+        let now = self.now;
+        let seen = &mut self.members[index].seen;
+        seen.connected = false;
+        seen.since = now;
+    }
+
+    /// An agent returns.
+    pub fn reconnect(&mut self, index: usize) {
+        let now = self.now;
+        let seen = &mut self.members[index].seen;
+        seen.connected = true;
+        seen.since = now;
+    }
+}
