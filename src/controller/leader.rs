@@ -165,6 +165,15 @@ impl Leader {
         self.held.borrow().is_some_and(|held| held.is_valid())
     }
 
+    /// Fails when this process may no longer write.
+    pub(super) fn check_lease(&self) -> Result<(), Error> {
+        if self.may_write() {
+            Ok(())
+        } else {
+            Err(anyhow::anyhow!("the leader's lease is no longer held").into())
+        }
+    }
+
     /// Another leader has written: this one ends.
     pub(super) fn step_down(&self) {
         self.deposed.send_replace(true);

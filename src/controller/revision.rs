@@ -242,7 +242,7 @@ pub async fn add_owner(client: &Client, revision: &ConfigRevision, new: &OwnerRe
 /// Writes where a revision stands, if that is news; the label repeats it for backups, which drop status.
 ///
 /// # Errors
-/// When the API server does not take the write, a conflict included.
+/// When the API server does not take the write for another reason than that the object has changed.
 pub async fn settle(
     client: &Client,
     revision: &ConfigRevision,
@@ -256,16 +256,28 @@ pub async fn settle(
     let proven = state == RevisionState::Proven;
     let api: Api<ConfigRevision> = Api::namespaced(client.clone(), &revision.namespace().unwrap_or_default());
     if proven && !revision.labels().contains_key(PROVEN_LABEL) {
-        let patch = Patch::Merge(json!({"metadata": {"labels": {PROVEN_LABEL: "true"}}}));
-        api.patch(&revision.name_any(), &PatchParams::default(), &patch).await?;
+        let metadata =
+            json!({"resourceVersion": revision.resource_version(), "labels": {PROVEN_LABEL: "true"}});
+        let patch = Patch::Merge(json!({"metadata": metadata}));
+        // The watch brings the labelled object, and with it the next turn, which writes the status.
+        return unless_outdated(api.patch(&revision.name_any(), &PatchParams::default(), &patch).await);
     }
     let status = ConfigRevisionStatus {
         state,
         message: String::new(),
         proven_at: if proven { before.proven_at.or(Some(Time(now))) } else { None },
     };
-    let patch = Patch::Merge(json!({"status": status}));
-    api.patch_status(&revision.name_any(), &PatchParams::default(), &patch).await.map(drop)
+    let patch =
+        Patch::Merge(json!({"metadata": {"resourceVersion": revision.resource_version()}, "status": status}));
+    unless_outdated(api.patch_status(&revision.name_any(), &PatchParams::default(), &patch).await)
+}
+
+/// An object that has changed since it was read, or is gone: the watch brings it, and it is looked at again.
+fn unless_outdated<K>(written: kube::Result<K>) -> kube::Result<()> {
+    match written {
+        Err(kube::Error::Api(status)) if status.code == 409 || status.code == 404 => Ok(()),
+        other => other.map(drop),
+    }
 }
 
 #[cfg(test)]

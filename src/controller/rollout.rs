@@ -187,9 +187,7 @@ async fn revision_of(
             let author = revision::author(rollout, previous.as_ref(), files);
             let mut new = revision::new_revision(rollout, number, hash, files, author, Timestamp::now());
             new.metadata.namespace = Some(namespace);
-            if !leader.may_write() {
-                return Err(anyhow::anyhow!("the leader's lease is no longer held").into());
-            }
+            leader.check_lease()?;
             let created = revision::create(&leader.client, &new, files).await?;
             tracing::info!(namespace = new.metadata.namespace, name = created.name_any(), "revision created");
             created
@@ -211,6 +209,7 @@ async fn reuse(
 ) -> Result<ConfigRevision, Error> {
     let api: Api<ConfigRevision> = Api::namespaced(leader.client.clone(), namespace);
     let revision = api.get(name).await?;
+    leader.check_lease()?;
     revision::ensure_secret(&leader.client, &revision, files).await?;
     revision::add_owner(&leader.client, &revision, &revision::owner(rollout)).await?;
     Ok(revision)

@@ -9,13 +9,23 @@ use kube::Client;
 use kube::api::Api;
 use tokio::sync::watch;
 
+/// The leader's Lease, as this replica asks for it.
+pub fn keeper(client: Client, settings: &Settings) -> Keeper {
+    let leases = Api::namespaced(client, &settings.namespace);
+    Keeper::new(leases, LEADER_LEASE, &settings.identity, settings.timings.lease_duration)
+}
+
 /// Asks for the leader's Lease for ever, and runs the controllers while it is held.
-pub async fn lead_when_elected(client: Client, settings: &Settings, key: HashKey, metrics: &Metrics) {
+pub async fn lead_when_elected(
+    client: Client,
+    settings: &Settings,
+    keeper: &mut Keeper,
+    key: HashKey,
+    metrics: &Metrics,
+) {
     let timings = settings.timings;
     let held = watch::Sender::new(None);
-    let leases = Api::namespaced(client.clone(), &settings.namespace);
-    let mut keeper = Keeper::new(leases, LEADER_LEASE, &settings.identity, timings.lease_duration);
-    let election = keep(&mut keeper, timings.lease_renewal, &held, || true);
+    let election = keep(keeper, timings.lease_renewal, &held, || true);
     let mut elected = held.subscribe();
     let work = async {
         while elected.wait_for(Option::is_some).await.map(drop).is_ok() {

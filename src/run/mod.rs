@@ -21,8 +21,11 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-/// How long the last writes may take after the doors are closed.
-const DRAIN: Duration = Duration::from_secs(10);
+/// How long the doors may take to close: longer than one peer may take to read its last message and the Close
+/// frame. With [`LAST_WRITES`] it fits into the 30 s that Kubernetes gives by default.
+const CLOSING: Duration = Duration::from_secs(15);
+/// How long the last writes may take after that.
+const LAST_WRITES: Duration = Duration::from_secs(10);
 
 /// Why the program ends: one line that says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -70,17 +73,18 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
     tracing::warn!("--agent-auth none: whoever reaches the port is served");
     let mut tasks = JoinSet::new();
     parts.spawn_doors(&mut tasks, opamp_listener, admin_listener);
-    let followers = parts.spawn_followers();
+    tasks.spawn(follow(parts.follower(), parts.closed()));
+    let tickers = parts.spawn_tickers();
     let keepers = parts.spawn_keepers(writer);
     shutdown.await;
     tracing::info!("shutting down");
     parts.closing.send_replace(true);
-    let drained = async {
-        while tasks.join_next().await.is_some() {}
-        drop(followers);
-        keepers.finish().await;
-    };
-    if tokio::time::timeout(DRAIN, drained).await.is_err() {
+    let closed = async { while tasks.join_next().await.is_some() {} };
+    if tokio::time::timeout(CLOSING, closed).await.is_err() {
+        tracing::warn!("not every connection was closed before the end");
+    }
+    drop(tickers);
+    if tokio::time::timeout(LAST_WRITES, keepers.finish()).await.is_err() {
         tracing::warn!("not everything was written before the end");
     }
     Ok(())
@@ -144,16 +148,19 @@ impl Parts {
         tasks.spawn(admin::serve(admin, self.readiness.clone(), self.metrics.clone(), self.closed()));
     }
 
-    /// What only reads, and decides as the leader: ended at once when the program ends.
-    fn spawn_followers(&self) -> JoinSet<()> {
+    fn follower(&self) -> Follower {
+        Follower {
+            client: self.client.clone(),
+            settings: self.settings.clone(),
+            hub: self.hub.clone(),
+            readiness: self.readiness.clone(),
+            metrics: self.metrics.clone(),
+        }
+    }
+
+    /// What goes on for ever, and is ended at once when the program ends.
+    fn spawn_tickers(&self) -> JoinSet<()> {
         let mut tasks = JoinSet::new();
-        tasks.spawn(follow(
-            self.client.clone(),
-            self.settings.clone(),
-            self.hub.clone(),
-            self.readiness.clone(),
-            self.metrics.clone(),
-        ));
         tasks.spawn(suspend(self.hub.clone(), self.replica_lease.subscribe(), self.readiness.clone()));
         tasks.spawn(expire(self.hub.clone(), self.metrics.clone(), self.timings().recheck));
         tasks
@@ -171,23 +178,36 @@ impl Parts {
     }
 }
 
-/// Waits for the hash key, then follows groups for the replica and leads when it may.
-async fn follow(
+/// Waits for the hash key, then follows groups for the replica and leads when it may; until the program ends.
+/// The leader's Lease is given back then, so that another replica need not wait for it to run out.
+async fn follow(parts: Follower, closed: impl Future<Output = ()>) {
+    let Follower { client, settings, hub, readiness, metrics } = parts;
+    let mut keeper = leadership::keeper(client.clone(), &settings);
+    let work = async {
+        let key = hash_key(&client, &settings, &readiness).await;
+        readiness.pass(Check::HashKey);
+        let publish = |view: View| {
+            hub.set_view(Arc::new(view));
+            readiness.pass(Check::Groups);
+        };
+        let groups = cluster::follow_groups(client.clone(), encode, publish);
+        let leading = leadership::lead_when_elected(client.clone(), &settings, &mut keeper, key, &metrics);
+        tokio::join!(groups, leading);
+    };
+    tokio::select! { () = work => {}, () = closed => {} }
+    metrics.leading.set(0);
+    if let Err(error) = keeper.release().await {
+        tracing::warn!(%error, "cannot give the leader's lease back");
+    }
+}
+
+/// What [`follow`] works with.
+struct Follower {
     client: Client,
     settings: Settings,
     hub: Arc<Hub>,
     readiness: Readiness,
     metrics: Arc<Metrics>,
-) {
-    let key = hash_key(&client, &settings, &readiness).await;
-    readiness.pass(Check::HashKey);
-    let publish = |view: View| {
-        hub.set_view(Arc::new(view));
-        readiness.pass(Check::Groups);
-    };
-    let groups = cluster::follow_groups(client.clone(), encode, publish);
-    let leading = leadership::lead_when_elected(client, &settings, key, &metrics);
-    tokio::join!(groups, leading);
 }
 
 /// The key of the content hashes, awaited: without it nothing is offered.
