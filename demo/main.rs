@@ -73,7 +73,7 @@ async fn show(dir: &Path) {
     }
     drop(supervisors);
     drop(operator);
-    cluster.clean_up().await;
+    cluster.clean_up();
     say(&format!("done in {} s: three real Collectors run revision checkout-1", started.elapsed().as_secs()));
 }
 
@@ -120,7 +120,7 @@ impl Cluster {
     }
 
     /// Somebody else's cluster is left as it was, but for the CRDs.
-    async fn clean_up(&self) {
+    fn clean_up(&self) {
         if self.own.is_none() {
             say(&format!("deleting namespace {NAMESPACE}; the CRDs stay"));
             kubectl(&self.kubeconfig, &["delete", "namespace", NAMESPACE, "--wait=false"]).expect("deleted");

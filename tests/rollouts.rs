@@ -4,6 +4,7 @@ mod support;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::api::ListParams;
 use opamp_operator::api::{
     AgentSlice, CollectorGroup, ConfigRevision, ConfigRollout, RevisionState, RolloutState,
 };
@@ -334,6 +335,6 @@ async fn revisions_outlive_their_rollout_while_the_group_needs_them() {
     })
     .await;
     assert!(
-        !scene.space.api::<AgentSlice>().list(&Default::default()).await.expect("slices").items.is_empty()
+        !scene.space.api::<AgentSlice>().list(&ListParams::default()).await.expect("slices").items.is_empty()
     );
 }

@@ -3,7 +3,7 @@
 mod support;
 
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::{Api, DeleteParams};
+use kube::api::{Api, DeleteParams, PostParams};
 use opamp_operator::api::{ConfigRevision, RolloutState};
 use opamp_operator::sim::{self, Behaviour, Profile};
 use serde_json::json;
@@ -153,8 +153,8 @@ async fn probes_and_metrics_are_served_and_a_lost_hash_key_is_told_and_nothing_i
     assert!(report.1.contains("restore it from a backup"), "{}", report.1);
     // A new agent is answered, and offered nothing.
     let mut second = agent(&operator);
-    let journal = support::within("answers", second.until(|journal| journal.messages > 5)).await;
-    assert!(journal.offers.is_empty());
+    let answered = support::within("answers", second.until(|journal| journal.messages > 5)).await;
+    assert!(answered.offers.is_empty());
     assert!(
         secrets.get_opt("opamp-operator-hash-key").await.expect("read").is_none(),
         "it makes no other key"
@@ -162,7 +162,7 @@ async fn probes_and_metrics_are_served_and_a_lost_hash_key_is_told_and_nothing_i
 
     // Restored, it goes on, and the same content has the same hash.
     key.metadata = kube::api::ObjectMeta { name: key.metadata.name, ..Default::default() };
-    secrets.create(&Default::default(), &key).await.expect("restored");
+    secrets.create(&PostParams::default(), &key).await.expect("restored");
     let journal = support::within("the offer", second.until(|journal| !journal.offers.is_empty())).await;
     assert_eq!(hex::encode(&journal.offers[0].hash), hash);
 }
@@ -190,9 +190,9 @@ async fn resource_that_cannot_be_read_stops_no_other() {
 
 /// Lets the API server take any value as a group's priority.
 fn loosen_priority(plane: &ControlPlane) {
-    let path = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/priority";
+    let field = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/priority";
     let patch =
-        json!([{"op": "replace", "path": path, "value": {"x-kubernetes-preserve-unknown-fields": true}}]);
+        json!([{"op": "replace", "path": field, "value": {"x-kubernetes-preserve-unknown-fields": true}}]);
     let crd = "collectorgroups.fleet.opamp.dev";
     plane.kubectl(&["patch", "crd", crd, "--type=json", "-p", &patch.to_string()]).expect("patched");
 }

@@ -221,19 +221,19 @@ mod tests {
 
     const DURATION: Duration = Duration::from_secs(15);
 
-    fn observed(holder: &str, seconds: u64) -> Option<Observed<'_>> {
-        Some(Observed { holder, unchanged_for: Duration::from_secs(seconds) })
+    fn observed(holder: &str, seconds: u64) -> Observed<'_> {
+        Observed { holder, unchanged_for: Duration::from_secs(seconds) }
     }
 
     #[test]
     fn lease_is_taken_only_when_it_is_nobodys_or_has_run_out() {
         for (lease, expected) in [
             (None, Step::Create),
-            (observed("me", 0), Step::Renew),
-            (observed("me", 100), Step::Renew),
-            (observed("", 0), Step::TakeOver),
-            (observed("other", 14), Step::Wait),
-            (observed("other", 15), Step::TakeOver),
+            (Some(observed("me", 0)), Step::Renew),
+            (Some(observed("me", 100)), Step::Renew),
+            (Some(observed("", 0)), Step::TakeOver),
+            (Some(observed("other", 14)), Step::Wait),
+            (Some(observed("other", 15)), Step::TakeOver),
         ] {
             assert_eq!(evaluate(lease, "me", DURATION), expected, "{lease:?}");
         }

@@ -12,7 +12,7 @@ pub fn secret_texts(file: &ConfigFile) -> Vec<Box<str>> {
     match parse(&file.body) {
         Ok(value) => collect(&value, &mut texts),
         Err(_) => {
-            texts.extend(String::from_utf8_lossy(&file.body).lines().map(|line| line.trim().to_owned()))
+            texts.extend(String::from_utf8_lossy(&file.body).lines().map(|line| line.trim().to_owned()));
         }
     }
     texts.retain(|text| text.len() >= MIN_BYTES);

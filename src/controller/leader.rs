@@ -113,6 +113,7 @@ async fn run(leader: &Arc<Leader>, feeds: Feeds, poke: &watch::Sender<u64>) {
     tokio::join!(rollouts, groups, feeds.others, observed);
 }
 
+/// Each change of a number that only grows.
 fn changes(receiver: watch::Receiver<u64>) -> impl Stream<Item = ()> + Send + 'static {
     futures::stream::unfold(receiver, async |mut receiver| {
         receiver.changed().await.ok()?;
@@ -120,6 +121,7 @@ fn changes(receiver: watch::Receiver<u64>) -> impl Stream<Item = ()> + Send + 's
     })
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the signature that a controller wants")]
 fn retry_later<K: Resource<DynamicType = ()>>(
     object: Arc<Guarded<K>>,
     error: &Error,

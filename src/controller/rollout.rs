@@ -66,14 +66,14 @@ pub async fn reconcile(guarded: Arc<Guarded<ConfigRollout>>, leader: Arc<Leader>
 /// Content first has to be known before anything is decided about it.
 async fn stores_are_ready(leader: &Leader) -> bool {
     let stores = &leader.stores;
-    let (a, b, c, d, e) = tokio::join!(
+    let ready = tokio::try_join!(
         stores.rollouts.wait_until_ready(),
         stores.groups.wait_until_ready(),
         stores.revisions.wait_until_ready(),
         stores.config_maps.wait_until_ready(),
         stores.secrets.wait_until_ready(),
     );
-    a.and(b).and(c).and(d).and(e).is_ok()
+    ready.is_ok()
 }
 
 /// The object, unless it cannot be read: that is told, and harms no other.

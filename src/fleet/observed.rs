@@ -18,6 +18,7 @@ pub struct SliceSource<'a> {
 }
 
 /// One agent as the leader sees it.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, in any combination")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObservedAgent {
     /// The agent's uid.

@@ -7,16 +7,16 @@ use super::standing::Rules;
 use super::step::{Input, Outcome};
 use super::tally::{Members, Tally, length, tally};
 use crate::api::{
-    Approval, Cohort, ConfigRolloutStatus, OnFailure, PhaseOutcome, Reason, RolloutState, Stage,
+    Approval, Cohort, ConfigRolloutStatus, Duration, OnFailure, PhaseOutcome, Reason, RolloutState, Stage,
 };
 use crate::fleet::{Seed, signed};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use std::time::Duration;
+use std::time;
 
 /// What an attempt is judged by.
 pub struct Attempt<'a> {
     pub input: &'a Input<'a>,
-    pub offline_after: Duration,
+    pub offline_after: time::Duration,
 }
 
 impl Attempt<'_> {
@@ -129,7 +129,7 @@ impl Attempt<'_> {
         }
         if tally.counts.failed > length(tolerated) {
             refuse_promote(notices, "the gate has failed");
-            let why = message::tripped(&tally.counts, base, &self.input.strategy.failure_threshold);
+            let why = message::tripped(&tally.counts, base, self.input.strategy.failure_threshold);
             return self.end(status, tally, Reason::TooManyFailures, &why);
         }
         let asked = promote(notices);
@@ -147,7 +147,7 @@ impl Attempt<'_> {
     /// Judges the phase under way.
     fn phase(&self, status: &mut ConfigRolloutStatus, tally: &Tally) -> Outcome {
         let Some((index, phase)) = phases::current(status) else { return self.complete(status, tally) };
-        let (soak, approval) = (phase.phase.duration.as_ref().map(|soak| soak.get()), phase.phase.approval);
+        let (soak, approval) = (phase.phase.duration.as_ref().map(Duration::get), phase.phase.approval);
         if !tally.is_settled() {
             return self.wait(status, tally);
         }
@@ -194,10 +194,8 @@ impl Attempt<'_> {
         let last = status.phases.len().saturating_sub(1);
         match phases::current(status).map(|(index, _)| index) {
             // The last phase ends with evidence only: what it completes becomes stable.
-            Some(index) if index == last => match tally.is_settled() {
-                true => self.complete(status, tally),
-                false => self.wait(status, tally),
-            },
+            Some(index) if index == last && !tally.is_settled() => self.wait(status, tally),
+            Some(index) if index == last => self.complete(status, tally),
             Some(index) => self.next(status, tally, if full { last } else { index + 1 }),
             None => self.complete(status, tally),
         }
@@ -238,7 +236,7 @@ impl Attempt<'_> {
         phases::end(status, PhaseOutcome::Failed);
         enter(status, stage, self.input);
         if let Some(cohort) = &mut status.cohort {
-            cohort.ended = why.to_owned();
+            why.clone_into(&mut cohort.ended);
         }
         self.stand(status, tally, stage)
     }

@@ -35,7 +35,7 @@ fn agents(counts: &RolloutAgentCounts) -> String {
 }
 
 /// Why the gate failed.
-pub fn tripped(counts: &RolloutAgentCounts, base: usize, threshold: &Share) -> String {
+pub fn tripped(counts: &RolloutAgentCounts, base: usize, threshold: Share) -> String {
     format!(
         "{} of {base} agents failed, more than failureThreshold {threshold} allows; see status.failures",
         counts.failed

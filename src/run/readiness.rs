@@ -39,7 +39,8 @@ impl Readiness {
     /// What does not hold, a line each; empty when ready.
     pub fn report(&self) -> String {
         let failing = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        failing.iter().map(|(check, why)| format!("{check:?}: {why}\n")).collect()
+        let lines: Vec<String> = failing.iter().map(|(check, why)| format!("{check:?}: {why}\n")).collect();
+        lines.concat()
     }
 }
 

@@ -19,7 +19,7 @@ pub struct ControlPlane {
     pub client: Client,
     port: u16,
     // In the order in which they end: the controller manager first, the folder last.
-    _controllers: Option<Guarded>,
+    controllers: Option<Guarded>,
     _server: Guarded,
     _store: Guarded,
     dir: TempDir,
@@ -42,7 +42,7 @@ impl ControlPlane {
     /// When a part is missing or does not come up.
     pub async fn start_with_controllers() -> Self {
         let mut plane = Self::start().await;
-        plane._controllers = Some(controllers(plane.dir.path(), &plane.kubeconfig));
+        plane.controllers = Some(controllers(plane.dir.path(), &plane.kubeconfig));
         plane
     }
 
@@ -70,7 +70,7 @@ impl ControlPlane {
             client.request_text(request).await.ok()
         })
         .await;
-        Self { kubeconfig, client, port, _controllers: None, _server: server, _store: store, dir }
+        Self { kubeconfig, client, port, controllers: None, _server: server, _store: store, dir }
     }
 
     /// A kubeconfig of a user without any rights.

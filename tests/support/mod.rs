@@ -34,10 +34,10 @@ pub fn tool(name: &str) -> PathBuf {
 /// # Panics
 /// When it takes longer than [`PATIENCE`].
 pub async fn within<T>(what: impl Display, future: impl Future<Output = T>) -> T {
-    match tokio::time::timeout(PATIENCE, future).await {
-        Ok(value) => value,
-        Err(_) => panic!("waited {} s for {what}", PATIENCE.as_secs()),
-    }
+    let Ok(value) = tokio::time::timeout(PATIENCE, future).await else {
+        panic!("waited {} s for {what}", PATIENCE.as_secs());
+    };
+    value
 }
 
 /// Looks again and again until `probe` finds something; for what tells nobody when it changes.

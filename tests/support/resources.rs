@@ -3,7 +3,7 @@
 use super::control_plane::ControlPlane;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::Namespace;
-use kube::api::{Api, DeleteParams, Patch, PatchParams};
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use kube::runtime::wait::{Condition, await_condition};
 use kube::{Client, Resource, ResourceExt};
 use opamp_operator::api::{CollectorGroup, ConfigRollout, RolloutState};
@@ -36,7 +36,7 @@ impl Space {
         let namespaces: Api<Namespace> = Api::all(client.clone());
         let namespace: Namespace =
             serde_json::from_value(json!({"metadata": {"name": name}})).expect("a namespace");
-        namespaces.create(&Default::default(), &namespace).await.expect("created");
+        namespaces.create(&PostParams::default(), &namespace).await.expect("created");
         Self { client, name: name.to_owned() }
     }
 
@@ -95,12 +95,10 @@ impl Space {
             + 'static,
     {
         let waiting = await_condition(self.api::<K>(), name, Wanted(wanted));
-        match tokio::time::timeout(super::PATIENCE, waiting).await {
-            Ok(found) => found.expect("watched").expect("the object is there"),
-            Err(_) => {
-                panic!("waited for {name} to be {what}; it is {:?}", self.api::<K>().get_opt(name).await)
-            }
-        }
+        let Ok(found) = tokio::time::timeout(super::PATIENCE, waiting).await else {
+            panic!("waited for {name} to be {what}; it is {:?}", self.api::<K>().get_opt(name).await);
+        };
+        found.expect("watched").expect("the object is there")
     }
 
     /// Waits until a rollout has a state.
@@ -144,6 +142,7 @@ pub fn rollout(name: &str, group: &str, files: Value) -> Value {
 }
 
 /// A rollout of files as a manifest has them, in phases.
+#[expect(clippy::needless_pass_by_value, reason = "callers write the JSON in place")]
 pub fn phased(name: &str, group: &str, files: Value, phases: Value) -> Value {
     json!({
         "apiVersion": "fleet.opamp.dev/v1alpha1", "kind": "ConfigRollout", "metadata": {"name": name},

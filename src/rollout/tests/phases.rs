@@ -41,8 +41,8 @@ fn phase_that_adds_no_agent_is_skipped_and_said_so() {
     let mut world = World::with_stable(3);
     world.run_until(State::Completed);
     let outcomes: Vec<PhaseOutcome> = world.status.phases.iter().map(|phase| phase.outcome).collect();
-    use PhaseOutcome::{Passed, Skipped};
-    assert_eq!(outcomes, [Passed, Skipped, Passed, Passed], "1, 1, 2 and 3 agents");
+    let (passed, skipped) = (PhaseOutcome::Passed, PhaseOutcome::Skipped);
+    assert_eq!(outcomes, [passed, skipped, passed, passed], "1, 1, 2 and 3 agents");
 }
 
 #[test]
