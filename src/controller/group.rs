@@ -80,8 +80,11 @@ async fn write(
     }
     let api: Api<CollectorGroup> =
         Api::namespaced(leader.client.clone(), &group.namespace().unwrap_or_default());
-    if write_if_leading(leader, &api, group, prior, next).await? == Written::Deposed {
-        leader.step_down();
+    match write_if_leading(leader, &api, group, prior, next).await? {
+        Written::Yes | Written::Unchanged => {}
+        // The watch brings the newer object; where it was the Lease, nothing would call again.
+        Written::Conflict => return Ok(Action::requeue(leader.status_interval)),
+        Written::Deposed => leader.step_down(),
     }
     Ok(Action::await_change())
 }

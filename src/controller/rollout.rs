@@ -248,8 +248,8 @@ async fn write(
                 answer(leader, rollout, notices).await;
             }
             Written::Unchanged => {}
-            // The watch brings the newer object.
-            Written::Conflict => return Ok(Action::await_change()),
+            // The watch brings the newer object; where it was the Lease, nothing would call again.
+            Written::Conflict => return Ok(Action::requeue(leader.status_interval)),
             Written::Deposed => leader.step_down(),
         }
     }
