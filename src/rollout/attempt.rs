@@ -148,6 +148,9 @@ impl Attempt<'_> {
     fn phase(&self, status: &mut ConfigRolloutStatus, tally: &Tally) -> Outcome {
         let Some((index, phase)) = phases::current(status) else { return self.complete(status, tally) };
         let (soak, approval) = (phase.phase.duration.as_ref().map(Duration::get), phase.phase.approval);
+        if phase.outcome == PhaseOutcome::Passed {
+            return self.next(status, tally, index + 1);
+        }
         if !tally.is_settled() {
             return self.wait(status, tally);
         }
@@ -179,9 +182,13 @@ impl Attempt<'_> {
     }
 
     /// The phase has passed: begins the next one, or completes. One step a call, so that whoever is let in now is
-    /// counted before anything else is decided.
+    /// counted before anything else is decided. While nobody can be reached, as after a restart of the operator, the
+    /// next phase does not begin: it would be a share of nothing.
     fn next(&self, status: &mut ConfigRolloutStatus, tally: &Tally, index: usize) -> Outcome {
         phases::end(status, PhaseOutcome::Passed);
+        if index < status.phases.len() && tally.counts.eligible == 0 {
+            return self.wait(status, tally);
+        }
         if index >= status.phases.len() || !phases::begin(status, index, self.input.agents, self.input.now) {
             return self.complete(status, tally);
         }
@@ -245,7 +252,8 @@ impl Attempt<'_> {
     fn stand(&self, status: &mut ConfigRolloutStatus, tally: &Tally, stage: Stage) -> Outcome {
         let counts = &tally.counts;
         let why = status.cohort.as_ref().map(|cohort| cohort.ended.clone()).unwrap_or_default();
-        let reason = if why == "aborted by request" { Reason::Aborted } else { Reason::TooManyFailures };
+        let reason =
+            if why.starts_with("aborted by request") { Reason::Aborted } else { Reason::TooManyFailures };
         match stage {
             Stage::Running => self.wait(status, tally),
             Stage::Completed => {
@@ -259,10 +267,7 @@ impl Attempt<'_> {
                 Outcome::new(RolloutState::Halted, reason, text)
             }
             Stage::RollingBack => self.roll_back(status, reason, &why),
-            Stage::RolledBack => {
-                let stable = status.stable_revision.as_deref().unwrap_or_default();
-                Outcome::new(RolloutState::RolledBack, reason, format!("back on {stable}: {why}"))
-            }
+            Stage::RolledBack => rolled_back(status, reason),
         }
     }
 
@@ -280,18 +285,22 @@ impl Attempt<'_> {
         let deadline = signed(self.input.strategy.progress_deadline.get());
         let late = since.is_some_and(|since| self.input.now.duration_since(since) > deadline);
         if back == cohort.len() || late {
+            let (rest, all) = (cohort.len() - back, cohort.len());
             enter(status, Stage::RolledBack, self.input);
-            let rest = cohort.len() - back;
-            let text = if rest == 0 {
-                format!("back on {stable}: {why}")
-            } else {
-                format!("{rest} of {} agents are not back on {stable} yet: {why}", cohort.len())
-            };
-            return Outcome::new(RolloutState::RolledBack, reason, text);
+            if let Some(cohort) = status.cohort.as_mut().filter(|_| rest > 0) {
+                cohort.ended = format!("{why}; {rest} of {all} agents are not back");
+            }
+            return rolled_back(status, reason);
         }
         let text = format!("{back} of {} agents are back on {stable}: {why}", cohort.len());
         Outcome::new(RolloutState::RollingBack, reason, text)
     }
+}
+
+fn rolled_back(status: &ConfigRolloutStatus, reason: Reason) -> Outcome {
+    let why = status.cohort.as_ref().map(|cohort| cohort.ended.as_str()).unwrap_or_default();
+    let stable = status.stable_revision.as_deref().unwrap_or_default();
+    Outcome::new(RolloutState::RolledBack, reason, format!("back on {stable}: {why}"))
 }
 
 fn enter(status: &mut ConfigRolloutStatus, stage: Stage, input: &Input<'_>) {
@@ -323,4 +332,11 @@ fn refuse_promote(notices: &mut [Asked], why: &str) {
     for full in [true, false] {
         refuse(notices, Request::Promote { full }, why);
     }
+}
+
+/// Refuses everything that has been asked.
+pub fn refuse_all(notices: &mut [Asked], why: &str) {
+    refuse_promote(notices, why);
+    refuse(notices, Request::Abort, why);
+    refuse(notices, Request::Retry, why);
 }

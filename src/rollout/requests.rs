@@ -28,6 +28,15 @@ impl Request {
     }
 }
 
+/// The revisions that a request may name.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Revisions<'a> {
+    /// The target.
+    pub target: Option<&'a str>,
+    /// What the rollout's content is now: it is the target, or was rejected before and waits for a retry.
+    pub wanted: Option<&'a str>,
+}
+
 /// A request that has not been handled, or why it cannot be.
 pub type Asked = Result<Request, String>;
 
@@ -38,7 +47,7 @@ pub type Asked = Result<Request, String>;
 pub fn take(
     annotations: &BTreeMap<String, String>,
     handled: &mut Option<Handled>,
-    target: Option<&str>,
+    revisions: Revisions<'_>,
 ) -> Vec<Asked> {
     let first = handled.is_none();
     let seen = handled.get_or_insert_default();
@@ -53,7 +62,7 @@ pub fn take(
             continue;
         };
         *place = Some(value.clone());
-        let request = read(annotation, value, target);
+        let request = read(annotation, value, revisions);
         asked.push(if first {
             Err(format!("{annotation}: {value} was there from the start"))
         } else {
@@ -63,12 +72,16 @@ pub fn take(
     asked
 }
 
-fn read(annotation: &str, value: &str, target: Option<&str>) -> Asked {
+fn read(annotation: &str, value: &str, revisions: Revisions<'_>) -> Asked {
     let (revision, token) = match value.split_once('/') {
         Some((revision, token)) => (Some(revision), token),
         None => (None, value),
     };
-    if let Some(other) = revision.filter(|revision| Some(*revision) != target) {
+    let Revisions { target, wanted } = revisions;
+    let fits = |revision: &str| {
+        Some(revision) == target || annotation == RETRY_ANNOTATION && Some(revision) == wanted
+    };
+    if let Some(other) = revision.filter(|revision| !fits(revision)) {
         let running = target.unwrap_or("none");
         return Err(format!("{annotation}: {value} is for revision {other}, but {running} is the target"));
     }
@@ -97,24 +110,25 @@ mod tests {
     }
 
     fn taken(pairs: &[(&str, &str)]) -> Vec<Asked> {
-        take(&annotations(pairs), &mut Some(Handled::default()), Some("r-2"))
+        let revisions = Revisions { target: Some("r-2"), wanted: Some("r-3") };
+        take(&annotations(pairs), &mut Some(Handled::default()), revisions)
     }
 
     #[test]
     fn request_is_handled_once() {
         let mut handled = Some(Handled::default());
         let asked = annotations(&[("promote", "one")]);
-        assert_eq!(take(&asked, &mut handled, None), [Ok(Request::Promote { full: false })]);
-        assert_eq!(take(&asked, &mut handled, None), []);
+        assert_eq!(take(&asked, &mut handled, Revisions::default()), [Ok(Request::Promote { full: false })]);
+        assert_eq!(take(&asked, &mut handled, Revisions::default()), []);
         assert_eq!(handled.as_ref().and_then(|handled| handled.promote.as_deref()), Some("one"));
         let again = annotations(&[("promote", "two")]);
-        assert_eq!(take(&again, &mut handled, None), [Ok(Request::Promote { full: false })]);
+        assert_eq!(take(&again, &mut handled, Revisions::default()), [Ok(Request::Promote { full: false })]);
     }
 
     #[test]
     fn values_that_were_there_from_the_start_are_noted_and_not_acted_on() {
         let mut handled = None;
-        let asked = take(&annotations(&[("abort", "old")]), &mut handled, None);
+        let asked = take(&annotations(&[("abort", "old")]), &mut handled, Revisions::default());
         assert!(asked[0].as_ref().is_err_and(|why| why.contains("from the start")));
         assert_eq!(handled.and_then(|handled| handled.abort).as_deref(), Some("old"));
     }
@@ -123,6 +137,12 @@ mod tests {
     fn requests_may_name_the_revision_that_they_are_for() {
         assert_eq!(taken(&[("abort", "r-2/x")]), [Ok(Request::Abort)]);
         assert!(taken(&[("abort", "r-1/x")])[0].as_ref().is_err_and(|why| why.contains("r-1")));
+        assert_eq!(
+            taken(&[("retry", "r-3/x")]),
+            [Ok(Request::Retry)],
+            "rejected content is tried again by its name"
+        );
+        assert!(taken(&[("abort", "r-3/x")])[0].is_err());
         assert_eq!(taken(&[("promote", "r-2/full-x")]), [Ok(Request::Promote { full: true })]);
         assert_eq!(
             taken(&[("retry", "full-x")]),

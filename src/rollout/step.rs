@@ -103,7 +103,12 @@ pub fn step(input: &Input<'_>) -> Next {
     let mut status = input.prior.clone();
     status.observed_generation = Some(input.generation);
     let target = status.target_revision.clone();
-    let mut notices = requests::take(input.annotations, &mut status.handled, target.as_deref());
+    let wanted = match &input.group {
+        GroupFacts::Held { content: Content::Revision { name, .. }, .. } => Some(name.as_str()),
+        _ => None,
+    };
+    let revisions = requests::Revisions { target: target.as_deref(), wanted };
+    let mut notices = requests::take(input.annotations, &mut status.handled, revisions);
     let outcome = decide(input, &mut status, &mut notices);
     status.state = outcome.state;
     status.message = outcome.message;
@@ -124,10 +129,12 @@ pub fn step(input: &Input<'_>) -> Next {
 fn decide(input: &Input<'_>, status: &mut ConfigRolloutStatus, notices: &mut [Asked]) -> Outcome {
     match &input.group {
         GroupFacts::Missing(name) => {
+            attempt::refuse_all(notices, "the group does not exist");
             let text = format!("CollectorGroup {name} does not exist in this namespace; create it");
             Outcome::new(RolloutState::Pending, Reason::GroupNotFound, text)
         }
         GroupFacts::Taken(by) => {
+            attempt::refuse_all(notices, "another rollout holds the group");
             let text = format!("rollout {by} is older and holds the group; delete one of the two");
             Outcome::new(RolloutState::Pending, Reason::GroupTaken, text).stalled()
         }
@@ -153,8 +160,7 @@ fn hold(
 ) -> Outcome {
     match content {
         Content::Revision { name, rejected } if status.target_revision.as_ref() != Some(name) => {
-            let retried = attempt::was_asked(notices, requests::Request::Retry);
-            start(attempt, status, name, *rejected && !retried)
+            start(attempt, status, name, *rejected, notices)
         }
         Content::Revision { .. } => attempt.advance(status, notices),
         Content::Missing(what) => {
@@ -170,18 +176,29 @@ fn hold(
 }
 
 /// Starts an attempt with other content, if it may be tried and there is anybody to reach.
-fn start(attempt: &Attempt<'_>, status: &mut ConfigRolloutStatus, revision: &str, rejected: bool) -> Outcome {
-    if rejected {
-        attempt.advance(status, &mut []);
+fn start(
+    attempt: &Attempt<'_>,
+    status: &mut ConfigRolloutStatus,
+    revision: &str,
+    rejected: bool,
+    notices: &mut [Asked],
+) -> Outcome {
+    let retried = rejected && attempt::was_asked(notices, requests::Request::Retry);
+    if rejected && !retried {
+        attempt.advance(status, notices);
         let text = format!(
             "revision {revision} was rejected before; annotate fleet.opamp.dev/retry to try it again"
         );
         return Outcome::new(RolloutState::Pending, Reason::RevisionRejected, text).stalled();
     }
     if !attempt.input.agents.iter().any(ObservedAgent::is_eligible) {
+        attempt::refuse_all(notices, "no agent of the group is reachable");
         attempt.advance(status, &mut []);
         let counts = tally(attempt.input.agents, None, None).counts;
         return Outcome::new(RolloutState::Pending, Reason::NoReachableAgents, message::nobody(&counts));
+    }
+    if !retried {
+        attempt::refuse_all(notices, "an attempt with other content has just begun");
     }
     attempt.begin(status, revision);
     attempt.advance(status, &mut [])

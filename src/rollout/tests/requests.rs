@@ -2,6 +2,7 @@
 
 use super::world::{Manner, World};
 use crate::api::{Approval, OnFailure, RolloutState as State};
+use crate::rollout::Content;
 
 #[test]
 fn promote_ends_the_soak_of_one_phase() {
@@ -144,4 +145,28 @@ fn retry_of_a_completed_rollout_offers_the_target_again_to_agents_that_failed() 
     world.tick(1);
     world.tick(1);
     assert_eq!((world.running("r-2"), world.status.state), (100, State::Completed));
+}
+
+#[test]
+fn request_that_nothing_can_be_done_for_is_refused_and_says_why() {
+    let mut world = World::with_stable(10);
+    world.run_until(State::Soaking);
+    (0..10).for_each(|index| world.disconnect(index));
+    world.content = Content::Revision { name: "r-3".into(), rejected: true };
+    world.ask("retry", "r-3/now");
+    world.tick(1);
+    assert_eq!(world.notices, [Err("retry: no agent of the group is reachable".to_owned())]);
+}
+
+#[test]
+fn next_phase_does_not_begin_while_nobody_can_be_reached() {
+    let mut world = World::with_stable(100);
+    world.run_until(State::Soaking);
+    (0..100).for_each(|index| world.disconnect(index));
+    world.ask("promote", "go");
+    world.tick(1);
+    (0..100).for_each(|index| world.reconnect(index));
+    world.tick(1);
+    world.tick(1);
+    assert_eq!(world.running("r-2"), 10, "10% of all, not of those who were there at a bad moment");
 }
