@@ -201,3 +201,6 @@ fn readiness(assignment: &AssignmentStatus, agents: &AgentCounts, able: i64) -> 
     );
     (done, if done { Reason::AllInSync } else { Reason::AgentsNotInSync }, message)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,149 @@
+use super::*;
+use crate::api::{ConfigRolloutSpec, ConfigRolloutStatus, ConfigSpec, KeyRef, Strategy};
+use crate::config::ConfigFile;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{FieldsV1, ManagedFieldsEntry};
 
+fn hash(n: u8) -> ConfigHash {
+    ConfigHash::from_bytes([n; 32])
+}
+
+fn known(names: &[(&str, &str, i64, u8)]) -> BTreeMap<String, Known> {
+    let known = |(name, rollout, number, n): &(&str, &str, i64, u8)| {
+        ((*name).to_owned(), Known { rollout: (*rollout).to_owned(), number: *number, hash: hash(*n) })
+    };
+    names.iter().map(known).collect()
+}
+
+fn rollout() -> ConfigRollout {
+    let config = ConfigSpec { format: crate::api::ConfigFormat::Opaque, files: Vec::new() };
+    let spec =
+        ConfigRolloutSpec { group_name: "g".into(), config, strategy: Strategy::default(), paused: false };
+    let mut rollout = ConfigRollout::new("r", spec);
+    rollout.metadata.generation = Some(3);
+    rollout.metadata.uid = Some("uid-of-r".into());
+    rollout
+}
+
+fn file(name: &str, source: FileSource, body: &str) -> ResolvedFile {
+    let reference = KeyRef { name: format!("from-{name}"), key: "k".into() };
+    ResolvedFile {
+        file: ConfigFile::new(name, "text/yaml", body.as_bytes()),
+        source,
+        reference: (source != FileSource::Inline).then_some(reference),
+    }
+}
+
+fn files() -> Vec<ResolvedFile> {
+    vec![
+        file("a", FileSource::Inline, "inline body"),
+        file("b", FileSource::Secret, "swordfish"),
+        file("c", FileSource::ConfigMap, "map body"),
+    ]
+}
+
+fn made(files: &[ResolvedFile]) -> ConfigRevision {
+    new_revision(&rollout(), 7, hash(1), files, Some("alice".into()), Timestamp::UNIX_EPOCH)
+}
+
+#[test]
+fn same_content_is_the_same_revision_and_other_content_gets_the_next_number() {
+    let known = known(&[("r-1", "r", 1, 1), ("r-4", "r", 4, 4), ("other-9", "other", 9, 2)]);
+    assert_eq!(plan(&known, "r", hash(1)), Plan::Reuse("r-1".into()));
+    assert_eq!(plan(&known, "r", hash(2)), Plan::Create(5), "another rollout's revision is its own");
+    assert_eq!(plan(&known, "new", hash(1)), Plan::Create(1));
+}
+
+#[test]
+fn secret_bodies_stand_in_the_revisions_secret_only_under_the_files_index() {
+    let revision = made(&files());
+    let shown = serde_json::to_string(&revision).expect("JSON");
+    assert!(!shown.contains("swordfish"), "{shown}");
+    assert!(shown.contains("inline body") && shown.contains("map body"), "{shown}");
+    let secret = files_secret(&revision, &files()).expect("a secret");
+    let data = secret.data.expect("data");
+    assert_eq!(data.keys().collect::<Vec<_>>(), ["1"]);
+    assert_eq!(data["1"].0, b"swordfish");
+    assert_eq!(secret.immutable, Some(true));
+    assert_eq!(secret.metadata.name.as_deref(), Some("r-7-files"));
+    assert_eq!(secret.metadata.owner_references.expect("an owner")[0].kind, "ConfigRevision");
+    assert!(files_secret(&revision, &files()[..1]).is_none(), "nothing to keep");
+}
+
+#[test]
+fn revision_is_named_labelled_and_owned_after_its_rollout() {
+    let revision = made(&files());
+    assert_eq!(revision.name_any(), "r-7");
+    assert_eq!(revision.labels()[ROLLOUT_LABEL], "r");
+    let owner = &revision.owner_references()[0];
+    assert_eq!(
+        (owner.kind.as_str(), owner.name.as_str(), owner.uid.as_str()),
+        ("ConfigRollout", "r", "uid-of-r")
+    );
+    assert_eq!(revision.spec.files[1].size, 9);
+}
+
+fn managed(manager: &str, second: i64, field: &str, subresource: Option<&str>) -> ManagedFieldsEntry {
+    ManagedFieldsEntry {
+        manager: Some(manager.into()),
+        time: Some(Time(Timestamp::from_second(second).expect("in range"))),
+        fields_v1: Some(FieldsV1(serde_json::json!({ field: {} }))),
+        subresource: subresource.map(str::to_owned),
+        ..Default::default()
+    }
+}
+
+#[test]
+fn author_is_the_last_manager_of_the_spec_marked_as_unverified() {
+    let mut rollout = rollout();
+    rollout.metadata.managed_fields = Some(vec![
+        managed("first", 1, "f:spec", None),
+        managed("kubectl", 2, "f:spec", None),
+        managed("labeller", 3, "f:metadata", None),
+        managed("operator", 4, "f:spec", Some("status")),
+    ]);
+    assert_eq!(author(&rollout, None, &files()).as_deref(), Some("kubectl (unverified)"));
+    rollout.metadata.managed_fields = None;
+    assert_eq!(author(&rollout, None, &files()), None);
+}
+
+#[test]
+fn author_is_the_referenced_object_when_the_spec_is_the_same() {
+    let mut rollout = rollout();
+    rollout.status = Some(ConfigRolloutStatus { observed_generation: Some(3), ..Default::default() });
+    let before = made(&files());
+    let with = |index: usize, body: &str| {
+        let mut files = files();
+        files[index] = file(&files[index].file.name.clone(), files[index].source, body);
+        files
+    };
+    assert_eq!(author(&rollout, Some(&before), &with(2, "new")).as_deref(), Some("configmap/from-c"));
+    assert_eq!(author(&rollout, Some(&before), &with(1, "longer secret")).as_deref(), Some("secret/from-b"));
+    assert_eq!(
+        author(&rollout, Some(&before), &with(1, "jellyfish")).as_deref(),
+        Some("secret/from-b"),
+        "as long"
+    );
+    rollout.metadata.generation = Some(4);
+    rollout.metadata.managed_fields = Some(vec![managed("kubectl", 2, "f:spec", None)]);
+    let by_spec = author(&rollout, Some(&before), &with(2, "new"));
+    assert_eq!(by_spec.as_deref(), Some("kubectl (unverified)"), "the spec changed as well");
+}
+
+#[test]
+fn state_of_a_revision_follows_from_the_rollouts_status() {
+    use RevisionState::{Candidate, Proven, Rejected, Superseded};
+    for (name, before, target, stable, failed, expected) in [
+        ("r-2", Candidate, Some("r-2"), Some("r-1"), false, Candidate),
+        ("r-2", Candidate, Some("r-2"), Some("r-2"), false, Proven),
+        ("r-2", Candidate, Some("r-2"), Some("r-1"), true, Rejected),
+        ("r-2", Proven, Some("r-2"), Some("r-1"), true, Rejected),
+        ("r-2", Rejected, Some("r-2"), Some("r-1"), false, Candidate),
+        ("r-2", Rejected, Some("r-3"), Some("r-1"), false, Rejected),
+        ("r-2", Candidate, Some("r-3"), Some("r-1"), false, Superseded),
+        ("r-1", Proven, Some("r-3"), Some("r-2"), true, Proven),
+        ("r-1", Proven, Some("r-2"), Some("r-1"), true, Proven),
+    ] {
+        let got = state(name, before, &Standing { target, stable, failed });
+        assert_eq!(got, expected, "{name} {before:?}, target {target:?}, stable {stable:?}, failed {failed}");
+    }
+}

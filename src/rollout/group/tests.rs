@@ -1,0 +1,185 @@
+use super::*;
+use crate::api::{self, RolloutState, Stage, Term};
+use crate::fleet::{InstanceUid, Ledger, Rank};
+
+fn hash(n: u8) -> ConfigHash {
+    ConfigHash::from_bytes([n; 32])
+}
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).expect("in range")
+}
+
+/// A healthy agent of group `g` that runs this revision.
+fn agent(number: u8, running: Option<u8>) -> ObservedAgent {
+    let mut ledger = Ledger::default();
+    if let Some(n) = running {
+        ledger.note(hash(n), Verdict::Applied, at(10));
+    }
+    ObservedAgent {
+        uid: InstanceUid::new([number; 16]),
+        host: format!("host-{number}"),
+        group: Some("g".into()),
+        overlapping: None,
+        connected: true,
+        healthy: Some(true),
+        accepts_config: true,
+        reports_config: true,
+        running: running.map(hash),
+        ledger,
+        since: at(1),
+        health_since: at(1),
+        exempt: false,
+        polling: false,
+        unreachable: false,
+    }
+}
+
+/// A rollout that brings `r-2` to everybody, with `r-1` proven.
+fn rollout(stage: Stage) -> ConfigRolloutStatus {
+    let everybody = Term { phase: "full".into(), selector: None, boundary: Rank::ALL.to_string() };
+    ConfigRolloutStatus {
+        state: RolloutState::Progressing,
+        target_revision: Some("r-2".into()),
+        stable_revision: Some("r-1".into()),
+        cohort: Some(api::Cohort {
+            attempt: 1,
+            seed: "0000000000000001".into(),
+            terms: vec![everybody],
+            stage,
+            ..Default::default()
+        }),
+        ..Default::default()
+    }
+}
+
+fn status(agents: &[ObservedAgent], rollout: Option<&ConfigRolloutStatus>) -> CollectorGroupStatus {
+    status_after(&CollectorGroupStatus::default(), agents, rollout)
+}
+
+fn status_after(
+    prior: &CollectorGroupStatus,
+    agents: &[ObservedAgent],
+    rollout: Option<&ConfigRolloutStatus>,
+) -> CollectorGroupStatus {
+    let revisions = [("r-1".to_owned(), hash(1)), ("r-2".to_owned(), hash(2))].into();
+    group_status(&GroupInput {
+        name: "g",
+        generation: 3,
+        prior,
+        rollout,
+        revisions: &revisions,
+        agents,
+        now: at(100),
+    })
+}
+
+fn condition<'a>(status: &'a CollectorGroupStatus, kind: &str) -> Option<(&'a str, &'a str)> {
+    let condition = status.conditions.iter().find(|condition| condition.type_ == kind)?;
+    Some((&condition.status, &condition.reason))
+}
+
+#[test]
+fn counts_are_of_the_groups_own_agents_and_of_the_revision_that_each_is_assigned() {
+    let mut gone = agent(3, Some(2));
+    gone.connected = false;
+    let mut ill = agent(4, Some(2));
+    ill.healthy = Some(false);
+    let mut refused = agent(5, Some(1));
+    refused.ledger.note(hash(2), Verdict::failed("no"), at(20));
+    let stranger = ObservedAgent { group: Some("other".into()), ..agent(6, Some(2)) };
+    let agents = [agent(1, Some(2)), agent(2, Some(1)), gone, ill, refused, stranger];
+    let counts = status(&agents, Some(&rollout(Stage::Running))).agents;
+    assert_eq!((counts.matched, counts.connected, counts.healthy), (5, 4, 3));
+    assert_eq!(
+        (counts.in_sync, counts.failed),
+        (3, 1),
+        "the one that refused the target is in sync with stable"
+    );
+}
+
+#[test]
+fn group_is_ready_when_every_agent_that_can_runs_its_revision_healthy() {
+    let running = rollout(Stage::Running);
+    let reporter = ObservedAgent { accepts_config: false, ..agent(2, None) };
+    let ill = ObservedAgent { healthy: Some(false), ..agent(1, Some(2)) };
+    for (agents, expected) in [
+        (vec![agent(1, Some(2)), reporter], ("True", "AllInSync")),
+        (vec![agent(1, Some(1))], ("False", "AgentsNotInSync")),
+        (vec![ill], ("False", "AgentsNotInSync")),
+        (vec![], ("True", "NoAgents")),
+    ] {
+        let status = status(&agents, Some(&running));
+        assert_eq!(condition(&status, "Ready"), Some(expected), "{agents:?}");
+        assert_eq!(condition(&status, "Reconciling").is_some(), expected.0 == "False");
+    }
+    assert_eq!(condition(&status(&[agent(1, None)], None), "Ready"), Some(("True", "NoConfiguration")));
+}
+
+#[test]
+fn assignment_stands_still_without_a_rollout_and_that_is_told() {
+    let before = status(&[agent(1, Some(1))], Some(&rollout(Stage::Running)));
+    let after = status_after(&before, &[agent(1, Some(1))], None);
+    assert_eq!(after.assignment, before.assignment);
+    assert_eq!(condition(&after, "Degraded"), Some(("True", "RolloutDeleted")));
+    let completed = ConfigRolloutStatus { stable_revision: Some("r-2".into()), ..rollout(Stage::Completed) };
+    let done = status(&[agent(1, Some(2))], Some(&completed));
+    assert_eq!(condition(&status_after(&done, &[], None), "Degraded"), None, "it had completed");
+}
+
+#[test]
+fn assignment_is_of_the_groups_generation_even_when_nothing_else_changes() {
+    let before = status(&[], Some(&rollout(Stage::Running)));
+    let unstarted = ConfigRolloutStatus::default();
+    let after = status_after(&before, &[], Some(&unstarted)).assignment.expect("an assignment");
+    assert_eq!((after.generation, after.target.as_deref()), (3, Some("r-2")));
+}
+
+#[test]
+fn rollback_empties_the_cohort_and_asks_everybody_once() {
+    let assignment = |stage| status(&[], Some(&rollout(stage))).assignment.expect("an assignment");
+    let back = assignment(Stage::RollingBack);
+    assert!(back.terms.is_empty() && back.rolling_back);
+    let after = assignment(Stage::RolledBack);
+    assert!(after.terms.is_empty() && !after.rolling_back);
+    for stage in [Stage::Running, Stage::Held, Stage::Halted, Stage::Completed] {
+        let going = assignment(stage);
+        assert!(!going.terms.is_empty() && !going.rolling_back, "{stage:?}");
+    }
+}
+
+#[test]
+fn problems_name_the_worst_first_and_are_bounded() {
+    let mut both = agent(1, None);
+    both.ledger.note(hash(1), Verdict::failed("no"), at(20));
+    both.ledger.note(hash(2), Verdict::failed("no"), at(30));
+    let mut one = agent(2, Some(1));
+    one.ledger.note(hash(2), Verdict::RolledBackByAgent, at(5));
+    let ill = ObservedAgent { healthy: Some(false), ..agent(3, Some(2)) };
+    let gone = ObservedAgent { connected: false, ..ill.clone() };
+    let problems = status(&[gone, ill, one, both], Some(&rollout(Stage::Running))).problems;
+    let kinds: Vec<(ProblemKind, &str)> = problems.iter().map(|p| (p.kind, p.host.as_str())).collect();
+    assert_eq!(
+        kinds,
+        [
+            (ProblemKind::NothingToOffer, "host-1"),
+            (ProblemKind::Failed, "host-2"),
+            (ProblemKind::Unhealthy, "host-3")
+        ]
+    );
+    let many: Vec<ObservedAgent> =
+        (0..50).map(|n| ObservedAgent { healthy: Some(false), ..agent(n, Some(2)) }).collect();
+    assert_eq!(status(&many, Some(&rollout(Stage::Running))).problems.len(), 10);
+}
+
+#[test]
+fn overlap_is_told_by_the_group_that_wins_and_by_the_one_that_loses() {
+    let wins = ObservedAgent { overlapping: Some("other".into()), ..agent(1, Some(2)) };
+    let loses =
+        ObservedAgent { group: Some("other".into()), overlapping: Some("g".into()), ..agent(1, Some(2)) };
+    for overlapping in [wins, loses] {
+        let status = status(&[overlapping], Some(&rollout(Stage::Running)));
+        assert_eq!(condition(&status, "Overlapping"), Some(("True", "AgentsInSeveralGroups")));
+    }
+    assert_eq!(condition(&status(&[agent(1, Some(2))], None), "Overlapping"), None);
+}
