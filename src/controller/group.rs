@@ -1,8 +1,7 @@
 //! Reconciles a `CollectorGroup`: derives its assignment from the rollout that holds it, counts, writes.
 
-use super::leader::{Error, Guarded, Leader, hashes};
+use super::context::{Error, Guarded, Leader, hashes, holder_of, readable, write_if_leading};
 use super::revision;
-use super::rollout::{holder_of, readable, write_if_leading};
 use crate::api::{AssignmentStatus, CollectorGroup, CollectorGroupStatus, ConfigRolloutStatus};
 use crate::cluster::Written;
 use crate::rollout::{GroupInput, group_status};

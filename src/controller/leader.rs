@@ -1,78 +1,23 @@
-//! The leader: what it watches, what it holds, and the two controllers that it runs.
+//! The leader: what it watches, and the two controllers that it runs.
 
-use super::revision::Known;
+use super::context::{Error, Guarded, Leader, LeaderConfig, Stores};
 use super::{group, rollout, term};
 use crate::api::{CollectorGroup, ConfigRevision, ConfigRollout};
-use crate::cluster::{Announcer, Held, Observatory};
-use crate::config::{ConfigHash, HashKey};
 use futures::{Stream, StreamExt};
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::Api;
-use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::controller::{self, Action, Controller};
-use kube::runtime::reflector::{self, ObjectRef, Store};
+use kube::runtime::reflector::{self, Store};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Client, Resource, ResourceExt};
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
-use tokio::time::Instant;
-
-/// A resource that may turn out to be unreadable; the others go on.
-pub type Guarded<K> = DeserializeGuard<K>;
 
 /// Several changes within this time make one reconcile.
 const DEBOUNCE: Duration = Duration::from_millis(50);
 /// Objects of one kind that are reconciled at the same time. A reconcile waits for the API server only, so a few
 /// hide its latency; more would only load it.
 const CONCURRENCY: u16 = 4;
-
-/// What a leader is made of.
-pub struct LeaderConfig {
-    /// The client.
-    pub client: Client,
-    /// What all replicas see.
-    pub observatory: Observatory,
-    /// The replica's identity, for Events.
-    pub identity: String,
-    /// The key of the content hashes.
-    pub key: HashKey,
-    /// Whether this process still holds the leader's Lease.
-    pub held: watch::Receiver<Option<Held>>,
-    /// Shortest time between two status writes of an object that change no state.
-    pub status_interval: Duration,
-    /// An agent's heartbeat, or the interval of its polls, as it is assumed.
-    pub assumed_interval: Duration,
-    /// The first pause after a reconcile that failed; each further one doubles it.
-    pub retry: Duration,
-}
-
-/// The state that both controllers share.
-pub struct Leader {
-    pub(super) client: Client,
-    pub(super) announcer: Announcer,
-    pub(super) observatory: Observatory,
-    pub(super) key: HashKey,
-    pub(super) term: i64,
-    pub(super) stores: Stores,
-    pub(super) contents: Mutex<HashMap<String, rollout::Cached>>,
-    held: watch::Receiver<Option<Held>>,
-    paces: Mutex<HashMap<String, Instant>>,
-    pub(super) status_interval: Duration,
-    pub(super) assumed_interval: Duration,
-    retry: Duration,
-    deposed: watch::Sender<bool>,
-}
-
-/// What the leader has read of the cluster. Revisions are kept without their bodies.
-pub(super) struct Stores {
-    pub rollouts: Store<Guarded<ConfigRollout>>,
-    pub groups: Store<Guarded<CollectorGroup>>,
-    pub revisions: Store<Guarded<ConfigRevision>>,
-    pub config_maps: Store<PartialObjectMeta<ConfigMap>>,
-    pub secrets: Store<PartialObjectMeta<Secret>>,
-}
 
 /// Leads until the future is dropped, or another leader has a higher term.
 ///
@@ -130,101 +75,6 @@ fn retry_later<K: Resource<DynamicType = ()>>(
     let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
     tracing::warn!(kind = %K::kind(&()), namespace, name, error = %format!("{:#}", error.0), "reconcile failed");
     Action::requeue(leader.retry)
-}
-
-/// A reconcile that failed, with its causes.
-#[derive(Debug, thiserror::Error)]
-#[error(transparent)]
-pub struct Error(#[from] anyhow::Error);
-
-impl From<kube::Error> for Error {
-    fn from(error: kube::Error) -> Self {
-        Self(error.into())
-    }
-}
-
-impl Leader {
-    fn new(config: LeaderConfig, term: i64, stores: Stores) -> Self {
-        Self {
-            announcer: Announcer::new(config.client.clone(), &config.identity),
-            client: config.client,
-            observatory: config.observatory,
-            key: config.key,
-            held: config.held,
-            status_interval: config.status_interval,
-            assumed_interval: config.assumed_interval,
-            retry: config.retry,
-            term,
-            stores,
-            contents: Mutex::default(),
-            paces: Mutex::default(),
-            deposed: watch::Sender::new(false),
-        }
-    }
-
-    /// Whether this process may still write; asked at every write.
-    pub(super) fn may_write(&self) -> bool {
-        self.held.borrow().is_some_and(|held| held.is_valid())
-    }
-
-    /// Fails when this process may no longer write.
-    pub(super) fn check_lease(&self) -> Result<(), Error> {
-        if self.may_write() {
-            Ok(())
-        } else {
-            Err(anyhow::anyhow!("the leader's lease is no longer held").into())
-        }
-    }
-
-    /// Another leader has written: this one ends.
-    pub(super) fn step_down(&self) {
-        self.deposed.send_replace(true);
-    }
-
-    /// The revisions of a namespace by name.
-    pub(super) fn revisions(&self, namespace: &str) -> BTreeMap<String, Known> {
-        let all = self.stores.revisions.state();
-        let here = all.iter().filter(|guarded| guarded.namespace().as_deref() == Some(namespace));
-        here.filter_map(|guarded| {
-            let revision = guarded.0.as_ref().ok()?;
-            let known = Known {
-                rollout: revision.spec.rollout.clone(),
-                number: revision.spec.number,
-                hash: revision.spec.hash.parse().ok()?,
-            };
-            Some((revision.name_any(), known))
-        })
-        .collect()
-    }
-
-    /// One revision as it stands, without its bodies.
-    pub(super) fn revision(&self, namespace: &str, name: &str) -> Option<Arc<Guarded<ConfigRevision>>> {
-        self.stores.revisions.get(&ObjectRef::new(name).within(namespace))
-    }
-
-    /// Holds back a status write that changes no state, so that an object's status is written at most once in
-    /// the interval; how long to wait, if it is to wait.
-    pub(super) fn hold_back(&self, object: &str, urgent: bool) -> Option<Duration> {
-        let now = Instant::now();
-        let mut paces = lock(&self.paces);
-        let last = paces.get(object).copied();
-        let wait = last.map_or(Duration::ZERO, |last| self.status_interval.saturating_sub(now - last));
-        if !urgent && !wait.is_zero() {
-            return Some(wait);
-        }
-        paces.insert(object.to_owned(), now);
-        None
-    }
-}
-
-/// A panic elsewhere leaves the maps whole: each change is one insert.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The hashes of revisions by name.
-pub(super) fn hashes(known: &BTreeMap<String, Known>) -> BTreeMap<String, ConfigHash> {
-    known.iter().map(|(name, revision)| (name.clone(), revision.hash)).collect()
 }
 
 type Feed<K> = futures::stream::BoxStream<'static, Result<K, watcher::Error>>;

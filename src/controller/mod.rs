@@ -3,7 +3,10 @@
 //! Only the holder of the leader's Lease runs [`lead`], and the Lease is asked for again at every write. A deposed
 //! leader's late write fails on the object's `resourceVersion` or on `leaderTerm`.
 
+mod announce;
 mod content;
+mod contents;
+mod context;
 mod group;
 mod leader;
 mod revision;
@@ -11,4 +14,5 @@ mod rollout;
 mod sources;
 mod term;
 
-pub use leader::{Leader, LeaderConfig, lead};
+pub use context::LeaderConfig;
+pub use leader::lead;

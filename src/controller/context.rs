@@ -1,0 +1,239 @@
+//! What the reconciles share: the leader's stores, its Lease, and the guarded ways to read and write.
+
+use super::revision::Known;
+use crate::api::{CollectorGroup, ConfigRevision, ConfigRollout};
+use crate::cluster::{Announcer, Held, Observatory, Written, write_status};
+use crate::config::{ConfigHash, HashKey};
+use crate::rollout::{Claim, Content, holder};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::api::Api;
+use kube::core::{DeserializeGuard, PartialObjectMeta};
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::{Client, ResourceExt};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// A resource that may turn out to be unreadable; the others go on.
+pub type Guarded<K> = DeserializeGuard<K>;
+
+/// What a leader is made of.
+pub struct LeaderConfig {
+    /// The client.
+    pub client: Client,
+    /// What all replicas see.
+    pub observatory: Observatory,
+    /// The replica's identity, for Events.
+    pub identity: String,
+    /// The key of the content hashes.
+    pub key: HashKey,
+    /// Whether this process still holds the leader's Lease.
+    pub held: watch::Receiver<Option<Held>>,
+    /// Shortest time between two status writes of an object that change no state.
+    pub status_interval: Duration,
+    /// An agent's heartbeat, or the interval of its polls, as it is assumed.
+    pub assumed_interval: Duration,
+    /// The first pause after a reconcile that failed; each further one doubles it.
+    pub retry: Duration,
+}
+
+/// A rollout's content, and what it was made from: while that stands, nothing is read again.
+pub struct Cached {
+    /// What it was made from.
+    pub basis: Basis,
+    /// What it came to.
+    pub content: Content,
+}
+
+/// What a content is made from: the spec's generation and the versions of the objects that it refers to.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Basis {
+    /// The spec's generation.
+    pub generation: Option<i64>,
+    /// Kind, name and version of each object.
+    pub references: Vec<(&'static str, String, Option<String>)>,
+}
+
+/// The state that both controllers share.
+pub struct Leader {
+    pub(super) client: Client,
+    pub(super) announcer: Announcer,
+    pub(super) observatory: Observatory,
+    pub(super) key: HashKey,
+    pub(super) term: i64,
+    pub(super) stores: Stores,
+    pub(super) contents: Mutex<HashMap<String, Cached>>,
+    held: watch::Receiver<Option<Held>>,
+    paces: Mutex<HashMap<String, Instant>>,
+    pub(super) status_interval: Duration,
+    pub(super) assumed_interval: Duration,
+    pub(super) retry: Duration,
+    pub(super) deposed: watch::Sender<bool>,
+}
+
+/// What the leader has read of the cluster. Revisions are kept without their bodies.
+pub(super) struct Stores {
+    pub rollouts: Store<Guarded<ConfigRollout>>,
+    pub groups: Store<Guarded<CollectorGroup>>,
+    pub revisions: Store<Guarded<ConfigRevision>>,
+    pub config_maps: Store<PartialObjectMeta<ConfigMap>>,
+    pub secrets: Store<PartialObjectMeta<Secret>>,
+}
+
+/// A reconcile that failed, with its causes.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct Error(#[from] pub(super) anyhow::Error);
+
+impl From<kube::Error> for Error {
+    fn from(error: kube::Error) -> Self {
+        Self(error.into())
+    }
+}
+
+impl Leader {
+    /// The state of a leader in this term.
+    pub(super) fn new(config: LeaderConfig, term: i64, stores: Stores) -> Self {
+        Self {
+            announcer: Announcer::new(config.client.clone(), &config.identity),
+            client: config.client,
+            observatory: config.observatory,
+            key: config.key,
+            held: config.held,
+            status_interval: config.status_interval,
+            assumed_interval: config.assumed_interval,
+            retry: config.retry,
+            term,
+            stores,
+            contents: Mutex::default(),
+            paces: Mutex::default(),
+            deposed: watch::Sender::new(false),
+        }
+    }
+
+    /// Whether this process may still write; asked at every write.
+    pub(super) fn may_write(&self) -> bool {
+        self.held.borrow().is_some_and(|held| held.is_valid())
+    }
+
+    /// Fails when this process may no longer write.
+    pub(super) fn check_lease(&self) -> Result<(), Error> {
+        if self.may_write() {
+            Ok(())
+        } else {
+            Err(anyhow::anyhow!("the leader's lease is no longer held").into())
+        }
+    }
+
+    /// Another leader has written: this one ends.
+    pub(super) fn step_down(&self) {
+        self.deposed.send_replace(true);
+    }
+
+    /// The revisions of a namespace by name.
+    pub(super) fn revisions(&self, namespace: &str) -> BTreeMap<String, Known> {
+        let all = self.stores.revisions.state();
+        let here = all.iter().filter(|guarded| guarded.namespace().as_deref() == Some(namespace));
+        here.filter_map(|guarded| {
+            let revision = guarded.0.as_ref().ok()?;
+            let known = Known {
+                rollout: revision.spec.rollout.clone(),
+                number: revision.spec.number,
+                hash: revision.spec.hash.parse().ok()?,
+            };
+            Some((revision.name_any(), known))
+        })
+        .collect()
+    }
+
+    /// One revision as it stands, without its bodies.
+    pub(super) fn revision(&self, namespace: &str, name: &str) -> Option<Arc<Guarded<ConfigRevision>>> {
+        self.stores.revisions.get(&ObjectRef::new(name).within(namespace))
+    }
+
+    /// Holds back a status write that changes no state, so that an object's status is written at most once in
+    /// the interval; how long to wait, if it is to wait.
+    pub(super) fn hold_back(&self, object: &str, urgent: bool) -> Option<Duration> {
+        let now = Instant::now();
+        let mut paces = lock(&self.paces);
+        let last = paces.get(object).copied();
+        let wait = last.map_or(Duration::ZERO, |last| self.status_interval.saturating_sub(now - last));
+        if !urgent && !wait.is_zero() {
+            return Some(wait);
+        }
+        paces.insert(object.to_owned(), now);
+        None
+    }
+}
+
+/// Content first has to be known before anything is decided about it.
+pub async fn stores_are_ready(leader: &Leader) -> bool {
+    let stores = &leader.stores;
+    let ready = tokio::try_join!(
+        stores.rollouts.wait_until_ready(),
+        stores.groups.wait_until_ready(),
+        stores.revisions.wait_until_ready(),
+        stores.config_maps.wait_until_ready(),
+        stores.secrets.wait_until_ready(),
+    );
+    ready.is_ok()
+}
+
+/// The name of the rollout that holds a group.
+pub fn holder_of(leader: &Leader, namespace: &str, group: &str) -> Option<String> {
+    let all = leader.stores.rollouts.state();
+    let readable = all.iter().filter_map(|guarded| guarded.0.as_ref().ok());
+    let here = readable.filter(|rollout| {
+        rollout.metadata.namespace.as_deref() == Some(namespace)
+            && rollout.spec.group_name == group
+            && rollout.metadata.deletion_timestamp.is_none()
+    });
+    holder(here.map(|rollout| Claim {
+        name: rollout.metadata.name.as_deref().unwrap_or_default(),
+        created: rollout.metadata.creation_timestamp.as_ref().map_or(Timestamp::MAX, |time| time.0),
+    }))
+    .map(str::to_owned)
+}
+
+/// The object, unless it cannot be read: that is told, and harms no other.
+pub fn readable<K: kube::Resource<DynamicType = ()>>(guarded: &Guarded<K>) -> Option<&K> {
+    match &guarded.0 {
+        Ok(object) => Some(object),
+        Err(invalid) => {
+            let (namespace, name) = (guarded.namespace().unwrap_or_default(), guarded.name_any());
+            tracing::warn!(kind = %K::kind(&()), namespace, name, error = %invalid.error, "cannot read resource");
+            None
+        }
+    }
+}
+
+/// Writes a status, unless the Lease is gone: then nothing is written, and the next leader decides.
+pub async fn write_if_leading<K, S>(
+    leader: &Leader,
+    api: &Api<K>,
+    object: &K,
+    old: &S,
+    new: &S,
+) -> Result<Written, Error>
+where
+    K: kube::Resource + Clone + serde::de::DeserializeOwned + std::fmt::Debug,
+    S: serde::Serialize,
+{
+    if !leader.may_write() {
+        return Ok(Written::Conflict);
+    }
+    Ok(write_status(api, object, old, new).await?)
+}
+
+/// A panic elsewhere leaves the maps whole: each change is one insert.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The hashes of revisions by name.
+pub(super) fn hashes(known: &BTreeMap<String, Known>) -> BTreeMap<String, ConfigHash> {
+    known.iter().map(|(name, revision)| (name.clone(), revision.hash)).collect()
+}
