@@ -12,6 +12,7 @@ use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Client, ResourceExt};
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -81,6 +82,18 @@ pub(super) struct Stores {
     pub revisions: Store<Guarded<ConfigRevision>>,
     pub config_maps: Store<PartialObjectMeta<ConfigMap>>,
     pub secrets: Store<PartialObjectMeta<Secret>>,
+    /// How many of them have not been listed once.
+    pub unlisted: Arc<AtomicUsize>,
+}
+
+impl Stores {
+    /// Whether everything has been listed once; whoever is called before that is called again when it is.
+    ///
+    /// It is asked and never awaited: a store wakes only the last of several that wait for it, and a reconcile
+    /// that is not woken keeps its object from ever being reconciled again.
+    pub fn are_ready(&self) -> bool {
+        self.unlisted.load(Ordering::Acquire) == 0
+    }
 }
 
 /// A reconcile that failed, with its causes.
@@ -167,19 +180,6 @@ impl Leader {
         paces.insert(object.to_owned(), now);
         None
     }
-}
-
-/// Content first has to be known before anything is decided about it.
-pub async fn stores_are_ready(leader: &Leader) -> bool {
-    let stores = &leader.stores;
-    let ready = tokio::try_join!(
-        stores.rollouts.wait_until_ready(),
-        stores.groups.wait_until_ready(),
-        stores.revisions.wait_until_ready(),
-        stores.config_maps.wait_until_ready(),
-        stores.secrets.wait_until_ready(),
-    );
-    ready.is_ok()
 }
 
 /// The name of the rollout that holds a group.

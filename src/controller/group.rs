@@ -20,9 +20,7 @@ pub async fn reconcile(guarded: Arc<Guarded<CollectorGroup>>, leader: Arc<Leader
     let Some(group) = readable(&guarded) else { return Ok(Action::await_change()) };
     let (namespace, name) = (group.namespace().unwrap_or_default(), group.name_any());
     let Some(agents) = leader.observatory.agents(&namespace) else { return Ok(Action::await_change()) };
-    let stores = &leader.stores;
-    if stores.rollouts.wait_until_ready().await.is_err() || stores.revisions.wait_until_ready().await.is_err()
-    {
+    if !leader.stores.are_ready() {
         return Ok(Action::await_change());
     }
     let prior = group.status.clone().unwrap_or_default();

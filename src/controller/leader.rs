@@ -10,6 +10,7 @@ use kube::runtime::reflector::{self, Store};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Client, Resource, ResourceExt};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -89,16 +90,48 @@ struct Feeds {
 
 impl Feeds {
     fn new(client: &Client, poke: &watch::Sender<u64>) -> (Stores, Self) {
-        let (rollouts, rollout_feed) = mirror(Api::all(client.clone()), poke, |_| {});
-        let (groups, group_feed) = mirror(Api::all(client.clone()), poke, |_| {});
-        let (revisions, revision_feed) = mirror(Api::all(client.clone()), poke, strip_bodies);
-        let (config_maps, config_map_feed) = mirror(Api::all(client.clone()), poke, |_| {});
-        let (secrets, secret_feed) = mirror(Api::all(client.clone()), poke, |_| {});
+        let tell = Tell { poke: poke.clone(), unlisted: Arc::default() };
+        let (rollouts, rollout_feed) = mirror(Api::all(client.clone()), &tell, |_| {});
+        let (groups, group_feed) = mirror(Api::all(client.clone()), &tell, |_| {});
+        let (revisions, revision_feed) = mirror(Api::all(client.clone()), &tell, strip_bodies);
+        let (config_maps, config_map_feed) = mirror(Api::all(client.clone()), &tell, |_| {});
+        let (secrets, secret_feed) = mirror(Api::all(client.clone()), &tell, |_| {});
         let others = async {
             tokio::join!(drain(revision_feed), drain(config_map_feed), drain(secret_feed));
         };
-        let stores = Stores { rollouts, groups, revisions, config_maps, secrets };
+        let stores = Stores { rollouts, groups, revisions, config_maps, secrets, unlisted: tell.unlisted };
         (stores, Self { rollouts: rollout_feed, groups: group_feed, others: Box::pin(others) })
+    }
+}
+
+/// Tells the controllers of changes, once these are in the stores.
+struct Tell {
+    poke: watch::Sender<u64>,
+    unlisted: Arc<AtomicUsize>,
+}
+
+impl Tell {
+    /// Tells of one more kind, which is not listed yet.
+    fn listing(&self) -> Listing {
+        self.unlisted.fetch_add(1, Ordering::AcqRel);
+        Listing { poke: self.poke.clone(), unlisted: self.unlisted.clone(), listed: false }
+    }
+}
+
+/// Tells of one kind.
+struct Listing {
+    poke: watch::Sender<u64>,
+    unlisted: Arc<AtomicUsize>,
+    listed: bool,
+}
+
+impl Listing {
+    fn of<K>(&mut self, event: &Result<watcher::Event<K>, watcher::Error>) {
+        if matches!(event, Ok(watcher::Event::InitDone)) && !self.listed {
+            self.listed = true;
+            self.unlisted.fetch_sub(1, Ordering::AcqRel);
+        }
+        self.poke.send_modify(|version| *version += 1);
     }
 }
 
@@ -108,11 +141,7 @@ fn strip_bodies(revision: &mut Guarded<ConfigRevision>) {
     }
 }
 
-fn mirror<K>(
-    api: Api<K>,
-    poke: &watch::Sender<u64>,
-    modify: impl FnMut(&mut K) + Send + 'static,
-) -> (Store<K>, Feed<K>)
+fn mirror<K>(api: Api<K>, tell: &Tell, modify: impl FnMut(&mut K) + Send + 'static) -> (Store<K>, Feed<K>)
 where
     K: Resource<DynamicType = ()>
         + Clone
@@ -123,12 +152,12 @@ where
         + 'static,
 {
     let (reader, writer) = reflector::store();
-    let poke = poke.clone();
+    let mut told = tell.listing();
     let feed = watcher(api, watcher::Config::default())
         .default_backoff()
         .modify(modify)
         .reflect(writer)
-        .inspect(move |_| poke.send_modify(|version| *version += 1))
+        .inspect(move |event| told.of(event))
         .touched_objects();
     (reader, feed.boxed())
 }

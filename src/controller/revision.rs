@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
-use kube::api::{Api, ObjectMeta, Patch, PatchParams, PostParams};
+use kube::api::{Api, DeleteParams, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Client, Resource, ResourceExt};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -44,6 +44,25 @@ pub fn plan(known: &BTreeMap<String, Known>, rollout: &str, hash: ConfigHash) ->
         Some((name, _)) => Plan::Reuse(name.clone()),
         None => Plan::Create(mine().map(|(_, revision)| revision.number).max().unwrap_or_default() + 1),
     }
+}
+
+/// The revisions of a rollout that are too many: the oldest of those that nobody needs, beyond `limit`. The newest
+/// always stays, so that no number is given twice.
+pub fn surplus(
+    known: &BTreeMap<String, Known>,
+    rollout: &str,
+    limit: usize,
+    needed: impl Fn(&str, ConfigHash) -> bool,
+) -> Vec<String> {
+    let mut idle: Vec<(&String, &Known)> = known
+        .iter()
+        .filter(|(name, revision)| revision.rollout == rollout && !needed(name, revision.hash))
+        .collect();
+    idle.sort_by_key(|(_, revision)| std::cmp::Reverse(revision.number));
+    let newest =
+        known.values().filter(|revision| revision.rollout == rollout).map(|known| known.number).max();
+    let old = idle.into_iter().skip(limit).filter(|(_, revision)| Some(revision.number) != newest);
+    old.map(|(name, _)| name.clone()).collect()
 }
 
 /// The object of a new revision.
@@ -237,6 +256,15 @@ pub async fn add_owner(client: &Client, revision: &ConfigRevision, new: &OwnerRe
     let api: Api<ConfigRevision> = Api::namespaced(client.clone(), &revision.namespace().unwrap_or_default());
     let patch = Patch::Merge(json!({"metadata": metadata}));
     api.patch(&revision.name_any(), &PatchParams::default(), &patch).await.map(drop)
+}
+
+/// Deletes a revision; its Secret goes with it.
+///
+/// # Errors
+/// When the API server does not take the request; that it is gone already is no error.
+pub async fn delete(client: &Client, namespace: &str, name: &str) -> kube::Result<()> {
+    let api: Api<ConfigRevision> = Api::namespaced(client.clone(), namespace);
+    unless_outdated(api.delete(name, &DeleteParams::default()).await)
 }
 
 /// Writes where a revision stands, if that is news; the label repeats it for backups, which drop status.

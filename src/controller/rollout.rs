@@ -2,18 +2,18 @@
 
 use super::announce::{announce, answer, stalled};
 use super::contents::content;
-use super::context::{
-    Error, Guarded, Leader, hashes, holder_of, readable, stores_are_ready, write_if_leading,
-};
+use super::context::{Error, Guarded, Leader, hashes, holder_of, readable, write_if_leading};
 use super::revision;
 use crate::api::{ConfigRollout, ConfigRolloutStatus, RevisionState, Stage};
 use crate::cluster::Written;
+use crate::fleet::ObservedAgent;
 use crate::rollout::{GroupFacts, Input, Next, is_under_way, step};
 use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::api::Api;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ pub async fn reconcile(guarded: Arc<Guarded<ConfigRollout>>, leader: Arc<Leader>
     let Some(rollout) = readable(&guarded) else { return Ok(Action::await_change()) };
     let namespace = rollout.namespace().unwrap_or_default();
     let Some(agents) = leader.observatory.agents(&namespace) else { return Ok(Action::await_change()) };
-    if rollout.metadata.deletion_timestamp.is_some() || !stores_are_ready(&leader).await {
+    if rollout.metadata.deletion_timestamp.is_some() || !leader.stores.are_ready() {
         return Ok(Action::await_change());
     }
     let prior = rollout.status.clone().unwrap_or_default();
@@ -44,6 +44,7 @@ pub async fn reconcile(guarded: Arc<Guarded<ConfigRollout>>, leader: Arc<Leader>
     });
     next.status.leader_term = Some(leader.term);
     let action = write(&leader, rollout, &prior, &next).await?;
+    prune(&leader, rollout, &next.status, &agents).await?;
     // Only time brings an attempt on when no agent does.
     Ok(if is_under_way(&next.status) { Action::requeue(leader.status_interval) } else { action })
 }
@@ -138,4 +139,36 @@ async fn settle_revisions(
         }
     }
     Ok(())
+}
+
+/// Deletes the revisions that are too many: never one that is target or stable of any group, or still run.
+async fn prune(
+    leader: &Leader,
+    rollout: &ConfigRollout,
+    status: &ConfigRolloutStatus,
+    agents: &[ObservedAgent],
+) -> Result<(), Error> {
+    let namespace = rollout.namespace().unwrap_or_default();
+    let live = live_revisions(leader, &namespace);
+    let needed = |name: &str, hash| {
+        let named =
+            [&status.target_revision, &status.stable_revision].into_iter().flatten().any(|live| live == name);
+        named || live.contains(name) || agents.iter().any(|agent| agent.running == Some(hash))
+    };
+    let limit = usize::try_from(rollout.spec.revision_history_limit).unwrap_or(1).max(1);
+    for name in revision::surplus(&leader.revisions(&namespace), &rollout.name_any(), limit, needed) {
+        if leader.may_write() {
+            revision::delete(&leader.client, &namespace, &name).await?;
+            tracing::info!(namespace, name, "revision deleted: revisionHistoryLimit");
+        }
+    }
+    Ok(())
+}
+
+/// The revisions that the groups of a namespace name.
+fn live_revisions(leader: &Leader, namespace: &str) -> BTreeSet<String> {
+    let groups = leader.stores.groups.state();
+    let here = groups.iter().filter(|group| group.namespace().as_deref() == Some(namespace));
+    let statuses = here.filter_map(|group| group.0.as_ref().ok()?.status.clone());
+    statuses.filter_map(|status| status.assignment).flat_map(|assignment| assignment.revisions()).collect()
 }

@@ -5,6 +5,9 @@ use super::eventually;
 use super::process::{Ending, Guarded};
 use std::path::{Path, PathBuf};
 
+/// How much of its log an operator shows when a test fails.
+const LAST_LINES: usize = 60;
+
 /// A running operator.
 pub struct Operator {
     process: Guarded,
@@ -101,6 +104,18 @@ impl Operator {
     /// Kills it.
     pub fn kill(&mut self) {
         self.process.kill();
+    }
+}
+
+impl Drop for Operator {
+    /// A test that fails shows what the operator had to say.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = self.log();
+            let last = log.lines().rev().take(LAST_LINES).collect::<Vec<_>>();
+            eprintln!("the operator's last lines:");
+            last.iter().rev().for_each(|line| eprintln!("  {line}"));
+        }
     }
 }
 

@@ -16,8 +16,13 @@ fn known(names: &[(&str, &str, i64, u8)]) -> BTreeMap<String, Known> {
 
 fn rollout() -> ConfigRollout {
     let config = ConfigSpec { format: crate::api::ConfigFormat::Opaque, files: Vec::new() };
-    let spec =
-        ConfigRolloutSpec { group_name: "g".into(), config, strategy: Strategy::default(), paused: false };
+    let spec = ConfigRolloutSpec {
+        group_name: "g".into(),
+        config,
+        strategy: Strategy::default(),
+        paused: false,
+        revision_history_limit: 10,
+    };
     let mut rollout = ConfigRollout::new("r", spec);
     rollout.metadata.generation = Some(3);
     rollout.metadata.uid = Some("uid-of-r".into());
@@ -146,4 +151,41 @@ fn state_of_a_revision_follows_from_the_rollouts_status() {
         let got = state(name, before, &Standing { target, stable, failed });
         assert_eq!(got, expected, "{name} {before:?}, target {target:?}, stable {stable:?}, failed {failed}");
     }
+}
+
+#[test]
+fn oldest_revisions_that_nobody_needs_are_surplus() {
+    let known = known(&[
+        ("r-1", "r", 1, 1),
+        ("r-2", "r", 2, 2),
+        ("r-3", "r", 3, 3),
+        ("r-4", "r", 4, 4),
+        ("other-1", "other", 1, 9),
+    ]);
+    let needing = |names: &'static [&'static str]| move |name: &str, _: ConfigHash| names.contains(&name);
+    for (limit, needed, expected) in [
+        (4, &[][..], &[][..]),
+        (2, &[], &["r-2", "r-1"]),
+        (1, &["r-1"], &["r-3", "r-2"]),
+        (1, &["r-3", "r-4"], &["r-1"]),
+        (1, &["r-1", "r-2", "r-3", "r-4"], &[]),
+    ] {
+        assert_eq!(
+            surplus(&known, "r", limit, needing(needed)),
+            expected,
+            "limit {limit}, needed {needed:?}"
+        );
+    }
+}
+
+#[test]
+fn revision_that_an_agent_still_runs_is_needed_by_its_hash() {
+    let known = known(&[("r-1", "r", 1, 1), ("r-2", "r", 2, 2), ("r-3", "r", 3, 3)]);
+    assert_eq!(surplus(&known, "r", 1, |_, running| running == hash(1)), ["r-2"]);
+}
+
+#[test]
+fn newest_revision_always_stays_so_that_no_number_is_given_twice() {
+    let known = known(&[("r-1", "r", 1, 1), ("r-2", "r", 2, 2)]);
+    assert_eq!(surplus(&known, "r", 0, |_, _| false), ["r-1"]);
 }
