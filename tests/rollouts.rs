@@ -338,3 +338,26 @@ async fn revisions_outlive_their_rollout_while_the_group_needs_them() {
         !scene.space.api::<AgentSlice>().list(&ListParams::default()).await.expect("slices").items.is_empty()
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn old_revisions_are_deleted_beyond_the_limit_and_never_those_in_use() {
+    let scene = Scene::new("history").await;
+    let _agent = scene.agent(1, Behaviour::Apply);
+    scene.space.apply(group("g", "yes")).await;
+    scene.space.group_has("g", 1).await;
+    for mark in ["one", "two", "three", "four", "five"] {
+        let mut manifest = rollout("r", "g", inline(&collector(mark)));
+        manifest["spec"]["revisionHistoryLimit"] = json!(2);
+        scene.space.apply(manifest).await;
+        scene.space.rollout_is("r", RolloutState::Completed).await;
+    }
+    support::eventually("the oldest revisions to be gone", async || {
+        let listed =
+            scene.space.api::<ConfigRevision>().list(&ListParams::default()).await.expect("revisions");
+        let mut names: Vec<String> =
+            listed.items.into_iter().filter_map(|revision| revision.metadata.name).collect();
+        names.sort();
+        (names == ["r-3", "r-4", "r-5"]).then_some(())
+    })
+    .await;
+}

@@ -49,6 +49,16 @@ pub struct ConfigRolloutSpec {
     /// still get the revision of their side, and too many failures still end it.
     #[serde(default)]
     pub paused: bool,
+    /// How many revisions are kept beside those that are target, stable or still run by an agent. Older ones are
+    /// deleted.
+    #[serde(default = "default_history")]
+    #[schemars(range(min = 1, max = 100))]
+    pub revision_history_limit: i32,
+}
+
+/// The default of [`ConfigRolloutSpec::revision_history_limit`].
+fn default_history() -> i32 {
+    10
 }
 
 /// The configuration that agents are to run.

@@ -103,7 +103,7 @@ const RIGHTS: &[(&str, &str, &[&str])] = &[
     ("fleet.opamp.dev", "collectorgroups/status", &["patch"]),
     ("fleet.opamp.dev", "configrollouts", &["list", "watch"]),
     ("fleet.opamp.dev", "configrollouts/status", &["patch"]),
-    ("fleet.opamp.dev", "configrevisions", &["get", "list", "watch", "create", "patch"]),
+    ("fleet.opamp.dev", "configrevisions", &["get", "list", "watch", "create", "patch", "delete"]),
     ("fleet.opamp.dev", "configrevisions/status", &["patch"]),
     ("fleet.opamp.dev", "agentslices", &["get", "list", "watch", "create", "update", "delete"]),
     ("", "configmaps", &["get", "list", "watch"]),

@@ -84,15 +84,16 @@ impl Agent {
 
     /// An agent as an earlier run of this replica left it, until it returns and describes itself again.
     pub fn restored(read: Unpacked<'_>, now: Timestamp) -> Self {
+        let flags = EntryFlags(read.entry.flags);
+        let time = |second| Timestamp::from_second(second).map_or(now, |time| time.min(now));
         // One that was connected when the slice was written was seen later than that, nobody knows how much.
-        let connected = EntryFlags(read.entry.flags).contains(EntryFlags::CONNECTED);
-        let written = Timestamp::from_second(read.entry.since).ok().filter(|_| !connected);
-        let last_seen = written.map_or(now, |written| written.min(now));
+        let connected = flags.contains(EntryFlags::CONNECTED);
+        let last_seen = if connected { now } else { time(read.entry.since) };
         Self {
             attributes: Attributes::new([("host.name".to_owned(), read.entry.host.clone())], []),
-            health_since: Timestamp::from_second(read.entry.since.saturating_add(read.entry.health_after))
-                .unwrap_or(last_seen),
-            exempt: EntryFlags(read.entry.flags).contains(EntryFlags::EXEMPT),
+            healthy: flags.contains(EntryFlags::REPORTS_HEALTH).then(|| flags.contains(EntryFlags::HEALTHY)),
+            health_since: time(read.entry.since.saturating_add(read.entry.health_after)),
+            exempt: flags.contains(EntryFlags::EXEMPT),
             ledger: read.ledger,
             group: read.group.map(Into::into),
             overlapping: read.overlapping.map(Into::into),
@@ -188,7 +189,7 @@ impl Agent {
         };
         let mut edge = Edge::None;
         for (hash, verdict) in [left, given].into_iter().flatten() {
-            if self.note_verdict(hash, verdict, now) {
+            if self.note_verdict(hash, verdict, group, now) {
                 edge = Edge::Urgent;
             }
         }
@@ -199,16 +200,25 @@ impl Agent {
 
     /// Notes a verdict. A refusal that answers an offer which was made after the refusal before it is news: that
     /// one was forgiven.
-    fn note_verdict(&mut self, hash: ConfigHash, verdict: Verdict, now: Timestamp) -> bool {
-        let offered = self.offered.as_ref().filter(|offered| offered.hash == hash && !offered.answered);
-        let before = self.ledger.refusal(hash, None).map(|given| given.at);
-        if verdict.is_refusal()
-            && before.zip(offered).is_some_and(|(before, offered)| offered.is_after(before))
-        {
-            self.ledger.renew(hash, verdict, now);
-            return true;
+    fn note_verdict(
+        &mut self,
+        hash: ConfigHash,
+        verdict: Verdict,
+        group: Option<&GroupView>,
+        now: Timestamp,
+    ) -> bool {
+        if !verdict.is_refusal() {
+            return self.ledger.note(hash, verdict, now);
         }
-        self.ledger.note(hash, verdict, now)
+        let at = group.map_or(now, |group| now.max(group.refusals_count_from()));
+        let offered = self.offered.as_ref().filter(|offered| offered.hash == hash);
+        let before = self.ledger.refusal(hash, None).map(|given| given.at);
+        let anew = before.zip(offered).is_some_and(|(before, offered)| offered.is_after(before));
+        if !anew {
+            return self.ledger.note(hash, verdict, at);
+        }
+        self.ledger.renew(hash, verdict, at);
+        true
     }
 
     /// Remembers the report, without the text that now stands in the ledger.
@@ -255,10 +265,17 @@ impl Agent {
             return None;
         }
         let revision = assigned(&group.assignment, self.uid, &self.attributes, &self.ledger)?;
-        // A refusal that is assigned all the same was forgiven.
-        let again = self.ledger.refuses(revision.hash);
-        ((again || !self.has_received(revision.hash)) && !self.waits_for_answer(revision.hash, now))
-            .then_some(revision)
+        let wanting = self.is_forgiven(revision.hash) || !self.has_received(revision.hash);
+        (wanting && !self.waits_for_answer(revision.hash, now)).then_some(revision)
+    }
+
+    /// Whether the agent refused what it is assigned all the same, and was not offered it again since.
+    fn is_forgiven(&self, hash: ConfigHash) -> bool {
+        let offered_after = |time| {
+            let offered = self.offered.as_ref().filter(|offered| offered.stands(hash));
+            offered.is_some_and(|offered| offered.is_after(time))
+        };
+        self.ledger.refusal(hash, None).is_some_and(|refusal| !offered_after(refusal.at))
     }
 
     fn answers(&self) -> bool {

@@ -59,10 +59,15 @@ pub struct Ledger(Vec<Given>);
 impl Ledger {
     /// Notes a verdict; true if it says something new. The agent's latest word on a revision counts.
     pub fn note(&mut self, hash: ConfigHash, verdict: Verdict, at: Timestamp) -> bool {
-        if self.get(hash).is_some_and(|known| known.covers(&verdict)) {
+        let known = self.0.iter_mut().find(|given| given.hash == hash).map(|given| &mut given.verdict);
+        if known.as_ref().is_some_and(|known| known.covers(&verdict)) {
             return false;
         }
-        self.renew(hash, verdict, at);
+        match (known, verdict) {
+            // The same failure in other words is as old as it was.
+            (Some(Verdict::Failed(words)), Verdict::Failed(new)) => *words = new,
+            (_, verdict) => self.renew(hash, verdict, at),
+        }
         true
     }
 
@@ -106,10 +111,12 @@ impl Ledger {
         self.0.iter().find(|given| given.hash == hash).map(|given| &given.verdict)
     }
 
-    /// The agent's refusal of a revision, unless it is from before `forgiven`.
+    /// The agent's refusal of a revision, unless it was `forgiven` since. Both times are compared by the second, as
+    /// they are written, so that replicas and the leader come to the same answer.
     pub fn refusal(&self, hash: ConfigHash, forgiven: Option<Timestamp>) -> Option<&Given> {
         let given = self.0.iter().find(|given| given.hash == hash)?;
-        (given.verdict.is_refusal() && forgiven.is_none_or(|forgiven| given.at > forgiven)).then_some(given)
+        let stands = forgiven.is_none_or(|forgiven| given.at.as_second() > forgiven.as_second());
+        (given.verdict.is_refusal() && stands).then_some(given)
     }
 
     /// Whether the agent refused a revision.
@@ -167,6 +174,9 @@ mod tests {
         ledger.note(hash(1), Verdict::RolledBackByAgent, at(10));
         assert!(ledger.refusal(hash(1), Some(at(9))).is_some());
         assert!(ledger.refusal(hash(1), Some(at(10))).is_none());
+        let later_in_that_second = at(9) + jiff::SignedDuration::from_millis(999);
+        ledger.note(hash(2), Verdict::RolledBackByAgent, later_in_that_second);
+        assert!(ledger.refusal(hash(2), Some(at(9))).is_none(), "times are written by the second");
     }
 
     #[test]
@@ -195,6 +205,27 @@ mod tests {
     }
 
     #[test]
+    fn foremost_verdicts_are_refusals_and_then_the_newest() {
+        let mut ledger = Ledger::default();
+        for n in 0..6_u8 {
+            let verdict = if n % 2 == 0 { Verdict::Applied } else { Verdict::RolledBackByAgent };
+            note(&mut ledger, n, verdict);
+        }
+        for (limit, expected) in [
+            (9, &[0, 1, 2, 3, 4, 5][..]),
+            (6, &[0, 1, 2, 3, 4, 5]),
+            (5, &[1, 2, 3, 4, 5]),
+            (4, &[1, 3, 4, 5]),
+            (3, &[1, 3, 5]),
+            (2, &[3, 5]),
+            (0, &[]),
+        ] {
+            let kept: Vec<_> = ledger.foremost(limit).map(|given| given.hash.as_bytes()[0]).collect();
+            assert_eq!(kept, expected, "{limit}");
+        }
+    }
+
+    #[test]
     fn failure_without_words_does_not_take_away_those_that_are_known() {
         let mut ledger = Ledger::default();
         note(&mut ledger, 1, Verdict::failed("no"));
@@ -202,6 +233,16 @@ mod tests {
         assert_eq!(ledger.get(hash(1)), Some(&Verdict::failed("no")));
         note(&mut ledger, 2, Verdict::Applied);
         assert!(note(&mut ledger, 2, Verdict::failed("")), "it is news all the same where there was none");
+    }
+
+    #[test]
+    fn failure_in_other_words_is_as_old_as_it_was() {
+        let mut ledger = Ledger::default();
+        note(&mut ledger, 1, Verdict::failed("no"));
+        assert!(ledger.note(hash(1), Verdict::failed("not at all"), Timestamp::MAX));
+        let given =
+            Given { hash: hash(1), verdict: Verdict::failed("not at all"), at: Timestamp::UNIX_EPOCH };
+        assert_eq!(ledger.iter().collect::<Vec<_>>(), [&given]);
     }
 
     /// What one side says of a revision, what the other says, and what they say together.

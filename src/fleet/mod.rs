@@ -4,6 +4,14 @@
 //! A replica keeps the agents that it serves in a [`Roster`], decides for each what it is to run ([`assigned`]),
 //! and packs what changed into slices. The leader reads all slices and merges them into [`ObservedAgent`]s. The
 //! module knows no clock, socket or client: time is an argument, effects are return values.
+//!
+//! | file | concern |
+//! | --- | --- |
+//! | `uid`, `attributes`, `report`, `text` | who an agent is, and what it says |
+//! | `agent`, `offered`, `ledger` | what is known of one agent, and when it is due an offer |
+//! | `view`, `cohort`, `assignment` | what an agent is to run |
+//! | `roster`, `slices` | all agents of a replica, and what is to be written of them |
+//! | `pack`, `unpack`, `observed` | slices as they are written, read back and merged |
 
 mod agent;
 mod assignment;

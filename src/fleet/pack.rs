@@ -28,13 +28,12 @@ struct Detail {
     host_bytes: usize,
     versions: bool,
     verdicts: usize,
-    /// Distinct contents in the slice. Agents choose the hashes that they report, so without an end to it they
-    /// could make a slice as long as they like.
+    /// Distinct contents in the slice. Agents choose the hashes that they report.
     revisions: usize,
 }
 
 /// Tried in this order until a slice is short enough. A fleet as fleets are gets the first; the last is short
-/// whatever agents report.
+/// enough whatever hashes, versions and hosts agents make up.
 const DETAILS: [Detail; 4] = [
     Detail { host_bytes: 64, versions: true, verdicts: usize::MAX, revisions: usize::MAX },
     Detail { host_bytes: 64, versions: false, verdicts: 4, revisions: usize::MAX },
@@ -62,7 +61,7 @@ pub fn pack<'a>(replica: &str, agents: impl IntoIterator<Item = &'a Agent>) -> A
 
 /// Gives the verdicts their words, as far as there is room for them.
 fn add_messages(slice: &mut AgentSliceSpec, words: &[&str], mut room: usize) {
-    let mut messages = Table::new(usize::MAX);
+    let mut messages = Table::new();
     let verdicts = slice.agents.iter_mut().flat_map(|entry| &mut entry.verdicts);
     for (verdict, words) in verdicts.zip(words).filter(|(_, words)| !words.is_empty()) {
         let reference = r#","m":249"#.len();
@@ -96,20 +95,19 @@ fn length(value: &impl Serialize) -> usize {
 struct Table<K> {
     list: Vec<String>,
     index: HashMap<K, u32>,
-    capacity: usize,
 }
 
 impl<K: Eq + Hash> Table<K> {
-    fn new(capacity: usize) -> Self {
-        Self { list: Vec::new(), index: HashMap::new(), capacity }
+    fn new() -> Self {
+        Self { list: Vec::new(), index: HashMap::new() }
     }
 
-    /// The index of a text; nothing if it is new and there is no room.
+    /// The index of a text, which is added if it is new.
     fn put(&mut self, key: K, text: impl FnOnce() -> String) -> Option<u32> {
         if let Some(index) = self.index.get(&key) {
             return Some(*index);
         }
-        let index = u32::try_from(self.list.len()).ok().filter(|_| self.list.len() < self.capacity)?;
+        let index = u32::try_from(self.list.len()).ok()?;
         self.list.push(text());
         self.index.insert(key, index);
         Some(index)
@@ -127,12 +125,11 @@ struct Packer<'a> {
 
 impl<'a> Packer<'a> {
     fn new(detail: Detail) -> Self {
-        let versions = if detail.versions { usize::MAX } else { 0 };
         Self {
             detail,
-            groups: Table::new(usize::MAX),
-            versions: Table::new(versions),
-            revisions: Table::new(detail.revisions),
+            groups: Table::new(),
+            versions: Table::new(),
+            revisions: Table::new(),
             words: Vec::new(),
         }
     }
@@ -156,9 +153,7 @@ impl<'a> Packer<'a> {
             group: self.group(agent.group.as_deref()),
             overlapping: self.group(agent.overlapping.as_deref()),
             flags: flags(agent).0,
-            version: agent
-                .version()
-                .and_then(|version| self.versions.put(version, || clean(version, MAX_VERSION_BYTES))),
+            version: agent.version().and_then(|version| self.version(version)),
             running: agent.running().and_then(|hash| self.revision(hash)),
             verdicts: agent
                 .ledger
@@ -175,7 +170,17 @@ impl<'a> Packer<'a> {
         self.groups.put(name, || name.to_owned())
     }
 
+    fn version(&mut self, version: &'a str) -> Option<u32> {
+        if !self.detail.versions {
+            return None;
+        }
+        self.versions.put(version, || clean(version, MAX_VERSION_BYTES))
+    }
+
     fn revision(&mut self, hash: ConfigHash) -> Option<u32> {
+        if self.revisions.list.len() == self.detail.revisions {
+            return self.revisions.index.get(&hash).copied();
+        }
         self.revisions.put(hash, || hash.to_string())
     }
 

@@ -34,7 +34,8 @@ pub struct Roster {
 
 /// An agent, and the number of the slice that tells of it.
 struct Known {
-    agent: Agent,
+    /// Boxed, because up to half of the table's places are empty, and all are moved when it grows.
+    agent: Box<Agent>,
     slice: u32,
 }
 
@@ -62,7 +63,7 @@ impl Roster {
                 Entry::Occupied(known) => known.into_mut().agent.ledger.merge(&read.ledger),
                 Entry::Vacant(place) => {
                     self.slices.put(id.clone(), read.uid);
-                    place.insert(Known { agent: Agent::restored(read, now), slice: id.number });
+                    place.insert(Known { agent: Agent::restored(read, now).into(), slice: id.number });
                 }
             }
         }
@@ -72,7 +73,7 @@ impl Roster {
     /// Takes in a message of an agent, which is new or known.
     pub fn receive(&mut self, key: &AgentKey, mut report: Report, link: Link, now: Timestamp) {
         let known = self.agents.entry(key.clone()).or_insert_with(|| Known {
-            agent: Agent::new(key.uid, now),
+            agent: Agent::new(key.uid, now).into(),
             slice: self.slices.place(&key.namespace, key.uid),
         });
         // Nothing else moves an agent between groups, and selectors are not asked with every heartbeat.
@@ -96,7 +97,7 @@ impl Roster {
         }
     }
 
-    /// Forgets an agent whose uid was replaced before it became anything.
+    /// Forgets an agent: it is gone for long, or its uid was replaced before it became anything.
     pub fn forget(&mut self, key: &AgentKey, now: Timestamp) {
         if let Some(known) = self.agents.remove(key) {
             let id = known.slice_in(&key.namespace);
@@ -107,7 +108,7 @@ impl Roster {
 
     /// An agent by key.
     pub fn agent(&self, key: &AgentKey) -> Option<&Agent> {
-        self.agents.get(key).map(|known| &known.agent)
+        self.agents.get(key).map(|known| &*known.agent)
     }
 
     /// How many agents are connected.
@@ -186,7 +187,7 @@ impl Roster {
         self.slices.take_due(now, |id, members| {
             let key = |uid| AgentKey { namespace: id.namespace.clone(), uid };
             let agents = members.iter().filter_map(|uid| self.agents.get(&key(*uid)));
-            pack(&self.replica, agents.map(|known| &known.agent))
+            pack(&self.replica, agents.map(|known| &*known.agent))
         })
     }
 

@@ -40,6 +40,7 @@ mod tests {
             ("abcdefabcdef", &["abcdef"], "[REDACTED][REDACTED]"),
             ("a my-secret", &["secret", "my-secret"], "a [REDACTED]"),
             ("a my-secret", &["my-secret", "secret"], "a [REDACTED]"),
+            ("secret-two", &["secret", "secret-two"], "[REDACTED]"),
             ("line one\nline two", &["one\nline"], "line [REDACTED] two"),
             ("é→é", &["→"], "é[REDACTED]é"),
             ("nothing", &["secret", ""], "nothing"),

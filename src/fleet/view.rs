@@ -4,7 +4,7 @@ use super::{Attributes, Cohort};
 use crate::api::{AssignmentStatus, AttributeSelector, CollectorGroup};
 use crate::config::ConfigHash;
 use bytes::Bytes;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -90,6 +90,16 @@ impl GroupView {
     /// Whether replicas may act on the assignment: an edited selector never acts before the leader has seen it.
     pub fn may_offer(&self) -> bool {
         self.assignment.loaded && self.assignment.generation >= self.generation
+    }
+
+    /// From when on a refusal is not forgiven. Times are written by the second, so the answer to a retry must not
+    /// bear the second of the retry.
+    pub fn refusals_count_from(&self) -> Timestamp {
+        let next = self
+            .assignment
+            .retried_at
+            .and_then(|retried| retried.checked_add(SignedDuration::from_secs(1)).ok());
+        next.unwrap_or(Timestamp::MIN)
     }
 }
 

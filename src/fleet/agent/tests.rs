@@ -1,5 +1,6 @@
 use super::*;
 use crate::fleet::fixtures::*;
+use jiff::SignedDuration;
 
 /// A supervisor on a socket, in a group that has B as target and A to fall back to.
 fn hear(agent: &mut Agent, report: Report) -> Edge {
@@ -162,6 +163,56 @@ fn revision_stays_refused_when_the_agent_fails_it_and_returns_to_the_one_before(
     assert_eq!((agent.running(), due(&agent, at(86400))), (Some(hash(A)), None));
 }
 
+/// A group whose rollout was retried at this second.
+fn retried(second: i64) -> GroupView {
+    let mut group = group("g", Some(B), Some(A));
+    group.assignment.retried_at = Some(at(second));
+    group
+}
+
+fn hear_at(agent: &mut Agent, second: i64, report: Report) -> Edge {
+    agent.receive(report, SOCKET, Some(&retried(2)), at(second))
+}
+
+#[test]
+fn forgiven_revision_is_offered_once_and_refused_again_by_the_next_verdict() {
+    for verdicts in [vec![failed(B, "no")], vec![applying(B), failed(B, "no")]] {
+        let mut agent = agent();
+        agent.note_offer(hash(B), at(0));
+        hear(&mut agent, failed(B, "no"));
+        let due = |agent: &Agent, second| agent.due_offer(&retried(2), at(second)).map(|due| due.hash);
+        assert_eq!(due(&agent, 100), Some(hash(B)), "forgiven");
+        agent.note_offer(hash(B), at(100));
+        assert_eq!(due(&agent, 9999), None, "unanswered");
+        for report in verdicts {
+            assert_eq!(due(&agent, 9999), None, "{report:?} to come");
+            let edge = hear_at(&mut agent, 101, report.clone());
+            assert!(edge == Edge::Urgent || report == applying(B), "{report:?}");
+        }
+        assert!(agent.ledger.refusal(hash(B), Some(at(2))).is_some(), "the verdict is of this attempt");
+        assert_eq!(due(&agent, 9999), Some(hash(A)));
+        assert_eq!(hear_at(&mut agent, 102, failed(B, "no")), Edge::None, "the same again is no news");
+    }
+}
+
+#[test]
+fn refusal_within_the_second_of_a_retry_is_not_forgiven_by_it() {
+    let mut agent = agent();
+    hear(&mut agent, failed(B, "no"));
+    agent.note_offer(hash(B), at(2) + SignedDuration::from_millis(100));
+    agent.receive(failed(B, "no"), SOCKET, Some(&retried(2)), at(2) + SignedDuration::from_millis(200));
+    assert!(agent.ledger.refusal(hash(B), Some(at(2))).is_some());
+}
+
+#[test]
+fn forgiven_revision_is_offered_again_when_the_offer_was_lost_with_its_link() {
+    let mut agent = agent();
+    hear(&mut agent, failed(B, "no"));
+    agent.note_offer(hash(B), at(3));
+    hear_over(&mut agent, heartbeat(), OTHER_SOCKET);
+    assert_eq!(agent.due_offer(&retried(2), at(4)).map(|due| due.hash), Some(hash(B)));
+}
+
 #[test]
 fn late_success_takes_a_refusal_back() {
     let mut agent = agent();
@@ -214,6 +265,15 @@ fn agent_that_returns_by_itself_has_rolled_back() {
         assert_eq!((verdict, refuses(&agent)), (expected, [false, expected, false]), "{name}");
         assert!(!expected || last == Some(Edge::Urgent), "{name}");
     }
+}
+
+#[test]
+fn refusal_keeps_its_words_when_the_agent_tries_again_and_returns() {
+    let mut agent = agent();
+    for report in [applied(A), failed(B, "no"), applying(B), applied(A)] {
+        hear(&mut agent, report);
+    }
+    assert_eq!(agent.ledger.get(hash(B)), Some(&Verdict::failed("no")));
 }
 
 #[test]

@@ -198,7 +198,7 @@ proptest! {
             world.act(step);
         }
         for n in 0..AGENTS {
-            // Silent agents on sockets do not answer, and those that cannot answer are asked once.
+            // On a new link, so that nobody still waits for an answer to an offer of before.
             world.roster.receive(&key(n), Report { config: None, ..full() }, Link::Socket(9), world.now);
             if let Some(offered) = world.offer(&key(n))? {
                 world.roster.receive(&key(n), applied(offered), Link::Socket(9), world.now);

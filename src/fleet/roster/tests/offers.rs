@@ -93,9 +93,11 @@ fn agent_moves_between_groups_when_it_describes_itself_or_the_groups_change() {
 }
 
 #[test]
-fn agent_that_is_not_complete_falls_into_no_group() {
+fn agent_falls_into_a_group_once_it_is_complete() {
     let mut roster = serving(Some(B), None);
     roster.receive(&key(1), Report { full: false, ..full() }, SOCKET, at(0));
     roster.set_view(view([group("g", Some(B), None)]), at(0));
     assert_eq!((take(&mut roster, 1), &roster.agent(&key(1)).expect("known").group), (None, &None));
+    roster.receive(&key(1), Report { full: true, ..Report::default() }, SOCKET, at(0));
+    assert_eq!(take(&mut roster, 1), Some(B));
 }

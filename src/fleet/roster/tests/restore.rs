@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::api::{AgentEntry, EntryFlags, SLICE_FORMAT_VERSION};
+use crate::fleet::Capabilities;
 
 fn slice(number: u32) -> SliceId {
     SliceId { namespace: "ns".into(), number }
@@ -53,9 +54,23 @@ fn agent_that_was_connected_when_the_run_ended_is_not_forgotten_before_it_return
 }
 
 #[test]
+fn restart_is_no_change_of_health() {
+    let capable = Capabilities(TAKES_CONFIG.0 | Capabilities::REPORTS_HEALTH.0);
+    let ill = |since| Report { capabilities: Some(capable), healthy: Some(false), ..since };
+    let mut before = serving(None, None);
+    before.receive(&key(1), ill(full()), SOCKET, at(0));
+    let mut after = restarted(&mut before, at(50));
+    after.take_due(Timestamp::MAX);
+    after.receive(&key(1), ill(full()), SOCKET, at(60));
+    let agent = after.agent(&key(1)).expect("known");
+    assert_eq!((agent.healthy, agent.health_since), (Some(false), at(0)));
+    assert_eq!(after.next_due(), Some(at(70)), "only that it is back");
+}
+
+#[test]
 fn absurd_times_of_an_entry_are_now() {
-    for since in [i64::MIN, i64::MAX, 253_402_207_199] {
-        let entry = AgentEntry { uid: uid(1).to_hex(), since, ..AgentEntry::default() };
+    for (since, health_after) in [(i64::MIN, 0), (i64::MAX, i64::MAX), (253_402_207_199, 0)] {
+        let entry = AgentEntry { uid: uid(1).to_hex(), since, health_after, ..AgentEntry::default() };
         let mut roster = roster();
         let spec = AgentSliceSpec {
             format_version: SLICE_FORMAT_VERSION,
@@ -64,7 +79,8 @@ fn absurd_times_of_an_entry_are_now() {
         };
         roster.restore(&slice(0), &spec, at(0));
         let agent = roster.agent(&key(1)).expect("known");
-        assert_eq!((agent.since, agent.last_seen), (at(0), at(0)), "{since}");
+        let times = [agent.since, agent.last_seen, agent.health_since];
+        assert_eq!(times, [at(0); 3], "{since}");
     }
 }
 
