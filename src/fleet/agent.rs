@@ -4,12 +4,14 @@ use super::offered::Offered;
 use super::unpack::Unpacked;
 use super::{
     Attributes, Capabilities, ConfigReport, Description, GroupView, InstanceUid, Ledger, Link, Outcome,
-    Report, Revision, Verdict, assigned,
+    Report, Revision, assigned,
 };
 use crate::api::EntryFlags;
 use crate::config::ConfigHash;
 use jiff::Timestamp;
 use std::sync::Arc;
+
+mod verdicts;
 
 /// Edges that a message caused, by how urgently they are written (design, section 4).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -177,80 +179,6 @@ impl Agent {
             Some(_) => Edge::Urgent,
             None => Edge::Slow,
         }
-    }
-
-    /// Updates the ledger from what the agent says of its configuration.
-    fn judge(&mut self, report: ConfigReport, group: Option<&GroupView>, now: Timestamp) -> Edge {
-        let left = self.rolled_back_from(&report, group).map(|left| (left, Verdict::RolledBackByAgent));
-        let given = match &report.outcome {
-            Outcome::Applied => report.hash.zip(Some(Verdict::Applied)),
-            Outcome::Failed(message) => report.hash.zip(Some(Verdict::failed(message))),
-            Outcome::Unset | Outcome::Applying => None,
-        };
-        let mut edge = Edge::None;
-        for (hash, verdict) in [left, given].into_iter().flatten() {
-            if self.note_verdict(hash, verdict, group, now) {
-                edge = Edge::Urgent;
-            }
-        }
-        let ran = self.running();
-        self.keep(report);
-        if self.running() == ran { edge } else { edge.max(Edge::Slow) }
-    }
-
-    /// Notes a verdict. A refusal that answers an offer which was made after the refusal before it is news: that
-    /// one was forgiven.
-    fn note_verdict(
-        &mut self,
-        hash: ConfigHash,
-        verdict: Verdict,
-        group: Option<&GroupView>,
-        now: Timestamp,
-    ) -> bool {
-        if !verdict.is_refusal() {
-            return self.ledger.note(hash, verdict, now);
-        }
-        let at = group.map_or(now, |group| now.max(group.refusals_count_from()));
-        let offered = self.offered.as_ref().filter(|offered| offered.hash == hash);
-        let before = self.ledger.refusal(hash, None).map(|given| given.at);
-        let anew = before.zip(offered).is_some_and(|(before, offered)| offered.is_after(before));
-        if !anew {
-            return self.ledger.note(hash, verdict, at);
-        }
-        self.ledger.renew(hash, verdict, at);
-        true
-    }
-
-    /// Remembers the report, without the text that now stands in the ledger.
-    fn keep(&mut self, mut report: ConfigReport) {
-        if let Outcome::Failed(message) = &mut report.outcome {
-            *message = String::new();
-        }
-        if let Some(offered) = self.offered.as_mut().filter(|offered| Some(offered.hash) == report.hash) {
-            offered.answered = true;
-        }
-        self.config = Some(report);
-        self.heard = true;
-    }
-
-    /// The revision that the agent left by itself: it had taken it, and now reports as applied what it ran
-    /// before, though nobody told it to. What it reported over another link proves nothing, because another
-    /// replica may have told it meanwhile; nor does a return to what it is assigned.
-    fn rolled_back_from(&self, report: &ConfigReport, group: Option<&GroupView>) -> Option<ConfigHash> {
-        let before = self.config.as_ref().filter(|_| self.heard)?;
-        let left = before.hash.filter(|left| !self.ledger.refuses(*left))?;
-        let had_taken = matches!(before.outcome, Outcome::Applying | Outcome::Applied);
-        let returned = report.outcome == Outcome::Applied
-            && report.hash != before.hash
-            && report.hash.is_none_or(|hash| self.ledger.get(hash) == Some(&Verdict::Applied));
-        let assigned = || {
-            let assignment = &group?.assignment;
-            Some(assigned(assignment, self.uid, &self.attributes, &self.ledger)?.hash)
-        };
-        let told = |hash| {
-            self.offered.as_ref().is_some_and(|offered| offered.hash == hash) || assigned() == Some(hash)
-        };
-        (had_taken && returned && !report.hash.is_some_and(told)).then_some(left)
     }
 
     /// The content that the agent reports to run.

@@ -39,7 +39,7 @@ prop_compose! {
         groups: [Option<bool>; 2],
         capabilities: u64,
         healthy: Option<bool>,
-        connected: bool,
+        polling: Option<bool>,
         config in prop::option::of((prop::option::of(0_u8..5), any_outcome())),
         verdicts in prop::collection::vec((0_u8..5, any_verdict(), 0_i64..9), 0..5),
         since in -99_i64..99,
@@ -51,7 +51,7 @@ prop_compose! {
             groups.map(|group| group.map(|one| if one { "one".into() } else { "other".into() }));
         agent.capabilities = Capabilities(capabilities);
         agent.healthy = healthy;
-        agent.link = connected.then_some(Link::Polling);
+        agent.link = polling.map(|polling| if polling { Link::Polling } else { SOCKET });
         agent.config = config.map(|(n, outcome)| ConfigReport { hash: n.map(hash), outcome });
         for (n, verdict, second) in verdicts {
             agent.ledger.note(hash(n), verdict, at(second));
