@@ -21,17 +21,16 @@ pub struct Attempt<'a> {
 
 impl Attempt<'_> {
     /// Begins an attempt with a revision at the first phase. The attempt before it, if any, is superseded: its
-    /// agents are assigned this target if they are in the new cohort, else stable.
-    pub fn begin(&self, status: &mut ConfigRolloutStatus, revision: &str) {
+    /// agents are assigned this target if they are in the new cohort, else stable. A retry forgives refusals.
+    pub fn begin(&self, status: &mut ConfigRolloutStatus, revision: &str, retried: bool) {
         let (attempt, forgiven) =
             status.cohort.as_ref().map_or((0, None), |cohort| (cohort.attempt, cohort.retried_at.clone()));
-        let retrying = status.target_revision.as_deref() == Some(revision);
         status.target_revision = Some(revision.to_owned());
         status.cohort = Some(Cohort {
             attempt: attempt + 1,
             seed: Seed::new(self.input.entropy).to_string(),
             since: Some(Time(self.input.now)),
-            retried_at: if retrying { Some(Time(self.input.now)) } else { forgiven },
+            retried_at: if retried { Some(Time(self.input.now)) } else { forgiven },
             ..Cohort::default()
         });
         status.phases = phases::plan(&self.input.strategy.phases);
@@ -56,7 +55,7 @@ impl Attempt<'_> {
             status.cohort.iter_mut().for_each(|cohort| cohort.retried_at = Some(Time(self.input.now)));
         } else if retry && stage == Stage::RolledBack {
             let target = status.target_revision.clone().unwrap_or_default();
-            self.begin(status, &target);
+            self.begin(status, &target, true);
         } else if retry {
             refuse(notices, Request::Retry, "nothing has failed that could be tried again");
         }

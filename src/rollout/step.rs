@@ -200,7 +200,7 @@ fn start(
     if !retried {
         attempt::refuse_all(notices, "an attempt with other content has just begun");
     }
-    attempt.begin(status, revision);
+    attempt.begin(status, revision, retried);
     attempt.advance(status, &mut [])
 }
 

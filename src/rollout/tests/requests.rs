@@ -1,6 +1,6 @@
 //! What people ask for.
 
-use super::world::{Manner, World};
+use super::world::{Manner, World, revision};
 use crate::api::{Approval, OnFailure, RolloutState as State};
 use crate::rollout::Content;
 
@@ -169,4 +169,20 @@ fn next_phase_does_not_begin_while_nobody_can_be_reached() {
     world.tick(1);
     world.tick(1);
     assert_eq!(world.running("r-2"), 10, "10% of all, not of those who were there at a bad moment");
+}
+
+#[test]
+fn retry_of_rejected_content_forgives_the_agents_that_refused_it() {
+    let mut world = World::with_stable(100);
+    world.bad.insert("r-2".into());
+    world.all(Manner::Refuses);
+    world.run_until(State::RolledBack);
+    world.bad.clear();
+    world.content = revision("r-3");
+    world.run_until(State::Completed);
+    world.content = Content::Revision { name: "r-2".into(), rejected: true };
+    world.tick(1);
+    world.ask("retry", "r-2/mended");
+    world.run_until(State::Completed);
+    assert_eq!(world.running("r-2"), 100);
 }
