@@ -45,7 +45,7 @@ impl Default for Observatory {
 }
 
 impl Observatory {
-    /// The agents of a namespace; nothing until slices and Leases have been read once: without that, agents that
+    /// The agents of a namespace, in order of group; nothing until slices and Leases have been read once: without that, agents that
     /// are there would look gone.
     pub fn agents(&self, namespace: &str) -> Option<Arc<[ObservedAgent]>> {
         let mut inner = self.lock();
@@ -117,13 +117,16 @@ impl Observatory {
 }
 
 impl Inner {
+    /// In order of group, so that a group's agents are one part of the list: it is asked for at every step.
     fn merge(&self, namespace: &str) -> Vec<ObservedAgent> {
         let slices = self.slices.get(namespace).into_iter().flatten();
-        merge(slices.map(|(name, slice)| SliceSource {
+        let mut agents = merge(slices.map(|(name, slice)| SliceSource {
             name,
             alive: self.alive.get(&slice.spec.replica).copied().unwrap_or_default(),
             slice: &slice.spec,
-        }))
+        }));
+        agents.sort_by(|a, b| (&a.group, a.uid).cmp(&(&b.group, b.uid)));
+        agents
     }
 
     fn apply(&mut self, event: watcher::Event<DeserializeGuard<AgentSlice>>) -> bool {

@@ -15,7 +15,6 @@ use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Brings a rollout one step on.
 ///
@@ -28,6 +27,7 @@ pub async fn reconcile(guarded: Arc<Guarded<ConfigRollout>>, leader: Arc<Leader>
     if rollout.metadata.deletion_timestamp.is_some() || !leader.stores.are_ready() {
         return Ok(Action::await_change());
     }
+    let Some(group) = group_facts(&leader, rollout).await? else { return Ok(Action::await_change()) };
     let prior = rollout.status.clone().unwrap_or_default();
     let mut next = step(&Input {
         generation: rollout.metadata.generation.unwrap_or_default(),
@@ -35,9 +35,9 @@ pub async fn reconcile(guarded: Arc<Guarded<ConfigRollout>>, leader: Arc<Leader>
         paused: rollout.spec.paused,
         annotations: rollout.annotations(),
         prior: &prior,
-        group: group_facts(&leader, rollout).await?,
+        group,
         revisions: &hashes(&leader.revisions(&namespace)),
-        agents: &agents_of(&agents, &rollout.spec.group_name),
+        agents: agents_of(&agents, &rollout.spec.group_name),
         assumed_interval: leader.assumed_interval,
         entropy: entropy()?,
         now: Timestamp::now(),
@@ -49,8 +49,11 @@ pub async fn reconcile(guarded: Arc<Guarded<ConfigRollout>>, leader: Arc<Leader>
     Ok(if is_under_way(&next.status) { Action::requeue(leader.status_interval) } else { action })
 }
 
-fn agents_of(agents: &[crate::fleet::ObservedAgent], group: &str) -> Vec<crate::fleet::ObservedAgent> {
-    agents.iter().filter(|agent| agent.group.as_deref() == Some(group)).cloned().collect()
+/// A group's part of a namespace's agents, which come in order of group.
+fn agents_of<'a>(agents: &'a [ObservedAgent], group: &str) -> &'a [ObservedAgent] {
+    let start = agents.partition_point(|agent| agent.group.as_deref() < Some(group));
+    let end = agents.partition_point(|agent| agent.group.as_deref() <= Some(group));
+    &agents[start..end]
 }
 
 /// Random bits for the seed of a new attempt.
@@ -58,19 +61,21 @@ fn entropy() -> Result<u64, Error> {
     getrandom::u64().map_err(|error| anyhow::anyhow!("the system gives no random numbers: {error}").into())
 }
 
-async fn group_facts(leader: &Leader, rollout: &ConfigRollout) -> Result<GroupFacts, Error> {
+/// What the step needs to know of the group; nothing if that cannot be read: without its times nobody can be
+/// judged.
+async fn group_facts(leader: &Leader, rollout: &ConfigRollout) -> Result<Option<GroupFacts>, Error> {
     let namespace = rollout.namespace().unwrap_or_default();
     let name = &rollout.spec.group_name;
     let Some(group) = leader.stores.groups.get(&ObjectRef::new(name).within(&namespace)) else {
-        return Ok(GroupFacts::Missing(name.clone()));
+        return Ok(Some(GroupFacts::Missing(name.clone())));
     };
     if let Some(holder) = holder_of(leader, &namespace, name).filter(|holder| *holder != rollout.name_any()) {
-        return Ok(GroupFacts::Taken(holder));
+        return Ok(Some(GroupFacts::Taken(holder)));
     }
-    let status = group.0.as_ref().ok().and_then(|group| group.status.as_ref());
-    let stable = status.and_then(|status| status.stable_revision.clone());
-    let offline_after = group.0.as_ref().map_or(Duration::ZERO, |group| group.spec.offline_after.get());
-    Ok(GroupFacts::Held { content: content(leader, rollout).await?, stable, offline_after })
+    let Some(group) = readable(&group) else { return Ok(None) };
+    let stable = group.status.as_ref().and_then(|status| status.stable_revision.clone());
+    let offline_after = group.spec.offline_after.get();
+    Ok(Some(GroupFacts::Held { content: content(leader, rollout).await?, stable, offline_after }))
 }
 
 /// Writes the status, and what follows from it: Events, and the states of the rollout's revisions.
