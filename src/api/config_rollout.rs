@@ -174,7 +174,7 @@ pub struct ConfigRolloutStatus {
     /// The term of the leader that wrote this status.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leader_term: Option<i64>,
-    /// Conditions Ready, Reconciling and Stalled.
+    /// Conditions Ready, Reconciling, Stalled, Paused and `RolledBack`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
