@@ -36,6 +36,10 @@ pub struct AgentSliceSpec {
     /// Table of agent versions (`service.version`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub versions: Vec<String>,
+    /// Table of the rings (phases with a selector) that each entry was compared with, by key: 16 lower-case hex
+    /// digits that stand for the selector.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rings: Vec<String>,
     /// Table of content hashes, 64 lower-case hex digits each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub revisions: Vec<String>,
@@ -63,6 +67,9 @@ pub struct AgentEntry {
     /// Index of another group that matches as well and lost, in `groups`.
     #[serde(rename = "o", default, skip_serializing_if = "Option::is_none")]
     pub overlapping: Option<u32>,
+    /// Indexes in `rings` of those that the agent is in.
+    #[serde(rename = "q", default, skip_serializing_if = "Vec::is_empty")]
+    pub rings: Vec<u32>,
     /// Bits: 1 connected, 2 reports its health, 4 healthy, 8 takes configurations, 16 says what became of them.
     #[serde(rename = "f")]
     pub flags: u32,

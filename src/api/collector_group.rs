@@ -120,6 +120,11 @@ pub struct AssignmentStatus {
     /// The cohort: an agent is in it if it is in any of these.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub terms: Vec<Term>,
+    /// The selectors of the attempt's phases. Replicas tell of each agent which of them match it, before such a phase
+    /// begins.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10))]
+    pub rings: Vec<AttributeSelector>,
     /// The stable revision is offered even to agents that refused it: a rollback asks everybody once.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub rolling_back: bool,

@@ -88,6 +88,8 @@ pub enum Reason {
     RequestRefused,
     /// The configuration would not start a Collector.
     InvalidConfig,
+    /// The phases cannot be gone through.
+    InvalidPhases,
     /// A referenced Secret does not carry the label that shares it.
     SecretNotShared,
     /// All bodies together are too large.

@@ -218,6 +218,7 @@ pub struct Cohort {
     pub seed: String,
     /// An agent is in the cohort if it is in any of these.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100))]
     pub terms: Vec<Term>,
     /// Where the attempt stands, whatever `state` shows: new content that cannot be sent changes nothing of it.
     /// `Running`: it goes through its phases. `Held`: too many agents failed, and `onFailure` is `Pause`.
@@ -273,7 +274,7 @@ pub struct Handled {
 }
 
 /// Part of a cohort: the agents that `selector` matches and whose rank is at most `boundary`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Term {
     /// The phase that added this term.
@@ -283,6 +284,9 @@ pub struct Term {
     pub selector: Option<AttributeSelector>,
     /// The highest rank that is in, 16 lower-case hex digits.
     pub boundary: String,
+    /// When its agents were let in, where `maxInFlight` lets them in bit by bit; absent: when the phase began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Time>,
 }
 
 /// How many agents a rollout has, and what they said of the target.

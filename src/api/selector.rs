@@ -16,7 +16,7 @@ pub struct AttributeSelector {
     /// Attributes that must have exactly these values, for example
     /// `deployment.environment.name: production`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 32))]
+    #[schemars(extend("maxProperties" = 32, "additionalProperties" = {"type": "string", "maxLength": 256}))]
     pub match_labels: BTreeMap<String, String>,
     /// Conditions on attributes that must all hold.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -40,7 +40,7 @@ pub struct Requirement {
     pub operator: Operator,
     /// The values to compare with: at least one for `In` and `NotIn`, none for `Exists` and `DoesNotExist`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64))]
+    #[schemars(length(max = 64), inner(length(max = 256)))]
     pub values: Vec<String>,
 }
 

@@ -1,6 +1,6 @@
 //! How carefully a rollout goes: its phases, and when to stop.
 
-use super::{Duration, Share};
+use super::{AttributeSelector, Duration, Share};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::KubeSchema;
 use schemars::JsonSchema;
@@ -15,8 +15,8 @@ pub struct Strategy {
     #[serde(default = "default_phases")]
     #[schemars(length(min = 1, max = 10), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     #[x_kube(
-        validation = Rule::new("self[size(self) - 1].agents == '100%'")
-            .message("the last phase has agents 100%: what it completes becomes stable for everybody; to stop before it, give it approval Manual"),
+        validation = Rule::new("self[size(self) - 1].agents == '100%' && !has(self[size(self) - 1].selector)")
+            .message("the last phase has agents 100% and no selector: what it completes becomes stable for everybody; to stop before it, give it approval Manual"),
         validation = Rule::new("self.all(p, type(p.agents) == int ? int(p.agents) >= 1 : !(string(p.agents) in ['0%', '0.0%', '00%', '00.0%']))")
             .message("agents of a phase is at least 1, or above 0%")
     )]
@@ -32,10 +32,30 @@ pub struct Strategy {
     /// Without progress in a phase for so long, the rollout is marked as stalled.
     #[serde(default = "default_deadline")]
     pub progress_deadline: Duration,
+    /// Most agents that are offered the target and have not answered, at any time; 0: no limit. A rollback has none.
+    #[serde(default)]
+    #[schemars(range(max = 1_000_000))]
+    pub max_in_flight: u32,
     /// What happens when too many agents fail. `Rollback`: every agent that was to take the target gets the stable
     /// revision again. `Pause`: nothing more happens until a person decides.
     #[serde(default)]
     pub on_failure: OnFailure,
+}
+
+impl Strategy {
+    /// The first phase that wants less than the one before it. Shares are cumulative, and compared between neighbours
+    /// of the same selector and unit only (design, section 5). The API server's rules are too short-winded for it.
+    pub fn falling_phase(&self) -> Option<&Phase> {
+        let falls = |pair: &&[Phase]| {
+            pair[0].selector == pair[1].selector
+                && match (pair[0].agents, pair[1].agents) {
+                    (Share::Count(before), Share::Count(after))
+                    | (Share::PerMille(before), Share::PerMille(after)) => after < before,
+                    _ => false,
+                }
+        };
+        self.phases.windows(2).find(falls).map(|pair| &pair[1])
+    }
 }
 
 /// One step of a rollout.
@@ -45,7 +65,12 @@ pub struct Phase {
     /// The step's name.
     #[schemars(length(min = 1, max = 63), regex(pattern = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
     pub name: String,
-    /// How many of the group's agents have the target after this step: a count, or a percentage, rounded up.
+    /// Only agents with these attributes, a ring; absent: all of the group. Agents that are in by an earlier step stay
+    /// in, and are not subtracted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selector: Option<AttributeSelector>,
+    /// How many of the group's agents, or of those that `selector` matches, have the target after this step: a count,
+    /// or a percentage, rounded up. Between neighbours of the same selector and unit it must not fall.
     pub agents: Share,
     /// How long its agents must stay healthy before the next step. Default: not at all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -85,6 +110,7 @@ fn default_phases() -> Vec<Phase> {
     let phase = |name: &str, agents: &str, duration: Option<&str>| Phase {
         name: name.to_owned(),
         agents: constant(agents),
+        selector: None,
         duration: duration.map(constant),
         approval: Approval::Automatic,
     };
@@ -118,6 +144,7 @@ impl Default for Strategy {
             failure_threshold: default_threshold(),
             apply_timeout: default_apply_timeout(),
             progress_deadline: default_deadline(),
+            max_in_flight: 0,
             on_failure: OnFailure::default(),
         }
     }
@@ -172,6 +199,12 @@ pub struct CurrentPhase {
     pub started_at: Time,
     /// When its count of updated agents last grew; `progressDeadline` counts from here.
     pub progress_at: Time,
+    /// The rank up to which it has still to let agents in, 16 lower-case hex digits; absent: it has let in all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boundary: Option<String>,
+    /// When `maxInFlight` last let agents in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub raised_at: Option<Time>,
     /// Until when its agents must stay healthy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub soak_until: Option<Time>,

@@ -4,7 +4,7 @@ use super::offered::Offered;
 use super::unpack::Unpacked;
 use super::{
     Attributes, Capabilities, ConfigReport, Description, GroupView, InstanceUid, Ledger, Link, Outcome,
-    Report, Revision, assigned,
+    Report, Revision, Ring, Rings, assigned,
 };
 use crate::api::EntryFlags;
 use crate::config::ConfigHash;
@@ -56,6 +56,8 @@ pub struct Agent {
     pub group: Option<Arc<str>>,
     /// Another group that matches too.
     pub overlapping: Option<Arc<str>>,
+    /// The rings that an earlier run wrote, until the agent has described itself again.
+    restored: Option<Box<Rings>>,
     /// Whether `config` was reported over the present link.
     heard: bool,
     offered: Option<Offered>,
@@ -79,6 +81,7 @@ impl Agent {
             complete: false,
             group: None,
             overlapping: None,
+            restored: None,
             heard: false,
             offered: None,
         }
@@ -99,6 +102,7 @@ impl Agent {
             ledger: read.ledger,
             group: read.group.map(Into::into),
             overlapping: read.overlapping.map(Into::into),
+            restored: Some(read.rings.into()),
             ..Self::new(read.uid, last_seen)
         }
     }
@@ -113,8 +117,16 @@ impl Agent {
         self.attributes.get("service.version")
     }
 
+    /// Whether the agent is in a ring.
+    pub fn is_in(&self, ring: &Ring) -> bool {
+        match &self.restored {
+            Some(rings) => rings.has(ring.key()) == Some(true),
+            None => ring.matches(&self.attributes),
+        }
+    }
+
     /// Takes in one message. `group` is the agent's group as it was before; it is asked for only if the message
-    /// says something of a configuration.
+    /// says something of a configuration or describes the agent.
     pub fn receive(&mut self, report: Report, link: Link, group: Option<&GroupView>, now: Timestamp) -> Edge {
         let mut edge = self.attach(link, now);
         self.complete |= report.full;
@@ -122,7 +134,8 @@ impl Agent {
             self.capabilities = capabilities;
             edge = edge.max(Edge::Slow);
         }
-        edge = edge.max(report.description.map_or(Edge::None, |description| self.describe(description)));
+        edge =
+            edge.max(report.description.map_or(Edge::None, |description| self.describe(description, group)));
         edge = edge.max(report.healthy.map_or(Edge::None, |healthy| self.note_health(healthy, now)));
         edge.max(report.config.map_or(Edge::None, |config| self.judge(config, group, now)))
     }
@@ -161,12 +174,16 @@ impl Agent {
         self.link.is_some()
     }
 
-    /// Of the attributes only the host and the version are written; the group has an edge of its own.
-    fn describe(&mut self, Description { attributes }: Description) -> Edge {
+    /// Of the attributes only the host, the version and what rings they put the agent in are written; the group has an
+    /// edge of its own.
+    fn describe(&mut self, Description { attributes }: Description, group: Option<&GroupView>) -> Edge {
         let before = std::mem::replace(&mut self.attributes, attributes);
-        let same =
+        let mut same =
             ["host.name", "service.version"].iter().all(|key| before.get(key) == self.attributes.get(key));
-        if same { Edge::None } else { Edge::Slow }
+        for ring in group.iter().flat_map(|group| &group.assignment.rings) {
+            same &= ring.matches(&before) == ring.matches(&self.attributes);
+        }
+        if self.restored.take().is_none() && same { Edge::None } else { Edge::Slow }
     }
 
     /// The first report of health is part of connecting, and no change.

@@ -50,7 +50,9 @@ pub fn assigned<'a>(
     ledger: &Ledger,
 ) -> Option<&'a Arc<Revision>> {
     let hash = |revision: &Option<Arc<Revision>>| revision.as_ref().map(|revision| revision.hash);
-    let in_cohort = || assignment.cohort.as_ref().is_some_and(|cohort| cohort.contains(uid, attributes));
+    let in_cohort = || {
+        assignment.cohort.as_ref().is_some_and(|cohort| cohort.contains(uid, |ring| ring.matches(attributes)))
+    };
     let sides = Sides {
         target: hash(&assignment.target),
         stable: hash(&assignment.stable),
@@ -80,15 +82,14 @@ mod tests {
 
     fn assignment(in_cohort: bool, target: Option<u8>, stable: Option<u8>) -> Assignment {
         let boundary = if in_cohort { Rank::ALL.to_string() } else { "0000000000000000".to_owned() };
-        let terms = [Term { phase: "full".into(), selector: None, boundary }];
+        let terms = [Term { phase: "full".into(), boundary, ..Term::default() }];
         Assignment {
             generation: 1,
             loaded: true,
-            rolling_back: false,
-            retried_at: None,
             target: target.map(revision),
             stable: stable.map(revision),
             cohort: Cohort::read("0000000000000001", &terms),
+            ..Assignment::default()
         }
     }
 

@@ -4,9 +4,8 @@
 //! A cohort is the agents up to a boundary rank, so a replica can tell for each of its agents whether it is in.
 //! Ranks never change within v1alpha1: replicas of neighbouring versions must agree on them.
 
-use super::{Attributes, InstanceUid, matches};
+use super::{InstanceUid, Ring};
 use crate::api;
-use crate::api::AttributeSelector;
 use sha2::{Digest, Sha256};
 
 /// A number that orders a group's agents in one attempt; written as 16 lower-case hex digits.
@@ -54,6 +53,8 @@ macro_rules! as_sixteen_hex_digits {
         }
     };
 }
+pub(super) use as_sixteen_hex_digits;
+
 as_sixteen_hex_digits!(Rank);
 as_sixteen_hex_digits!(Seed);
 
@@ -61,22 +62,27 @@ as_sixteen_hex_digits!(Seed);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cohort {
     seed: Seed,
-    terms: Vec<(Option<AttributeSelector>, Rank)>,
+    terms: Vec<(Option<Ring>, Rank)>,
 }
 
 impl Cohort {
     /// Reads a cohort as it stands in a status. A term that cannot be read lets nobody in.
     pub fn read(seed: &str, terms: &[api::Term]) -> Option<Self> {
-        let readable = |term: &api::Term| Some((term.selector.clone(), Rank::parse(&term.boundary)?));
+        let readable =
+            |term: &api::Term| Some((term.selector.clone().map(Ring::new), Rank::parse(&term.boundary)?));
         Some(Self { seed: Seed::parse(seed)?, terms: terms.iter().filter_map(readable).collect() })
     }
 
-    /// Whether the agent is in the cohort.
-    pub fn contains(&self, uid: InstanceUid, attributes: &Attributes) -> bool {
+    /// Reads the cohort of a rollout's status.
+    pub fn of(cohort: &api::Cohort) -> Option<Self> {
+        Self::read(&cohort.seed, &cohort.terms)
+    }
+
+    /// Whether the agent is in the cohort; `is_in` tells of a ring whether it holds the agent.
+    pub fn contains(&self, uid: InstanceUid, is_in: impl Fn(&Ring) -> bool) -> bool {
         // Asked with every message. The rank, a hash, is needed only while the attempt is under way.
-        self.terms.iter().any(|(selector, boundary)| {
-            selector.as_ref().is_none_or(|selector| matches(selector, attributes))
-                && (*boundary == Rank::ALL || self.seed.rank(uid) <= *boundary)
+        self.terms.iter().any(|(ring, boundary)| {
+            ring.as_ref().is_none_or(&is_in) && (*boundary == Rank::ALL || self.seed.rank(uid) <= *boundary)
         })
     }
 }
@@ -84,10 +90,11 @@ impl Cohort {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fleet::fixtures::{attributes, selector};
     use proptest::prelude::*;
 
     fn term(boundary: &str) -> api::Term {
-        api::Term { phase: "full".into(), selector: None, boundary: boundary.into() }
+        api::Term { phase: "full".into(), boundary: boundary.into(), ..api::Term::default() }
     }
 
     #[test]
@@ -100,32 +107,30 @@ mod tests {
     #[test]
     fn boundary_of_all_lets_every_agent_in() {
         let cohort = Cohort::read("000000000000002a", &[term(&Rank::ALL.to_string())]).expect("readable");
-        assert!(cohort.contains(InstanceUid::new([7; 16]), &Attributes::default()));
+        assert!(cohort.contains(InstanceUid::new([7; 16]), |_| false));
     }
 
     #[test]
     fn cohort_without_terms_is_empty() {
         let cohort = Cohort::read("000000000000002a", &[]).expect("readable");
-        assert!(!cohort.contains(InstanceUid::new([7; 16]), &Attributes::default()));
+        assert!(!cohort.contains(InstanceUid::new([7; 16]), |_| false));
     }
 
     #[test]
     fn term_with_a_selector_lets_in_only_agents_that_match_it() {
-        let selector =
-            AttributeSelector { match_labels: [("ring".into(), "edge".into())].into(), ..Default::default() };
-        let edge = api::Term { selector: Some(selector), ..term(&Rank::ALL.to_string()) };
+        let edge = api::Term { selector: Some(selector("ring", "edge")), ..term(&Rank::ALL.to_string()) };
         let cohort = Cohort::read("000000000000002a", &[edge]).expect("readable");
         let uid = InstanceUid::new([7; 16]);
-        let attributes = Attributes::new([("ring".to_owned(), "edge".to_owned())], []);
-        assert!(cohort.contains(uid, &attributes));
-        assert!(!cohort.contains(uid, &Attributes::default()));
+        let inside = attributes(&[("ring", "edge")]);
+        assert!(cohort.contains(uid, |ring| ring.matches(&inside)));
+        assert!(!cohort.contains(uid, |_| false));
     }
 
     #[test]
     fn unreadable_term_lets_nobody_in() {
         for boundary in ["", "ffff", "xxxxxxxxxxxxxxxx", "fffffffffffffffff"] {
             let cohort = Cohort::read("000000000000002a", &[term(boundary)]).expect("readable");
-            assert!(!cohort.contains(InstanceUid::new([7; 16]), &Attributes::default()), "{boundary}");
+            assert!(!cohort.contains(InstanceUid::new([7; 16]), |_| false), "{boundary}");
         }
     }
 
@@ -137,7 +142,7 @@ mod tests {
             ranked.sort();
             let nth = pick.index(ranked.len());
             let cohort = Cohort::read(&seed.to_string(), &[term(&ranked[nth].0.to_string())]).expect("readable");
-            let inside = ranked.iter().filter(|(_, uid)| cohort.contains(InstanceUid::new(*uid), &Attributes::default())).count();
+            let inside = ranked.iter().filter(|(_, uid)| cohort.contains(InstanceUid::new(*uid), |_| false)).count();
             prop_assert_eq!(inside, nth + 1);
         }
 

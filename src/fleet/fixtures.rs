@@ -2,7 +2,8 @@
 
 use super::{
     Agent, AgentKey, Assignment, Attributes, Capabilities, Cohort, ConfigReport, Delays, Description,
-    GroupView, InstanceUid, Link, Outcome, Rank, Report, Revision, Roster, View,
+    GroupView, InstanceUid, Ledger, Link, ObservedAgent, Outcome, Rank, Report, Revision, Rings, Roster,
+    View,
 };
 use crate::api::{AttributeSelector, Term};
 use crate::config::ConfigHash;
@@ -43,7 +44,7 @@ pub fn secret_revision(n: u8, secrets: &[&str]) -> Arc<Revision> {
 
 /// An assignment of this target to all agents.
 pub fn assignment(target: Option<u8>, stable: Option<u8>) -> Assignment {
-    let everybody = [Term { phase: "full".into(), selector: None, boundary: Rank::ALL.to_string() }];
+    let everybody = [Term { phase: "full".into(), boundary: Rank::ALL.to_string(), ..Default::default() }];
     Assignment {
         generation: 1,
         loaded: true,
@@ -127,6 +128,28 @@ pub fn agent() -> Agent {
     let mut agent = Agent::new(uid(1), at(0));
     agent.receive(full(), SOCKET, None, at(0));
     agent
+}
+
+/// A healthy agent of the group `g` as the leader sees it, connected at this time, which runs nothing of ours.
+pub fn seen(uid: InstanceUid, now: Timestamp) -> ObservedAgent {
+    ObservedAgent {
+        uid,
+        host: "host".into(),
+        group: Some("g".into()),
+        rings: Rings::default(),
+        overlapping: None,
+        connected: true,
+        healthy: Some(true),
+        accepts_config: true,
+        reports_config: true,
+        running: None,
+        ledger: Ledger::default(),
+        since: now,
+        health_since: now,
+        exempt: false,
+        polling: false,
+        unreachable: false,
+    }
 }
 
 /// An empty roster of the replica `r`.

@@ -9,7 +9,7 @@
 //! | --- | --- |
 //! | `uid`, `attributes`, `report`, `text` | who an agent is, and what it says |
 //! | `agent`, `offered`, `ledger` | what is known of one agent, and when it is due an offer |
-//! | `view`, `cohort`, `assignment` | what an agent is to run |
+//! | `view`, `cohort`, `ring`, `assignment` | what an agent is to run |
 //! | `roster`, `slices` | all agents of a replica, and what is to be written of them |
 //! | `pack`, `unpack`, `observed` | slices as they are written, read back and merged |
 
@@ -18,12 +18,13 @@ mod assignment;
 mod attributes;
 mod cohort;
 #[cfg(test)]
-mod fixtures;
+pub(crate) mod fixtures;
 mod ledger;
 mod observed;
 mod offered;
 mod pack;
 mod report;
+mod ring;
 mod roster;
 mod slices;
 mod text;
@@ -38,6 +39,7 @@ pub use cohort::{Cohort, Rank, Seed};
 pub use ledger::{Given, Ledger, MAX_MESSAGE_BYTES, Verdict};
 pub use observed::{ObservedAgent, SliceSource, merge};
 pub use report::{Capabilities, ConfigReport, Description, Link, Outcome, Report};
+pub use ring::{Ring, RingKey, Rings};
 pub use roster::Roster;
 pub use slices::{Delays, SliceContent, SliceId, signed};
 pub use text::clean;

@@ -1,7 +1,7 @@
 //! Agents as the leader sees them: the slices of all replicas, merged.
 
 use super::unpack::{Unpacked, unpack};
-use super::{InstanceUid, Ledger};
+use super::{InstanceUid, Ledger, Ring, Rings};
 use crate::api::{AgentSliceSpec, EntryFlags};
 use crate::config::ConfigHash;
 use jiff::Timestamp;
@@ -27,6 +27,8 @@ pub struct ObservedAgent {
     pub host: String,
     /// The group that it belongs to.
     pub group: Option<String>,
+    /// The rings that it is in.
+    pub rings: Rings,
     /// Another group that matches it too.
     pub overlapping: Option<String>,
     /// Whether a living replica holds a link to it.
@@ -60,6 +62,7 @@ impl ObservedAgent {
             uid: read.uid,
             host: read.entry.host.clone(),
             group: read.group.map(str::to_owned),
+            rings: read.rings,
             overlapping: read.overlapping.map(str::to_owned),
             connected: alive && flags.contains(EntryFlags::CONNECTED),
             healthy: flags.contains(EntryFlags::REPORTS_HEALTH).then(|| flags.contains(EntryFlags::HEALTHY)),
@@ -73,6 +76,11 @@ impl ObservedAgent {
             polling: flags.contains(EntryFlags::POLLING),
             unreachable: !alive && flags.contains(EntryFlags::CONNECTED),
         }
+    }
+
+    /// Whether it is known to be in a ring.
+    pub fn is_in(&self, ring: &Ring) -> bool {
+        self.rings.has(ring.key()) == Some(true)
     }
 
     /// Healthy, or unable to say.

@@ -1,6 +1,6 @@
 //! Packs agents into slices: short entries that refer to tables.
 
-use super::{Agent, Capabilities, Given, Link, Verdict, clean};
+use super::{Agent, Capabilities, Given, Link, Ring, Verdict, clean};
 use crate::api::{AgentEntry, AgentSliceSpec, EntryFlags, SLICE_FORMAT_VERSION, VerdictEntry};
 use crate::config::ConfigHash;
 use serde::Serialize;
@@ -41,13 +41,17 @@ const DETAILS: [Detail; 4] = [
     Detail { host_bytes: 0, versions: false, verdicts: 1, revisions: 250 },
 ];
 
-/// Packs agents into one slice. Messages get the room that is left; one for which there is none is left out, its
+/// Packs agents into one slice; `rings` are those of their groups. Messages get the room that is left; one for which there is none is left out, its
 /// verdict is not.
-pub fn pack<'a>(replica: &str, agents: impl IntoIterator<Item = &'a Agent>) -> AgentSliceSpec {
+pub fn pack<'a>(
+    replica: &str,
+    agents: impl IntoIterator<Item = &'a Agent>,
+    rings: &[&Ring],
+) -> AgentSliceSpec {
     let agents: Vec<&Agent> = agents.into_iter().collect();
     let mut slice = AgentSliceSpec::default();
     for detail in DETAILS {
-        let mut packer = Packer::new(detail);
+        let mut packer = Packer::new(detail, rings);
         let entries = agents.iter().map(|agent| packer.entry(agent)).collect();
         let words = std::mem::take(&mut packer.words);
         slice = packer.slice(replica, entries);
@@ -116,6 +120,7 @@ impl<K: Eq + Hash> Table<K> {
 
 struct Packer<'a> {
     detail: Detail,
+    rings: &'a [&'a Ring],
     groups: Table<&'a str>,
     versions: Table<&'a str>,
     revisions: Table<ConfigHash>,
@@ -124,9 +129,10 @@ struct Packer<'a> {
 }
 
 impl<'a> Packer<'a> {
-    fn new(detail: Detail) -> Self {
+    fn new(detail: Detail, rings: &'a [&'a Ring]) -> Self {
         Self {
             detail,
+            rings,
             groups: Table::new(),
             versions: Table::new(),
             revisions: Table::new(),
@@ -140,6 +146,7 @@ impl<'a> Packer<'a> {
             replica: replica.to_owned(),
             groups: self.groups.list,
             versions: self.versions.list,
+            rings: self.rings.iter().map(|ring| ring.key().to_string()).collect(),
             revisions: self.revisions.list,
             messages: Vec::new(),
             agents,
@@ -152,6 +159,7 @@ impl<'a> Packer<'a> {
             host: clean(agent.host(), self.detail.host_bytes),
             group: self.group(agent.group.as_deref()),
             overlapping: self.group(agent.overlapping.as_deref()),
+            rings: self.rings(agent),
             flags: flags(agent).0,
             version: agent.version().and_then(|version| self.version(version)),
             running: agent.running().and_then(|hash| self.revision(hash)),
@@ -168,6 +176,11 @@ impl<'a> Packer<'a> {
     fn group(&mut self, name: Option<&'a str>) -> Option<u32> {
         let name = name?;
         self.groups.put(name, || name.to_owned())
+    }
+
+    fn rings(&self, agent: &Agent) -> Vec<u32> {
+        let matching = (0_u32..).zip(self.rings).filter(|(_, ring)| agent.is_in(ring));
+        matching.map(|(index, _)| index).collect()
     }
 
     fn version(&mut self, version: &'a str) -> Option<u32> {

@@ -10,8 +10,8 @@ use super::{
 };
 use crate::api::AgentSliceSpec;
 use jiff::Timestamp;
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -78,7 +78,9 @@ impl Roster {
         });
         // Nothing else moves an agent between groups, and selectors are not asked with every heartbeat.
         let may_move = report.full || report.description.is_some();
-        let group = report.config.as_ref().and_then(|_| group_of(&self.view, key, &known.agent));
+        let group = (report.config.is_some() || report.description.is_some())
+            .then(|| group_of(&self.view, key, &known.agent))
+            .flatten();
         if let Some(config) = &mut report.config {
             mask_secrets(config, &self.view, &key.namespace, group);
         }
@@ -136,10 +138,15 @@ impl Roster {
     /// Acts on a new view: finds each agent's group again, and returns the agents on sockets that are due an
     /// offer. Agents that poll get theirs with the next poll.
     pub fn set_view(&mut self, view: Arc<View>, now: Timestamp) -> Vec<AgentKey> {
-        self.view = view;
+        let before = std::mem::replace(&mut self.view, view);
         self.informed = true;
         for (key, known) in &mut self.agents {
-            let edge = regroup(&mut known.agent, &key.namespace, &self.view);
+            let mut edge = regroup(&mut known.agent, &key.namespace, &self.view);
+            let rings = |view| group_of(view, key, &known.agent).map(|group| &group.assignment.rings);
+            // A phase waits for what is known of its ring.
+            if rings(&self.view).is_some_and(|now| !now.is_empty() && rings(&before) != Some(now)) {
+                edge = Edge::Urgent;
+            }
             self.slices.mark(known.slice_in(&key.namespace), edge, now);
         }
         self.due_on_sockets(now)
@@ -187,7 +194,9 @@ impl Roster {
         self.slices.take_due(now, |id, members| {
             let key = |uid| AgentKey { namespace: id.namespace.clone(), uid };
             let agents = members.iter().filter_map(|uid| self.agents.get(&key(*uid)));
-            pack(&self.replica, agents.map(|known| &*known.agent))
+            let agents: Vec<&Agent> = agents.map(|known| &*known.agent).collect();
+            let groups: BTreeSet<&str> = agents.iter().filter_map(|agent| agent.group.as_deref()).collect();
+            pack(&self.replica, agents, &self.view.rings(&id.namespace, groups))
         })
     }
 

@@ -1,10 +1,11 @@
 //! Reads agents back from slices, also from those of neighbouring versions and from damaged ones.
 
 use super::pack::{APPLIED, FAILED, ROLLED_BACK};
-use super::{InstanceUid, Ledger, Verdict};
+use super::{InstanceUid, Ledger, RingKey, Rings, Verdict};
 use crate::api::{AgentEntry, AgentSliceSpec, SLICE_FORMAT_VERSION};
 use crate::config::ConfigHash;
 use jiff::Timestamp;
+use std::sync::Arc;
 
 /// An entry with its table indexes resolved. What cannot be read is left out; the rest of the slice counts.
 pub struct Unpacked<'a> {
@@ -16,6 +17,8 @@ pub struct Unpacked<'a> {
     pub group: Option<&'a str>,
     /// The name of another group that matches too.
     pub overlapping: Option<&'a str>,
+    /// The rings that it is in.
+    pub rings: Rings,
     /// The content that runs.
     pub running: Option<ConfigHash>,
     /// The verdicts.
@@ -26,6 +29,7 @@ pub struct Unpacked<'a> {
 pub fn unpack(slice: &AgentSliceSpec) -> impl Iterator<Item = Unpacked<'_>> {
     let known = slice.format_version == SLICE_FORMAT_VERSION;
     let hashes: Vec<Option<ConfigHash>> = slice.revisions.iter().map(|text| text.parse().ok()).collect();
+    let asked: Arc<[RingKey]> = slice.rings.iter().filter_map(|text| RingKey::parse(text)).collect();
     let hash_at = move |index: u32| hashes.get(index as usize).copied().flatten();
     slice.agents.iter().filter(move |_| known).filter_map(move |entry| {
         let group_at = |index: Option<u32>| slice.groups.get(index? as usize).map(String::as_str);
@@ -34,10 +38,16 @@ pub fn unpack(slice: &AgentSliceSpec) -> impl Iterator<Item = Unpacked<'_>> {
             uid: InstanceUid::from_hex(&entry.uid)?,
             group: group_at(entry.group),
             overlapping: group_at(entry.overlapping),
+            rings: Rings::new(asked.clone(), read_rings(slice, entry)),
             running: entry.running.and_then(&hash_at),
             ledger: read_ledger(slice, entry, &hash_at),
         })
     })
+}
+
+fn read_rings(slice: &AgentSliceSpec, entry: &AgentEntry) -> Vec<RingKey> {
+    let texts = entry.rings.iter().filter_map(|index| slice.rings.get(*index as usize));
+    texts.filter_map(|text| RingKey::parse(text)).collect()
 }
 
 fn read_ledger(

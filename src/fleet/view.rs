@@ -1,11 +1,11 @@
 //! What a replica acts on: the groups with their assignments, and the revisions that these name.
 
-use super::{Attributes, Cohort};
+use super::{Attributes, Cohort, Ring};
 use crate::api::{AssignmentStatus, AttributeSelector, CollectorGroup};
 use crate::config::ConfigHash;
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,6 +36,8 @@ pub struct Assignment {
     pub stable: Option<Arc<Revision>>,
     /// The agents that are to run the target; absent: nobody.
     pub cohort: Option<Cohort>,
+    /// The rings of the attempt's phases.
+    pub rings: Vec<Ring>,
     /// Stable is offered even to agents that refused it.
     pub rolling_back: bool,
     /// Refusals from before this time are forgiven.
@@ -114,6 +116,7 @@ fn read(status: &AssignmentStatus, load: impl Fn(&str) -> Option<Arc<Revision>>)
         target,
         stable,
         cohort,
+        rings: status.rings.iter().cloned().map(Ring::new).collect(),
         rolling_back: status.rolling_back,
         retried_at: status.retried_at.as_ref().map(|time| time.0),
     }
@@ -160,6 +163,13 @@ impl View {
     /// A group by name.
     pub fn group(&self, namespace: &str, name: &str) -> Option<&GroupView> {
         self.groups(namespace).iter().find(|group| &*group.name == name)
+    }
+
+    /// The rings of these groups, each once.
+    pub fn rings<'a>(&'a self, namespace: &str, groups: impl IntoIterator<Item = &'a str>) -> Vec<&'a Ring> {
+        let groups = groups.into_iter().filter_map(|name| self.group(namespace, name));
+        let rings = groups.flat_map(|group| &group.assignment.rings).map(|ring| (ring.key(), ring));
+        rings.collect::<BTreeMap<_, _>>().into_values().collect()
     }
 
     /// A revision that some group of the namespace is assigned.

@@ -1,6 +1,6 @@
 //! Derives a group's assignment from the status of the rollout that holds it.
 
-use crate::api::{AssignmentStatus, Cohort, ConfigRolloutStatus, Stage};
+use crate::api::{AssignmentStatus, AttributeSelector, Cohort, ConfigRolloutStatus, Stage};
 
 /// What the agents of a group are to run.
 ///
@@ -22,9 +22,21 @@ pub fn assignment(
         attempt: cohort.attempt,
         seed: cohort.seed.clone(),
         terms: if is_going_back(cohort) { Vec::new() } else { cohort.terms.clone() },
+        rings: rings(status),
         rolling_back: cohort.stage == Stage::RollingBack,
         retried_at: cohort.retried_at.clone(),
     })
+}
+
+/// The selectors of the attempt's phases, each once.
+fn rings(status: &ConfigRolloutStatus) -> Vec<AttributeSelector> {
+    let mut rings: Vec<AttributeSelector> = Vec::new();
+    for selector in status.phases.iter().filter_map(|phase| phase.phase.selector.as_ref()) {
+        if !rings.contains(selector) {
+            rings.push(selector.clone());
+        }
+    }
+    rings
 }
 
 fn is_going_back(cohort: &Cohort) -> bool {

@@ -1,7 +1,7 @@
 //! One attempt with one revision: through its phases, or back.
 
 use super::message;
-use super::phases;
+use super::phases::{self, Begun, Pace};
 use super::requests::{Asked, Request};
 use super::standing::Rules;
 use super::step::{Input, Outcome};
@@ -35,7 +35,7 @@ impl Attempt<'_> {
         });
         status.phases = phases::plan(&self.input.strategy.phases);
         status.current_phase = None;
-        phases::begin(status, 0, self.input.agents, self.input.now);
+        self.begin_phase(status, 0, 0);
     }
 
     /// Brings the attempt under way on, and says where it stands.
@@ -53,6 +53,8 @@ impl Attempt<'_> {
         } else if retry && stage == Stage::Completed {
             // Offered again to the agents that failed; for all others nothing changes.
             status.cohort.iter_mut().for_each(|cohort| cohort.retried_at = Some(Time(self.input.now)));
+        } else if retry && stage == Stage::RolledBack && self.input.strategy.falling_phase().is_some() {
+            refuse(notices, Request::Retry, "a phase has fewer agents than the one before it; raise it");
         } else if retry && stage == Stage::RolledBack {
             let target = status.target_revision.clone().unwrap_or_default();
             self.begin(status, &target, true);
@@ -89,7 +91,7 @@ impl Attempt<'_> {
     }
 
     fn count(&self, status: &mut ConfigRolloutStatus) -> Tally {
-        let members = status.cohort.as_ref().and_then(|cohort| Members::read(cohort, &status.phases));
+        let members = self.members(status);
         let target = status.target_revision.as_ref().and_then(|name| self.input.revisions.get(name));
         let strategy = self.input.strategy;
         let rules = target.map(|target| Rules {
@@ -105,12 +107,13 @@ impl Attempt<'_> {
             now: self.input.now,
         });
         let before = status.agents.updated;
+        let to_come = phases::to_come(status, self.input.agents);
         let tally = tally(self.input.agents, members.as_ref(), rules.as_ref());
         if let Some(current) = status.current_phase.as_mut().filter(|_| tally.counts.updated > before) {
             current.progress_at = Time(self.input.now);
         }
         if let Some(cohort) = &mut status.cohort {
-            cohort.base = cohort.base.max(length(tally.judged));
+            cohort.base = cohort.base.max(length(tally.judged + to_come));
         }
         status.progress = format!("{}/{}", tally.counts.updated, tally.counts.eligible);
         status.agents = tally.counts.clone();
@@ -143,14 +146,44 @@ impl Attempt<'_> {
         }
     }
 
+    fn members(&self, status: &ConfigRolloutStatus) -> Option<Members> {
+        let apply_timeout = signed(self.input.strategy.apply_timeout.get());
+        Members::read(status.cohort.as_ref()?, &status.phases, apply_timeout)
+    }
+
+    /// Begins the phase at `index`, or the next one that lets somebody in.
+    fn begin_phase(&self, status: &mut ConfigRolloutStatus, index: usize, in_flight: i64) -> Begun {
+        let begun = phases::begin(status, index, self.input.agents, self.input.now);
+        if begun == Begun::Yes {
+            self.let_in(status, in_flight);
+        }
+        begun
+    }
+
+    /// Lets in as many of the phase's agents as may be in flight at once; true if there are any.
+    fn let_in(&self, status: &mut ConfigRolloutStatus, in_flight: i64) -> bool {
+        let pace = Pace {
+            max_in_flight: self.input.strategy.max_in_flight as usize,
+            in_flight: usize::try_from(in_flight).unwrap_or_default(),
+            apply_timeout: signed(self.input.strategy.apply_timeout.get()),
+            now: self.input.now,
+        };
+        phases::let_in(status, self.input.agents, &pace)
+    }
+
     /// Judges the phase under way.
     fn phase(&self, status: &mut ConfigRolloutStatus, tally: &Tally) -> Outcome {
-        let Some((index, phase)) = phases::current(status) else { return self.complete(status, tally) };
+        if self.let_in(status, tally.counts.pending) {
+            // Whoever is let in now is counted before anything else is decided.
+            let tally = self.count(status);
+            return self.wait(status, &tally);
+        }
+        let Some((index, phase)) = phases::current(status) else { return self.next(status, tally, 0) };
         let (soak, approval) = (phase.phase.duration.as_ref().map(Duration::get), phase.phase.approval);
         if phase.outcome == PhaseOutcome::Passed {
             return self.next(status, tally, index + 1);
         }
-        if !tally.is_settled() {
+        if !tally.is_settled() || !phases::is_complete(status) {
             return self.wait(status, tally);
         }
         let now = self.input.now;
@@ -188,11 +221,18 @@ impl Attempt<'_> {
         if index < status.phases.len() && tally.counts.eligible == 0 {
             return self.wait(status, tally);
         }
-        if index >= status.phases.len() || !phases::begin(status, index, self.input.agents, self.input.now) {
+        if index >= status.phases.len() {
             return self.complete(status, tally);
         }
-        let tally = self.count(status);
-        Outcome::new(RolloutState::Progressing, Reason::Progressing, message::phase(status, &tally.counts))
+        match self.begin_phase(status, index, tally.counts.pending) {
+            Begun::Yes => {
+                let tally = self.count(status);
+                let text = message::phase(status, &tally.counts);
+                Outcome::new(RolloutState::Progressing, Reason::Progressing, text)
+            }
+            Begun::RingUnknown => self.wait(status, tally),
+            Begun::Over => self.complete(status, tally),
+        }
     }
 
     /// Ends the phase's wait, soak or approval; `full` ends those of all that follow, which leaves the last phase.
@@ -200,17 +240,21 @@ impl Attempt<'_> {
         let last = status.phases.len().saturating_sub(1);
         match phases::current(status).map(|(index, _)| index) {
             // The last phase ends with evidence only: what it completes becomes stable.
-            Some(index) if index == last && !tally.is_settled() => self.wait(status, tally),
+            Some(index) if index == last && !(tally.is_settled() && phases::is_complete(status)) => {
+                self.wait(status, tally)
+            }
             Some(index) if index == last => self.complete(status, tally),
             Some(index) => self.next(status, tally, if full { last } else { index + 1 }),
-            None => self.complete(status, tally),
+            None => self.next(status, tally, if full { last } else { 0 }),
         }
     }
 
     fn wait(&self, status: &ConfigRolloutStatus, tally: &Tally) -> Outcome {
         let text = message::phase(status, &tally.counts);
         let outcome = Outcome::new(RolloutState::Progressing, Reason::Progressing, text.clone());
-        let since = status.current_phase.as_ref().map(|current| current.progress_at.0);
+        let began = status.cohort.as_ref().and_then(|cohort| cohort.since.as_ref());
+        let since =
+            status.current_phase.as_ref().map(|current| &current.progress_at).or(began).map(|time| time.0);
         let deadline = signed(self.input.strategy.progress_deadline.get());
         if tally.inconclusive {
             let text =
@@ -274,9 +318,9 @@ impl Attempt<'_> {
     fn roll_back(&self, status: &mut ConfigRolloutStatus, reason: Reason, why: &str) -> Outcome {
         let stable = status.stable_revision.clone().unwrap_or_default();
         let hash = self.input.revisions.get(&stable);
-        let members = status.cohort.as_ref().and_then(|cohort| Members::read(cohort, &status.phases));
+        let members = self.members(status);
         let in_cohort = |agent: &&crate::fleet::ObservedAgent| {
-            agent.is_eligible() && members.as_ref().is_some_and(|members| members.contains(agent.uid))
+            agent.is_eligible() && members.as_ref().is_some_and(|members| members.contains(agent))
         };
         let cohort: Vec<_> = self.input.agents.iter().filter(in_cohort).collect();
         let back = cohort.iter().filter(|agent| agent.running.as_ref() == hash && hash.is_some()).count();

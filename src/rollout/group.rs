@@ -7,7 +7,7 @@ use crate::api::{
     Problem, ProblemKind, Reason,
 };
 use crate::config::ConfigHash;
-use crate::fleet::{Attributes, Cohort, ObservedAgent, Side, Sides, Verdict, side};
+use crate::fleet::{Cohort, ObservedAgent, Side, Sides, Verdict, side};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use std::collections::BTreeMap;
@@ -83,8 +83,9 @@ impl Live {
     }
 
     fn assigned(&self, agent: &ObservedAgent) -> Option<ConfigHash> {
-        let in_cohort =
-            || self.cohort.as_ref().is_some_and(|cohort| cohort.contains(agent.uid, &Attributes::default()));
+        let in_cohort = || {
+            self.cohort.as_ref().is_some_and(|cohort| cohort.contains(agent.uid, |ring| agent.is_in(ring)))
+        };
         match side(&self.sides, in_cohort, &agent.ledger)? {
             Side::Target => self.sides.target,
             Side::Stable => self.sides.stable,

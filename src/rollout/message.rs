@@ -1,12 +1,27 @@
 //! The sentences that a rollout's status tells people.
 
-use crate::api::{ConfigRolloutStatus, RolloutAgentCounts, Share};
+use crate::api::{ConfigRolloutStatus, PhaseOutcome, RolloutAgentCounts, Share, Stage};
 use jiff::Timestamp;
 
 /// Where the phase under way stands: `phase 2 of 4 (early-adopters): 10 of 10 agents updated and healthy`.
 pub fn phase(status: &ConfigRolloutStatus, counts: &RolloutAgentCounts) -> String {
+    if let Some(waiting) = waiting_for_ring(status).filter(|_| counts.eligible > 0) {
+        return format!(
+            "phase {waiting} begins once every replica has told which agents its selector matches"
+        );
+    }
     let Some(current) = &status.current_phase else { return agents(counts) };
     format!("phase {} of {} ({}): {}", current.index + 1, status.phases.len(), current.name, agents(counts))
+}
+
+/// The phase that cannot begin, because it is not known yet who is in its ring.
+fn waiting_for_ring(status: &ConfigRolloutStatus) -> Option<&str> {
+    if status.cohort.as_ref().is_none_or(|cohort| cohort.stage != Stage::Running) {
+        return None;
+    }
+    let running = status.phases.iter().any(|phase| phase.outcome == PhaseOutcome::Running);
+    let next = status.phases.iter().find(|phase| phase.outcome == PhaseOutcome::Waiting)?;
+    (!running && next.phase.selector.is_some()).then_some(&next.phase.name)
 }
 
 fn agents(counts: &RolloutAgentCounts) -> String {

@@ -1,8 +1,12 @@
 //! Phases: who is let in, and when the next one begins.
 
-use crate::api::{Cohort, ConfigRolloutStatus, CurrentPhase, Phase, PhaseOutcome, PhaseStatus, Share, Term};
-use crate::fleet::{ObservedAgent, Rank, Seed};
-use jiff::Timestamp;
+use super::tally::length;
+use crate::api::{
+    AttributeSelector, Cohort, ConfigRolloutStatus, CurrentPhase, Phase, PhaseOutcome, PhaseStatus, Share,
+    Term,
+};
+use crate::fleet::{self, ObservedAgent, Rank, Ring, Seed};
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 /// Lays out a new attempt's phases, none of them begun.
@@ -16,20 +20,31 @@ pub fn plan(phases: &[Phase]) -> Vec<PhaseStatus> {
     phases.iter().map(waiting).collect()
 }
 
+/// What came of beginning a phase.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begun {
+    /// A phase is under way.
+    Yes,
+    /// Replicas have not told yet which agents are in the phase's ring.
+    RingUnknown,
+    /// There is no phase left.
+    Over,
+}
+
 /// Begins the first phase from `index` on that lets somebody in; the ones before it are skipped. The last phase is
-/// never skipped: it lets in whoever joins later. False if there is no phase left.
+/// never skipped: it lets in whoever joins later.
 pub fn begin(
     status: &mut ConfigRolloutStatus,
     index: usize,
     agents: &[ObservedAgent],
     now: Timestamp,
-) -> bool {
+) -> Begun {
     let last = status.phases.len().saturating_sub(1);
     for index in index..status.phases.len() {
-        let admitted = admit(status, index, agents);
-        let Some(phase) = status.phases.get_mut(index) else { return false };
-        phase.count = Some(admitted.count);
-        if !admitted.grown && index != last {
+        let Some(plan) = plan_of(status, index, agents) else { return Begun::RingUnknown };
+        let Some(phase) = status.phases.get_mut(index) else { return Begun::Over };
+        phase.count = Some(length(plan.count));
+        if plan.added == 0 && index != last {
             phase.outcome = PhaseOutcome::Skipped;
             continue;
         }
@@ -42,51 +57,179 @@ pub fn begin(
             name,
             started_at: Time(now),
             progress_at: Time(now),
+            boundary: plan.boundary.map(|boundary| boundary.to_string()),
+            raised_at: None,
             soak_until: None,
             paused_at: None,
         });
+        return Begun::Yes;
+    }
+    Begun::Over
+}
+
+/// What beginning a phase comes to.
+struct Plan {
+    /// The rank of the last agent that it is to let in; absent if there is none that is not in already.
+    boundary: Option<Rank>,
+    /// How many eligible agents are in the cohort then.
+    count: usize,
+    /// How many of these were not in before.
+    added: usize,
+}
+
+/// Fixes a phase's boundary: the rank of the Nth of the agents of its ring that can take the target now. Agents that
+/// join or leave later never move it (design, section 5). Nothing while it is unknown of an agent whether it is in
+/// the ring.
+fn plan_of(status: &ConfigRolloutStatus, index: usize, agents: &[ObservedAgent]) -> Option<Plan> {
+    let nobody = Plan { boundary: None, count: 0, added: 0 };
+    let (Some(cohort), Some(phase)) = (&status.cohort, status.phases.get(index)) else { return Some(nobody) };
+    let (Some(seed), Some(before)) = (Seed::parse(&cohort.seed), fleet::Cohort::of(cohort)) else {
+        return Some(nobody);
+    };
+    let Phase { selector, agents: share, .. } = &phase.phase;
+    let ring = selector.clone().map(Ring::new);
+    let eligible = || agents.iter().filter(|agent| agent.is_eligible());
+    let mut ranks = Vec::new();
+    for agent in eligible() {
+        if ring.as_ref().map_or(Some(true), |ring| agent.rings.has(ring.key()))? {
+            ranks.push(seed.rank(agent.uid));
+        }
+    }
+    ranks.sort_unstable();
+    let last = share.of(ranks.len()).checked_sub(1);
+    let boundary =
+        if *share == Share::ALL { Some(Rank::ALL) } else { last.and_then(|last| ranks.get(last)).copied() };
+    let boundary = boundary.filter(|boundary| Some(*boundary) > highest(cohort, selector.as_ref()));
+    let is_in = |agent: &ObservedAgent| before.contains(agent.uid, |ring| agent.is_in(ring));
+    let is_added = |agent: &&ObservedAgent| {
+        let in_ring = ring.as_ref().is_none_or(|ring| agent.is_in(ring));
+        !is_in(agent) && in_ring && boundary.is_some_and(|boundary| seed.rank(agent.uid) <= boundary)
+    };
+    let added = eligible().filter(is_added).count();
+    Some(Plan { boundary, count: eligible().filter(|agent| is_in(agent)).count() + added, added })
+}
+
+/// The highest rank that is in by a term with this selector.
+fn highest(cohort: &Cohort, selector: Option<&AttributeSelector>) -> Option<Rank> {
+    let alike = cohort.terms.iter().filter(|term| term.selector.as_ref() == selector);
+    alike.filter_map(|term| Rank::parse(&term.boundary)).max()
+}
+
+/// How fast agents are let in.
+pub struct Pace {
+    /// Most agents that are offered the target and have not answered; 0: as many as there are.
+    pub max_in_flight: usize,
+    /// How many there are now.
+    pub in_flight: usize,
+    /// How long an agent may take to answer.
+    pub apply_timeout: SignedDuration,
+    /// The time.
+    pub now: Timestamp,
+}
+
+/// Shortest time between two raises of a boundary (design, section 5).
+const RAISE_INTERVAL: SignedDuration = SignedDuration::from_secs(1);
+
+/// Lets in the agents of the phase under way, as many as may be in flight at once; true if there are any.
+pub fn let_in(status: &mut ConfigRolloutStatus, agents: &[ObservedAgent], pace: &Pace) -> bool {
+    let Some((_, phase)) = current(status) else { return false };
+    let phase = phase.phase.clone();
+    let (Some(current), Some(cohort)) = (&mut status.current_phase, &mut status.cohort) else { return false };
+    let Some(goal) = current.boundary.as_deref().and_then(Rank::parse) else { return false };
+    if pace.max_in_flight == 0 {
+        cohort.terms.push(term(&phase, goal, None));
+        current.boundary = None;
         return true;
     }
-    false
-}
-
-/// What letting a phase's agents in came to.
-struct Admitted {
-    /// How many eligible agents are in the cohort now.
-    count: i64,
-    /// Whether anybody was let in who was not.
-    grown: bool,
-}
-
-/// Fixes the phase's boundary: the rank of the Nth of the agents that can take the target now. Agents that join or
-/// leave later never move it (design, section 5).
-fn admit(status: &mut ConfigRolloutStatus, index: usize, agents: &[ObservedAgent]) -> Admitted {
-    let (Some(cohort), Some(phase)) = (&mut status.cohort, status.phases.get(index)) else {
-        return Admitted { count: 0, grown: false };
-    };
-    let Some(seed) = Seed::parse(&cohort.seed) else { return Admitted { count: 0, grown: false } };
-    let mut ranks: Vec<Rank> =
-        agents.iter().filter(|agent| agent.is_eligible()).map(|agent| seed.rank(agent.uid)).collect();
-    ranks.sort_unstable();
-    let wanted = phase.phase.agents.of(ranks.len());
-    let boundary = if phase.phase.agents == Share::ALL {
-        Some(Rank::ALL)
-    } else {
-        wanted.checked_sub(1).and_then(|last| ranks.get(last)).copied()
-    };
-    let before = highest(cohort);
-    let within = |boundary: Option<Rank>| ranks.iter().filter(|rank| Some(**rank) <= boundary).count();
-    let grown = within(boundary.max(before)) > within(before);
-    if let Some(boundary) = boundary.filter(|boundary| Some(*boundary) > before) {
-        let term = Term { phase: phase.phase.name.clone(), selector: None, boundary: boundary.to_string() };
-        cohort.terms.push(term);
+    let early = current.raised_at.as_ref().is_some_and(|at| pace.now.duration_since(at.0) < RAISE_INTERVAL);
+    let room = pace.max_in_flight.saturating_sub(pace.in_flight);
+    if early || room == 0 {
+        return false;
     }
-    Admitted { count: super::tally::length(within(boundary.max(before))), grown }
+    let raised = next_boundary(cohort, &phase, agents, goal, room);
+    raise(cohort, &phase, raised, pace);
+    current.raised_at = Some(Time(pace.now));
+    if raised == goal {
+        current.boundary = None;
+    }
+    true
 }
 
-/// The highest rank that is in the cohort.
-fn highest(cohort: &Cohort) -> Option<Rank> {
-    cohort.terms.iter().filter_map(|term| Rank::parse(&term.boundary)).max()
+/// The boundary that lets in as many more agents as there is room for.
+fn next_boundary(cohort: &Cohort, phase: &Phase, agents: &[ObservedAgent], goal: Rank, room: usize) -> Rank {
+    let ranks = waiting(cohort, phase, agents, goal);
+    if ranks.len() <= room { goal } else { ranks[room - 1] }
+}
+
+/// The ranks of the agents that a phase has still to let in, in order.
+fn waiting(cohort: &Cohort, phase: &Phase, agents: &[ObservedAgent], goal: Rank) -> Vec<Rank> {
+    let (Some(seed), Some(inside)) = (Seed::parse(&cohort.seed), fleet::Cohort::of(cohort)) else {
+        return Vec::new();
+    };
+    let ring = phase.selector.clone().map(Ring::new);
+    let waiting = agents.iter().filter(|agent| {
+        agent.is_eligible()
+            && ring.as_ref().is_none_or(|ring| agent.is_in(ring))
+            && !inside.contains(agent.uid, |ring| agent.is_in(ring))
+    });
+    let mut ranks: Vec<Rank> =
+        waiting.map(|agent| seed.rank(agent.uid)).filter(|rank| *rank <= goal).collect();
+    ranks.sort_unstable();
+    ranks
+}
+
+/// Raises the boundary of the phase's last term, or adds a term. How long agents have had to answer is known by
+/// terms, so raises within a quarter of `applyTimeout` share one, and a term goes when the next one's agents have had
+/// their time as well: however long a phase takes, its terms stay few.
+fn raise(cohort: &mut Cohort, phase: &Phase, boundary: Rank, pace: &Pace) {
+    let quarter = shared_time(pace.apply_timeout);
+    let of_phase = |term: &Term| term.phase == phase.name;
+    if let Some(last) = cohort.terms.last_mut().filter(|last| of_phase(last))
+        && last.since.as_ref().is_some_and(|since| pace.now.duration_since(since.0) < quarter)
+    {
+        last.boundary = boundary.to_string();
+        return;
+    }
+    let over = |since: &Time| pace.now.duration_since(since.0) > pace.apply_timeout + quarter;
+    let of_mine: Vec<usize> =
+        (0..cohort.terms.len()).filter(|index| of_phase(&cohort.terms[*index])).collect();
+    let outlived: Vec<usize> = of_mine
+        .windows(2)
+        .filter(|pair| cohort.terms[pair[1]].since.as_ref().is_some_and(over))
+        .map(|pair| pair[0])
+        .collect();
+    for index in outlived.into_iter().rev() {
+        cohort.terms.remove(index);
+    }
+    cohort.terms.push(term(phase, boundary, Some(Time(pace.now))));
+}
+
+/// Raises within this time share a term.
+pub fn shared_time(apply_timeout: SignedDuration) -> SignedDuration {
+    (apply_timeout / 4).max(RAISE_INTERVAL)
+}
+
+fn term(phase: &Phase, boundary: Rank, since: Option<Time>) -> Term {
+    Term {
+        phase: phase.name.clone(),
+        selector: phase.selector.clone(),
+        boundary: boundary.to_string(),
+        since,
+    }
+}
+
+/// How many agents the phase under way has still to let in.
+pub fn to_come(status: &ConfigRolloutStatus, agents: &[ObservedAgent]) -> usize {
+    let goal = status.current_phase.as_ref().and_then(|current| Rank::parse(current.boundary.as_deref()?));
+    let (Some(goal), Some(cohort), Some((_, phase))) = (goal, &status.cohort, current(status)) else {
+        return 0;
+    };
+    waiting(cohort, &phase.phase, agents, goal).len()
+}
+
+/// Whether the phase under way has let in all of its agents.
+pub fn is_complete(status: &ConfigRolloutStatus) -> bool {
+    status.current_phase.as_ref().is_none_or(|current| current.boundary.is_none())
 }
 
 /// The phase that is under way, and its place.

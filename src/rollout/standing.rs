@@ -61,8 +61,17 @@ impl Failure {
     }
 }
 
+/// When an agent was let in: it is known to within a short time where many are, bit by bit.
+#[derive(Clone, Copy, Debug)]
+pub struct Admission {
+    /// Not before this time.
+    pub first: Timestamp,
+    /// Not after this time.
+    pub last: Timestamp,
+}
+
 /// Judges an agent of the cohort that was let in at `admitted`.
-pub fn standing(agent: &ObservedAgent, admitted: Timestamp, rules: &Rules) -> Standing {
+pub fn standing(agent: &ObservedAgent, admitted: Admission, rules: &Rules) -> Standing {
     if let Some(failure) = refusal(agent, rules) {
         return Standing::Failed(failure);
     }
@@ -94,8 +103,8 @@ fn refusal(agent: &ObservedAgent, rules: &Rules) -> Option<Failure> {
     })
 }
 
-fn away(agent: &ObservedAgent, admitted: Timestamp, rules: &Rules) -> Standing {
-    if agent.since < admitted {
+fn away(agent: &ObservedAgent, admitted: Admission, rules: &Rules) -> Standing {
+    if agent.since < admitted.first {
         Standing::Absent
     } else if rules.now.duration_since(agent.since) > rules.offline_after {
         Standing::Lost(agent.since)
@@ -104,8 +113,8 @@ fn away(agent: &ObservedAgent, admitted: Timestamp, rules: &Rules) -> Standing {
     }
 }
 
-fn unanswered(agent: &ObservedAgent, admitted: Timestamp, rules: &Rules) -> Standing {
-    let offered = admitted.max(agent.since).max(rules.retried_at.unwrap_or(Timestamp::MIN));
+fn unanswered(agent: &ObservedAgent, admitted: Admission, rules: &Rules) -> Standing {
+    let offered = admitted.last.max(agent.since).max(rules.retried_at.unwrap_or(Timestamp::MIN));
     let patience =
         if agent.polling { rules.apply_timeout.max(rules.interval * 3) } else { rules.apply_timeout };
     if rules.now.duration_since(offered) <= patience {

@@ -191,6 +191,15 @@ fn start(
         );
         return Outcome::new(RolloutState::Pending, Reason::RevisionRejected, text).stalled();
     }
+    if let Some(phase) = attempt.input.strategy.falling_phase() {
+        attempt::refuse_all(notices, "the phases cannot be gone through");
+        attempt.advance(status, &mut []);
+        let text = format!(
+            "phase {} has fewer agents than the one before it: shares are cumulative, so raise it",
+            phase.name
+        );
+        return Outcome::new(RolloutState::Invalid, Reason::InvalidPhases, text);
+    }
     if !attempt.input.agents.iter().any(ObservedAgent::is_eligible) {
         attempt::refuse_all(notices, "no agent of the group is reachable");
         attempt.advance(status, &mut []);

@@ -1,9 +1,10 @@
 //! Counts where a group's agents stand with the target, and what the gate makes of it.
 
-use super::standing::{Failure, Rules, Standing, standing};
+use super::phases::shared_time;
+use super::standing::{Admission, Failure, Rules, Standing, standing};
 use crate::api::{Cohort, FailureEntry, PhaseStatus, RolloutAgentCounts};
-use crate::fleet::{self, Attributes, InstanceUid, ObservedAgent};
-use jiff::Timestamp;
+use crate::fleet::{self, ObservedAgent};
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 /// Most failures that stand in a status, whatever the fleet's size.
@@ -31,31 +32,34 @@ pub struct Tally {
 /// The cohort as the gate sees it: who is in, and since when.
 pub struct Members {
     cohort: fleet::Cohort,
-    /// When each term's phase began.
-    terms: Vec<(fleet::Cohort, Timestamp)>,
+    /// When each term let its agents in.
+    terms: Vec<(fleet::Cohort, Admission)>,
 }
 
 impl Members {
     /// Reads a cohort, with the times of its phases; nothing if it cannot be read.
-    pub fn read(cohort: &Cohort, phases: &[PhaseStatus]) -> Option<Self> {
+    pub fn read(cohort: &Cohort, phases: &[PhaseStatus], apply_timeout: SignedDuration) -> Option<Self> {
         let began = |name: &str| phases.iter().find(|phase| phase.phase.name == name)?.started_at.as_ref();
         let term = |term: &crate::api::Term| {
             let alone = fleet::Cohort::read(&cohort.seed, std::slice::from_ref(term))?;
-            Some((alone, began(&term.phase).map_or(Timestamp::MIN, |time| time.0)))
+            let at = term.since.as_ref().or_else(|| began(&term.phase)).map_or(Timestamp::MIN, |time| time.0);
+            // A term that was raised bit by bit let its last agents in that much later.
+            let last = term.since.as_ref().map(|_| at.saturating_add(shared_time(apply_timeout)));
+            Some((alone, Admission { first: at, last: last.and_then(Result::ok).unwrap_or(at) }))
         };
         let terms = cohort.terms.iter().filter_map(term).collect();
         Some(Self { cohort: fleet::Cohort::read(&cohort.seed, &cohort.terms)?, terms })
     }
 
     /// Whether an agent is in the cohort.
-    pub fn contains(&self, uid: InstanceUid) -> bool {
-        self.cohort.contains(uid, &Attributes::default())
+    pub fn contains(&self, agent: &ObservedAgent) -> bool {
+        self.cohort.contains(agent.uid, |ring| agent.is_in(ring))
     }
 
-    /// When an agent was let in: the earliest phase that has it.
-    fn admitted(&self, uid: InstanceUid) -> Option<Timestamp> {
-        let within = self.terms.iter().filter(|(term, _)| term.contains(uid, &Attributes::default()));
-        within.map(|(_, began)| *began).min()
+    /// When an agent was let in: the earliest term that has it.
+    fn admitted(&self, agent: &ObservedAgent) -> Option<Admission> {
+        let within = self.terms.iter().filter(|(term, _)| term.contains(agent.uid, |ring| agent.is_in(ring)));
+        within.map(|(_, admission)| *admission).min_by_key(|admission| admission.first)
     }
 }
 
@@ -65,7 +69,7 @@ pub fn tally(agents: &[ObservedAgent], members: Option<&Members>, rules: Option<
     let (Some(members), Some(rules)) = (members, rules) else { return tally };
     let mut lost = Vec::new();
     for agent in agents {
-        let Some(admitted) = members.admitted(agent.uid) else { continue };
+        let Some(admitted) = members.admitted(agent) else { continue };
         let standing = standing(agent, admitted, rules);
         if let Standing::Lost(at) = standing {
             lost.push((agent, at));
@@ -141,8 +145,7 @@ impl Tally {
         lost: Vec<(&ObservedAgent, Timestamp)>,
     ) {
         let Some(first) = lost.iter().map(|(_, at)| *at).min() else { return };
-        let outside: Vec<&ObservedAgent> =
-            agents.iter().filter(|agent| !members.contains(agent.uid)).collect();
+        let outside: Vec<&ObservedAgent> = agents.iter().filter(|agent| !members.contains(agent)).collect();
         let recent = first.saturating_sub(rules.offline_after).unwrap_or(Timestamp::MIN);
         let gone = outside.iter().filter(|agent| !agent.connected && agent.since >= recent).count();
         let inside = agents.len() - outside.len();

@@ -1,7 +1,9 @@
 //! Rollouts played through in a small world: agents that behave, time that is told, no clock and no socket.
 
 mod gates;
+mod pace;
 mod phases;
 mod properties;
 mod requests;
+mod rings;
 mod world;

@@ -152,7 +152,7 @@ pub fn revision_of(number: u8, files: &[ConfigFile]) -> Arc<Revision> {
 
 /// A group of all agents, all of which are to run `target`, else `stable`.
 pub fn group(target: Option<Arc<Revision>>, stable: Option<Arc<Revision>>) -> GroupView {
-    let terms = [Term { phase: "full".into(), selector: None, boundary: Rank::ALL.to_string() }];
+    let terms = [Term { phase: "full".into(), boundary: Rank::ALL.to_string(), ..Default::default() }];
     let cohort = Cohort::read("0000000000000001", &terms);
     GroupView {
         name: "all".into(),

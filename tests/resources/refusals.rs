@@ -8,7 +8,7 @@ pub type Refusal = (&'static str, Value, Vec<&'static str>);
 
 /// All of them.
 pub fn all() -> Vec<Refusal> {
-    [names_and_files(), sources(), groups(), selectors()].concat()
+    [names_and_files(), sources(), strategies(), groups(), selectors()].concat()
 }
 
 const ONE_SOURCE: &str = "a file has exactly one of inline, configMapKeyRef and secretKeyRef";
@@ -104,6 +104,57 @@ fn sources() -> Vec<Refusal> {
             "a reference without a key",
             file(json!({"name": "a", "secretKeyRef": {"name": "b"}})),
             vec!["secretKeyRef.key", "Required value"],
+        ),
+    ]
+}
+
+/// A good rollout with this strategy.
+fn with_strategy(strategy: Value) -> Value {
+    let mut manifest = files(inline(&collector("one")));
+    manifest["spec"]["strategy"] = strategy;
+    manifest
+}
+
+fn strategies() -> Vec<Refusal> {
+    let phases = |phases: Value| with_strategy(json!({"phases": phases}));
+    let agents = |shares: &[Value]| {
+        let phase = |(n, agents): (usize, &Value)| json!({"name": format!("p{n}"), "agents": agents});
+        phases(shares.iter().enumerate().map(phase).collect())
+    };
+    let place = "spec.strategy.phases";
+    let last = "the last phase has agents 100% and no selector";
+    let many: Vec<Value> = (0..200).map(|_| json!("100%")).collect();
+    let edge = json!({"matchLabels": {"ring": "edge"}});
+    vec![
+        (
+            "a percentage over 100",
+            agents(&[json!("101%"), json!("100%")]),
+            vec!["phases[0].agents", "should match"],
+        ),
+        ("a zero count", agents(&[json!(0), json!("100%")]), vec![place, "at least 1, or above 0%"]),
+        ("zero percent", agents(&[json!("0%"), json!("100%")]), vec![place, "at least 1, or above 0%"]),
+        ("a last phase below 100%", agents(&[json!("10%"), json!("50%")]), vec![place, last]),
+        (
+            "a last phase of a ring",
+            phases(json!([{"name": "edge", "selector": edge, "agents": "100%"}])),
+            vec![place, last],
+        ),
+        ("200 phases", agents(&many), vec![place, "must have at most 10 items"]),
+        ("no phases", phases(json!([])), vec![place, "should have at least 1 items"]),
+        (
+            "two phases of one name",
+            phases(json!([{"name": "a", "agents": 1}, {"name": "a", "agents": "100%"}])),
+            vec!["phases[1]", "Duplicate value"],
+        ),
+        (
+            "a threshold over 100%",
+            with_strategy(json!({"failureThreshold": "200%"})),
+            vec!["failureThreshold", "should match"],
+        ),
+        (
+            "a limit below zero",
+            with_strategy(json!({"maxInFlight": -1})),
+            vec!["maxInFlight", "greater than or equal to 0"],
         ),
     ]
 }

@@ -55,21 +55,11 @@ fn entry_is_read_with_its_tables() {
     ledger.note(hash(B), Verdict::failed("no such component"), Timestamp::from_second(5).expect("in range"));
     ledger.note(hash(C), Verdict::Applied, Timestamp::from_second(6).expect("in range"));
     let expected = ObservedAgent {
-        uid: uid(1),
-        host: "host".into(),
-        group: Some("g".into()),
         overlapping: Some("h".into()),
-        connected: true,
         healthy: Some(false),
-        accepts_config: true,
-        reports_config: true,
         running: Some(hash(C)),
         ledger,
-        since: Timestamp::from_second(7).expect("in range"),
-        health_since: Timestamp::from_second(7).expect("in range"),
-        exempt: false,
-        polling: false,
-        unreachable: false,
+        ..seen(uid(1), Timestamp::from_second(7).expect("in range"))
     };
     assert_eq!(agent, expected);
     assert!(!agent.is_healthy() && agent.is_eligible());

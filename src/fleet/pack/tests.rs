@@ -64,7 +64,6 @@ prop_compose! {
 fn observed(agent: &Agent) -> ObservedAgent {
     let can = |capability| agent.capabilities.has(capability);
     ObservedAgent {
-        uid: agent.uid,
         host: agent.host().to_owned(),
         group: agent.group.as_deref().map(str::to_owned),
         overlapping: agent.overlapping.as_deref().map(str::to_owned),
@@ -74,11 +73,10 @@ fn observed(agent: &Agent) -> ObservedAgent {
         reports_config: can(Capabilities::REPORTS_REMOTE_CONFIG),
         running: agent.running(),
         ledger: agent.ledger.clone(),
-        since: agent.since,
         health_since: agent.health_since,
         exempt: agent.exempt,
         polling: agent.link == Some(Link::Polling),
-        unreachable: false,
+        ..seen(agent.uid, agent.since)
     }
 }
 
@@ -88,7 +86,7 @@ proptest! {
         let mut agents = agents;
         agents.sort_by_key(|agent| agent.uid);
         agents.dedup_by_key(|agent| agent.uid);
-        let slice = pack("r", &agents);
+        let slice = pack("r", &agents, &[]);
         prop_assert_eq!(&slice.replica, "r");
         let short = |agent: &Agent| ObservedAgent { host: clean(agent.host(), 64), ..observed(agent) };
         prop_assert_eq!(unpacked(&slice), agents.iter().map(short).collect::<Vec<_>>());
@@ -106,7 +104,7 @@ proptest! {
         seed: u64, host in "\\PC{0,64}", verdicts in 0_u8..9, words in "\\PC{0,256}"
     ) {
         let agents: Vec<Agent> = (0..MANY).map(|n| chatty(n, &host, seed, verdicts, &words)).collect();
-        let slice = pack("r", &agents);
+        let slice = pack("r", &agents, &[]);
         prop_assert!(length(&slice) <= PROMISED_BYTES, "{}", length(&slice));
         prop_assert_eq!(slice.agents.len(), agents.len());
     }
@@ -149,7 +147,7 @@ fn failing(n: u32) -> Agent {
 #[test]
 fn full_slice_of_long_hosts_and_messages_is_short_and_keeps_every_verdict() {
     let agents: Vec<Agent> = (0..MANY).map(failing).collect();
-    let slice = pack("r", &agents);
+    let slice = pack("r", &agents, &[]);
     assert!(length(&slice) <= PROMISED_BYTES, "{}", length(&slice));
     let read = unpacked(&slice);
     assert!(read.iter().zip(&agents).all(|(read, agent)| read.host == agent.host()));
@@ -160,7 +158,7 @@ fn full_slice_of_long_hosts_and_messages_is_short_and_keeps_every_verdict() {
 fn messages_take_the_room_that_is_left_and_no_more_than_their_share() {
     for (agents, expected) in [(10, 10..=10), (100, 55..=65), (MANY, 20..=40)] {
         let agents: Vec<Agent> = (0..agents).map(failing).collect();
-        let slice = pack("r", &agents);
+        let slice = pack("r", &agents, &[]);
         assert!(expected.contains(&slice.messages.len()), "{}: {}", agents.len(), slice.messages.len());
         let told = unpacked(&slice).iter().filter(|agent| words(agent) != [""]).count();
         assert_eq!(told, slice.messages.len(), "the first ones have theirs");
@@ -175,7 +173,7 @@ fn message_that_many_agents_give_is_written_once() {
         agent.attributes = Attributes::default();
         agent.receive(failed(B, &long), SOCKET, None, at(0));
     }
-    let slice = pack("r", &agents);
+    let slice = pack("r", &agents, &[]);
     assert_eq!(slice.messages, [&*long]);
     assert!(unpacked(&slice).iter().all(|agent| words(agent) == [&*long]));
 }
@@ -184,7 +182,7 @@ fn message_that_many_agents_give_is_written_once() {
 fn agents_that_report_nonsense_cost_the_others_no_verdict() {
     let agents: Vec<Agent> =
         (0..MANY).map(|n| if n % 3 == 0 { chatty(n, "\"", 7, 8, "\"") } else { failing(n) }).collect();
-    let slice = pack("r", &agents);
+    let slice = pack("r", &agents, &[]);
     assert!(length(&slice) <= PROMISED_BYTES, "{}", length(&slice));
     let read = unpacked(&slice);
     assert!(read.iter().filter(|agent| agent.ledger.refuses(hash(B))).count() >= 166);
@@ -201,7 +199,7 @@ fn entry_of_a_supervisor_is_about_as_long_as_promised() {
             agent
         })
         .collect();
-    let bytes = length(&pack("r", &agents)) / agents.len();
+    let bytes = length(&pack("r", &agents, &[])) / agents.len();
     assert!(bytes < 150, "{bytes}");
 }
 
@@ -210,7 +208,7 @@ fn times_at_the_end_of_time_are_packed() {
     for since in [Timestamp::MIN, Timestamp::MAX] {
         let mut agent = agent();
         agent.since = since;
-        let slice = pack("r", [&agent]);
+        let slice = pack("r", [&agent], &[]);
         let read = unpack(&slice).next().expect("an entry").entry.since;
         assert_eq!(read, since.as_second());
     }

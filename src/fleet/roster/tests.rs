@@ -6,6 +6,7 @@ mod expiry;
 mod machine;
 mod offers;
 mod restore;
+mod rings;
 mod secrets;
 mod written;
 

@@ -67,7 +67,7 @@ fn revision_is_found_by_its_hash_in_any_group_of_the_namespace() {
 
 /// A group whose leader assigned B to everybody, with A to fall back to.
 fn object() -> CollectorGroup {
-    let everybody = Term { phase: "full".into(), selector: None, boundary: Rank::ALL.to_string() };
+    let everybody = Term { phase: "full".into(), boundary: Rank::ALL.to_string(), ..Default::default() };
     let assignment = AssignmentStatus {
         generation: 3,
         target: Some("r-bb".into()),

@@ -25,7 +25,7 @@ fn view(revision: u8, bytes: usize) -> Arc<View> {
     let hash = ConfigHash::from_bytes([revision; 32]);
     let payload = encode_offer(hash, &[ConfigFile::new("", "", vec![b'#'; bytes])]).expect("a file");
     let target = Revision { name: "r".into(), hash, payload, secrets: Box::default() };
-    let terms = [Term { phase: "full".into(), selector: None, boundary: Rank::ALL.to_string() }];
+    let terms = [Term { phase: "full".into(), boundary: Rank::ALL.to_string(), ..Default::default() }];
     let group = GroupView {
         name: "all".into(),
         generation: 1,

@@ -45,8 +45,11 @@ impl Server {
 
     /// Gives all agents a target, and something to fall back to.
     fn assign(&mut self, target: Option<u8>, stable: Option<u8>) {
-        let terms =
-            [crate::api::Term { phase: "full".into(), selector: None, boundary: Rank::ALL.to_string() }];
+        let terms = [crate::api::Term {
+            phase: "full".into(),
+            boundary: Rank::ALL.to_string(),
+            ..Default::default()
+        }];
         let group = GroupView {
             name: "group".into(),
             generation: 1,

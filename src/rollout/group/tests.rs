@@ -1,5 +1,6 @@
 use super::*;
 use crate::api::{self, RolloutState, Stage, Term};
+use crate::fleet::fixtures::seen;
 use crate::fleet::{InstanceUid, Ledger, Rank};
 
 fn hash(n: u8) -> ConfigHash {
@@ -17,27 +18,16 @@ fn agent(number: u8, running: Option<u8>) -> ObservedAgent {
         ledger.note(hash(n), Verdict::Applied, at(10));
     }
     ObservedAgent {
-        uid: InstanceUid::new([number; 16]),
         host: format!("host-{number}"),
-        group: Some("g".into()),
-        overlapping: None,
-        connected: true,
-        healthy: Some(true),
-        accepts_config: true,
-        reports_config: true,
         running: running.map(hash),
         ledger,
-        since: at(1),
-        health_since: at(1),
-        exempt: false,
-        polling: false,
-        unreachable: false,
+        ..seen(InstanceUid::new([number; 16]), at(1))
     }
 }
 
 /// A rollout that brings `r-2` to everybody, with `r-1` proven.
 fn rollout(stage: Stage) -> ConfigRolloutStatus {
-    let everybody = Term { phase: "full".into(), selector: None, boundary: Rank::ALL.to_string() };
+    let everybody = Term { phase: "full".into(), boundary: Rank::ALL.to_string(), ..Default::default() };
     ConfigRolloutStatus {
         state: RolloutState::Progressing,
         target_revision: Some("r-2".into()),

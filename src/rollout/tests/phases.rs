@@ -194,3 +194,22 @@ fn content_that_cannot_be_sent_is_told_while_the_attempt_goes_on_under_its_gate(
     assert_eq!(world.status.state, State::Invalid);
     assert_eq!(world.running("r-2"), 0, "the gate guards those that have the target");
 }
+
+#[test]
+fn phases_that_fall_are_told_and_nothing_is_sent() {
+    for (first, second, falls) in [
+        (Share::PerMille(500), Share::PerMille(95), true),
+        (Share::Count(10), Share::Count(9), true),
+        (Share::Count(10), Share::Count(10), false),
+        (Share::Count(10), Share::PerMille(10), false),
+    ] {
+        let mut world = World::with_stable(100);
+        world.strategy.phases[0].agents = first;
+        world.strategy.phases[1].agents = second;
+        world.tick(1);
+        world.tick(1);
+        let expected = if falls { State::Invalid } else { State::Soaking };
+        assert_eq!(world.status.state, expected, "{first} then {second}: {}", world.status.message);
+        assert_eq!(world.offered("r-2") == 0, falls);
+    }
+}

@@ -1,8 +1,9 @@
 //! A group of agents that take what they are assigned, each in its own way.
 
-use crate::api::{ConfigRolloutStatus, Reason, RolloutState, Strategy};
+use crate::api::{AttributeSelector, ConfigRolloutStatus, Reason, RolloutState, Strategy};
 use crate::config::ConfigHash;
-use crate::fleet::{Attributes, Cohort, InstanceUid, Ledger, ObservedAgent, Side, Sides, Verdict, side};
+use crate::fleet::fixtures::seen;
+use crate::fleet::{Cohort, InstanceUid, ObservedAgent, Ring, Rings, Side, Sides, Verdict, side};
 use crate::rollout::{Content, GroupFacts, Input, Next, assignment, step};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
@@ -82,24 +83,17 @@ impl World {
     pub fn join(&mut self, number: u16, manner: Manner) {
         let mut uid = [0; 16];
         uid[..2].copy_from_slice(&number.to_be_bytes());
-        let seen = ObservedAgent {
-            uid: InstanceUid::new(uid),
-            host: format!("host-{number}"),
-            group: Some("g".to_owned()),
-            overlapping: None,
-            connected: true,
-            healthy: Some(true),
-            accepts_config: true,
-            reports_config: true,
-            running: None,
-            ledger: Ledger::default(),
-            since: self.now,
-            health_since: self.now,
-            exempt: false,
-            polling: false,
-            unreachable: false,
-        };
+        let seen = ObservedAgent { host: format!("host-{number}"), ..seen(InstanceUid::new(uid), self.now) };
         self.members.push(Member { manner, seen, offered: BTreeSet::new() });
+    }
+
+    /// Has the replicas tell of every agent whether it is in the ring of a selector: those with an index in `inside`.
+    pub fn tell_ring(&mut self, selector: &AttributeSelector, inside: std::ops::Range<usize>) {
+        let ring = Ring::new(selector.clone()).key();
+        for (index, member) in self.members.iter_mut().enumerate() {
+            let matched = if inside.contains(&index) { vec![ring] } else { Vec::new() };
+            member.seen.rings = Rings::new([ring].into(), matched);
+        }
     }
 
     /// Sets the manner of every agent.
@@ -167,7 +161,7 @@ impl World {
         let assignment = assignment(None, 1, Some(&self.status));
         let cohort = Cohort::read(&assignment.seed, &assignment.terms);
         let in_cohort =
-            || cohort.as_ref().is_some_and(|c| c.contains(member.seen.uid, &Attributes::default()));
+            || cohort.as_ref().is_some_and(|c| c.contains(member.seen.uid, |ring| member.seen.is_in(ring)));
         let sides = Sides {
             target: assignment.target.as_deref().map(hash),
             stable: assignment.stable.as_deref().map(hash),
@@ -245,7 +239,10 @@ impl World {
     pub fn cohort(&self) -> Vec<usize> {
         let Some(cohort) = &self.status.cohort else { return Vec::new() };
         let cohort = Cohort::read(&cohort.seed, &cohort.terms).expect("readable");
-        let inside = |index: &usize| cohort.contains(self.members[*index].seen.uid, &Attributes::default());
+        let inside = |index: &usize| {
+            let seen = &self.members[*index].seen;
+            cohort.contains(seen.uid, |ring| seen.is_in(ring))
+        };
         (0..self.members.len()).filter(inside).collect()
     }
 
