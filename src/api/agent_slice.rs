@@ -85,6 +85,9 @@ pub struct AgentEntry {
     /// When the agent connected or, if it is not connected, when it was last seen; seconds since 1970.
     #[serde(rename = "t")]
     pub since: i64,
+    /// When the agent's process was started, by its own clock, in seconds after `t`.
+    #[serde(rename = "s", default, skip_serializing_if = "Option::is_none")]
+    pub started: Option<i64>,
     /// When the agent's health last changed, in seconds after `t`.
     #[serde(rename = "k", default, skip_serializing_if = "is_zero")]
     pub health_after: i64,
@@ -101,7 +104,8 @@ pub struct VerdictEntry {
     /// Index in `revisions`.
     #[serde(rename = "r")]
     pub revision: u32,
-    /// `1` applied, `2` failed, `3` rolled back by the agent. Others are unknown and are skipped.
+    /// `1` applied, `2` failed, `3` rolled back by the agent. Of what it runs now: `4` it fell ill with it, `5` it was
+    /// started anew. Others are unknown and are skipped.
     #[serde(rename = "c")]
     pub code: u32,
     /// Index in `messages`.

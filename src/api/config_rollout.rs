@@ -308,7 +308,8 @@ pub struct RolloutAgentCounts {
     /// Updated agents that are healthy, or do not report health.
     #[serde(default)]
     pub healthy: i64,
-    /// Agents of the cohort that failed: refused the target, gave no verdict in time, fell ill with it, or were lost.
+    /// Agents of the cohort that failed: refused the target, gave no verdict in time, fell ill or
+    /// were started anew with it, or were lost.
     #[serde(default)]
     pub failed: i64,
     /// Targeted agents without a verdict.
@@ -334,7 +335,7 @@ pub struct FailureEntry {
     /// The host that the agent runs on, as it says.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub host: String,
-    /// `Failed`, `RolledBackByAgent`, `TimedOut`, `Unhealthy` or `Lost`.
+    /// `Failed`, `RolledBackByAgent`, `TimedOut`, `Unhealthy`, `Restarted` or `Lost`.
     pub reason: String,
     /// What the agent says of it.
     #[serde(default, skip_serializing_if = "String::is_empty")]

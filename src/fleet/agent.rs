@@ -1,6 +1,7 @@
 //! What a replica knows of one agent, and when it is offered its revision.
 
 use super::offered::Offered;
+use super::steadiness::Steadiness;
 use super::unpack::Unpacked;
 use super::{
     Attributes, Capabilities, ConfigReport, Description, GroupView, InstanceUid, Ledger, Link, Outcome,
@@ -38,6 +39,8 @@ pub struct Agent {
     pub healthy: Option<bool>,
     /// When `healthy` last changed; tells an agent that fell ill with a revision from one that was slow to rise.
     pub health_since: Timestamp,
+    /// Whether it stays well with what it runs.
+    pub steady: Steadiness,
     /// Whether it was unhealthy when it was last offered something new: then that does not count against it.
     pub exempt: bool,
     /// The last report on a configuration, with [`Outcome::Failed`]'s text moved into the ledger.
@@ -72,6 +75,7 @@ impl Agent {
             capabilities: Capabilities::default(),
             healthy: None,
             health_since: now,
+            steady: Steadiness::default(),
             exempt: false,
             config: None,
             ledger: Ledger::default(),
@@ -98,6 +102,7 @@ impl Agent {
             attributes: Attributes::new([("host.name".to_owned(), read.entry.host.clone())], []),
             healthy: flags.contains(EntryFlags::REPORTS_HEALTH).then(|| flags.contains(EntryFlags::HEALTHY)),
             health_since: time(read.entry.since.saturating_add(read.entry.health_after)),
+            steady: Steadiness::restored(read.running, read.started, read.faltered),
             exempt: flags.contains(EntryFlags::EXEMPT),
             ledger: read.ledger,
             group: read.group.map(Into::into),
@@ -136,7 +141,8 @@ impl Agent {
         }
         edge =
             edge.max(report.description.map_or(Edge::None, |description| self.describe(description, group)));
-        edge = edge.max(report.healthy.map_or(Edge::None, |healthy| self.note_health(healthy, now)));
+        edge = edge
+            .max(report.healthy.map_or(Edge::None, |healthy| self.note_health(healthy, report.started, now)));
         edge.max(report.config.map_or(Edge::None, |config| self.judge(config, group, now)))
     }
 
@@ -187,11 +193,13 @@ impl Agent {
     }
 
     /// The first report of health is part of connecting, and no change.
-    fn note_health(&mut self, healthy: bool, now: Timestamp) -> Edge {
+    fn note_health(&mut self, healthy: bool, started: Option<i64>, now: Timestamp) -> Edge {
+        let faltered = self.steady.reports(healthy, started, now);
         if self.healthy != Some(healthy) {
             self.health_since = now;
         }
         match self.healthy.replace(healthy) {
+            _ if faltered => Edge::Urgent,
             Some(before) if before == healthy => Edge::None,
             Some(_) => Edge::Urgent,
             None => Edge::Slow,

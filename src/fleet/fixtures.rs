@@ -2,8 +2,8 @@
 
 use super::{
     Agent, AgentKey, Assignment, Attributes, Capabilities, Cohort, ConfigReport, Delays, Description,
-    GroupView, InstanceUid, Ledger, Link, ObservedAgent, Outcome, Rank, Report, Revision, Rings, Roster,
-    View,
+    Faltered, GroupView, InstanceUid, Ledger, Link, ObservedAgent, Outcome, Rank, Report, Revision, Rings,
+    Roster, View,
 };
 use crate::api::{AttributeSelector, Term};
 use crate::config::ConfigHash;
@@ -146,6 +146,8 @@ pub fn seen(uid: InstanceUid, now: Timestamp) -> ObservedAgent {
         ledger: Ledger::default(),
         since: now,
         health_since: now,
+        started: None,
+        faltered: Faltered::default(),
         exempt: false,
         polling: false,
         unreachable: false,

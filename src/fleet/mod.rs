@@ -8,7 +8,7 @@
 //! | file | concern |
 //! | --- | --- |
 //! | `uid`, `attributes`, `report`, `text` | who an agent is, and what it says |
-//! | `agent`, `offered`, `ledger` | what is known of one agent, and when it is due an offer |
+//! | `agent`, `offered`, `ledger`, `steadiness` | what is known of one agent, and when it is due an offer |
 //! | `view`, `cohort`, `ring`, `assignment` | what an agent is to run |
 //! | `roster`, `slices` | all agents of a replica, and what is to be written of them |
 //! | `pack`, `unpack`, `observed` | slices as they are written, read back and merged |
@@ -27,6 +27,7 @@ mod report;
 mod ring;
 mod roster;
 mod slices;
+mod steadiness;
 mod text;
 mod uid;
 mod unpack;
@@ -42,6 +43,7 @@ pub use report::{Capabilities, ConfigReport, Description, Link, Outcome, Report}
 pub use ring::{Ring, RingKey, Rings};
 pub use roster::Roster;
 pub use slices::{Delays, SliceContent, SliceId, signed};
+pub use steadiness::Faltered;
 pub use text::clean;
 pub use uid::{AgentKey, InstanceUid};
 pub use view::{Assignment, GroupView, Membership, Revision, View};

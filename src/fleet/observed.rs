@@ -1,7 +1,7 @@
 //! Agents as the leader sees them: the slices of all replicas, merged.
 
 use super::unpack::{Unpacked, unpack};
-use super::{InstanceUid, Ledger, Ring, Rings};
+use super::{Faltered, InstanceUid, Ledger, Ring, Rings};
 use crate::api::{AgentSliceSpec, EntryFlags};
 use crate::config::ConfigHash;
 use jiff::Timestamp;
@@ -47,6 +47,10 @@ pub struct ObservedAgent {
     pub since: Timestamp,
     /// When its health last changed.
     pub health_since: Timestamp,
+    /// When its process was started, by its own clock, in seconds since 1970.
+    pub started: Option<i64>,
+    /// How it did not stay well with what it runs.
+    pub faltered: Faltered,
     /// It was unhealthy when it was offered what it was offered last.
     pub exempt: bool,
     /// It polls, so that an offer reaches it with its next poll only.
@@ -72,6 +76,8 @@ impl ObservedAgent {
             ledger: read.ledger,
             since: time(read.entry.since),
             health_since: time(read.entry.since.saturating_add(read.entry.health_after)),
+            started: read.started,
+            faltered: read.faltered,
             exempt: flags.contains(EntryFlags::EXEMPT),
             polling: flags.contains(EntryFlags::POLLING),
             unreachable: !alive && flags.contains(EntryFlags::CONNECTED),
@@ -81,6 +87,20 @@ impl ObservedAgent {
     /// Whether it is known to be in a ring.
     pub fn is_in(&self, ring: &Ring) -> bool {
         self.rings.has(ring.key()) == Some(true)
+    }
+
+    /// Adds what another replica knows of the same agent: its verdicts, and how it did not stay well. Of an agent
+    /// that was started anew and came back by another replica, only the two together can tell.
+    fn absorb(&mut self, other: &Self) {
+        self.ledger.merge(&other.ledger);
+        if self.running.is_none() || self.running != other.running {
+            return;
+        }
+        let (mine, others) = (&mut self.faltered, other.faltered);
+        mine.fell_ill = [mine.fell_ill, others.fell_ill].into_iter().flatten().min();
+        let between = self.started.zip(other.started).is_some_and(|(mine, others)| mine > others);
+        let returned = between.then_some(self.since);
+        mine.restarted = [mine.restarted, others.restarted, returned].into_iter().flatten().max();
     }
 
     /// Healthy, or unable to say.
@@ -110,7 +130,7 @@ pub fn merge<'a>(slices: impl IntoIterator<Item = SliceSource<'a>>) -> Vec<Obser
     let mut merged: Vec<ObservedAgent> = Vec::with_capacity(copies.len());
     for Copy { agent, .. } in copies {
         match merged.last_mut() {
-            Some(winner) if winner.uid == agent.uid => winner.ledger.merge(&agent.ledger),
+            Some(winner) if winner.uid == agent.uid => winner.absorb(&agent),
             _ => merged.push(agent),
         }
     }

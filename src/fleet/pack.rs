@@ -1,6 +1,6 @@
 //! Packs agents into slices: short entries that refer to tables.
 
-use super::{Agent, Capabilities, Given, Link, Ring, Verdict, clean};
+use super::{Agent, Capabilities, Faltered, Given, Link, Ring, Verdict, clean};
 use crate::api::{AgentEntry, AgentSliceSpec, EntryFlags, SLICE_FORMAT_VERSION, VerdictEntry};
 use crate::config::ConfigHash;
 use serde::Serialize;
@@ -14,6 +14,10 @@ pub const APPLIED: u32 = 1;
 pub const FAILED: u32 = 2;
 /// [`Verdict::RolledBackByAgent`] in an entry.
 pub const ROLLED_BACK: u32 = 3;
+/// No verdict: that the agent fell ill with what it runs.
+pub const FELL_ILL: u32 = 4;
+/// No verdict: that the agent was started anew while it ran this.
+pub const RESTARTED: u32 = 5;
 
 /// Most bytes of a slice as JSON: 64 KiB (design, section 4), less what the object has around it.
 const MAX_BYTES: usize = 62 * 1024;
@@ -163,12 +167,9 @@ impl<'a> Packer<'a> {
             flags: flags(agent).0,
             version: agent.version().and_then(|version| self.version(version)),
             running: agent.running().and_then(|hash| self.revision(hash)),
-            verdicts: agent
-                .ledger
-                .foremost(self.detail.verdicts)
-                .filter_map(|given| self.verdict(given))
-                .collect(),
+            verdicts: self.verdicts(agent),
             since: agent.since.as_second(),
+            started: agent.steady.started().map(|started| started.saturating_sub(agent.since.as_second())),
             health_after: agent.health_since.as_second() - agent.since.as_second(),
         }
     }
@@ -195,6 +196,19 @@ impl<'a> Packer<'a> {
             return self.revisions.index.get(&hash).copied();
         }
         self.revisions.put(hash, || hash.to_string())
+    }
+
+    fn verdicts(&mut self, agent: &'a Agent) -> Vec<VerdictEntry> {
+        let given = agent.ledger.foremost(self.detail.verdicts);
+        let mut verdicts: Vec<_> = given.filter_map(|given| self.verdict(given)).collect();
+        let Faltered { fell_ill, restarted } = agent.steady.faltered();
+        for (code, at) in [(FELL_ILL, fell_ill), (RESTARTED, restarted)] {
+            let (Some(at), Some(hash)) = (at, agent.running()) else { continue };
+            let Some(revision) = self.revision(hash) else { continue };
+            self.words.push("");
+            verdicts.push(VerdictEntry { revision, code, message: None, at: at.as_second() });
+        }
+        verdicts
     }
 
     fn verdict(&mut self, given: &'a Given) -> Option<VerdictEntry> {

@@ -32,6 +32,8 @@ pub struct Report {
     pub capabilities: Option<Capabilities>,
     /// Whether the agent is healthy.
     pub healthy: Option<bool>,
+    /// When its process was started, by its own clock, in seconds since 1970; told with its health.
+    pub started: Option<i64>,
     /// What became of the last configuration.
     pub config: Option<ConfigReport>,
 }

@@ -1,7 +1,7 @@
 //! Reads agents back from slices, also from those of neighbouring versions and from damaged ones.
 
-use super::pack::{APPLIED, FAILED, ROLLED_BACK};
-use super::{InstanceUid, Ledger, RingKey, Rings, Verdict};
+use super::pack::{APPLIED, FAILED, FELL_ILL, RESTARTED, ROLLED_BACK};
+use super::{Faltered, InstanceUid, Ledger, RingKey, Rings, Verdict};
 use crate::api::{AgentEntry, AgentSliceSpec, SLICE_FORMAT_VERSION};
 use crate::config::ConfigHash;
 use jiff::Timestamp;
@@ -23,6 +23,10 @@ pub struct Unpacked<'a> {
     pub running: Option<ConfigHash>,
     /// The verdicts.
     pub ledger: Ledger,
+    /// When its process was started, by its own clock, in seconds since 1970.
+    pub started: Option<i64>,
+    /// How it did not stay well with what it runs.
+    pub faltered: Faltered,
 }
 
 /// Reads the entries of a slice; none if it has a format that this program does not know.
@@ -41,6 +45,8 @@ pub fn unpack(slice: &AgentSliceSpec) -> impl Iterator<Item = Unpacked<'_>> {
             rings: Rings::new(asked.clone(), read_rings(slice, entry)),
             running: entry.running.and_then(&hash_at),
             ledger: read_ledger(slice, entry, &hash_at),
+            started: entry.started.map(|after| entry.since.saturating_add(after)),
+            faltered: read_faltered(entry),
         })
     })
 }
@@ -48,6 +54,18 @@ pub fn unpack(slice: &AgentSliceSpec) -> impl Iterator<Item = Unpacked<'_>> {
 fn read_rings(slice: &AgentSliceSpec, entry: &AgentEntry) -> Vec<RingKey> {
     let texts = entry.rings.iter().filter_map(|index| slice.rings.get(*index as usize));
     texts.filter_map(|text| RingKey::parse(text)).collect()
+}
+
+fn read_faltered(entry: &AgentEntry) -> Faltered {
+    let at = |code| {
+        let found = entry.verdicts.iter().find(|verdict| verdict.code == code)?;
+        Some(read_time(found.at)).filter(|_| Some(found.revision) == entry.running)
+    };
+    Faltered { fell_ill: at(FELL_ILL), restarted: at(RESTARTED) }
+}
+
+fn read_time(seconds: i64) -> Timestamp {
+    Timestamp::from_second(seconds).unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
 fn read_ledger(
@@ -65,7 +83,7 @@ fn read_ledger(
             _ => continue,
         };
         if let Some(hash) = hash_at(verdict.revision) {
-            ledger.note(hash, read, Timestamp::from_second(verdict.at).unwrap_or(Timestamp::UNIX_EPOCH));
+            ledger.note(hash, read, read_time(verdict.at));
         }
     }
     ledger

@@ -1,7 +1,8 @@
 //! An agent's message in the operator's own terms. The only place that reads the wire types into the domain.
 
 use super::proto::{
-    AgentDescription, AgentToServer, KeyValue, RemoteConfigStatus, RemoteConfigStatuses, any_value,
+    AgentDescription, AgentToServer, ComponentHealth, KeyValue, RemoteConfigStatus, RemoteConfigStatuses,
+    any_value,
 };
 use crate::config::ConfigHash;
 use crate::fleet::{Attributes, Capabilities, ConfigReport, Description, Outcome, Report};
@@ -13,9 +14,16 @@ pub fn report(message: AgentToServer, full: bool) -> Report {
         full,
         description: message.agent_description.map(description),
         capabilities: capabilities(message.capabilities),
-        healthy: message.health.map(|health| health.healthy),
+        healthy: message.health.as_ref().map(|health| health.healthy),
+        started: message.health.as_ref().and_then(started),
         config: message.remote_config_status.map(config),
     }
+}
+
+/// When a process was started; 0 means that it does not run.
+fn started(health: &ComponentHealth) -> Option<i64> {
+    let seconds = health.start_time_unix_nano / 1_000_000_000;
+    i64::try_from(seconds).ok().filter(|seconds| *seconds > 0)
 }
 
 /// A message's capabilities, if it has any.
@@ -56,7 +64,7 @@ fn config(status: RemoteConfigStatus) -> ConfigReport {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::opamp::proto::{AnyValue, ArrayValue, ComponentHealth};
+    use crate::opamp::proto::{AnyValue, ArrayValue};
     use any_value::Value;
 
     /// The text under which a selector finds an attribute with this value.
@@ -106,11 +114,13 @@ mod tests {
     #[test]
     fn what_a_message_leaves_out_is_left_out() {
         assert_eq!(report(AgentToServer::default(), false), Report::default());
-        let health = Some(ComponentHealth { healthy: true, ..Default::default() });
+        let start_time_unix_nano = 1_700_000_000_900_000_000;
+        let health = Some(ComponentHealth { healthy: true, start_time_unix_nano, ..Default::default() });
         let message = AgentToServer { health, capabilities: 5, ..Default::default() };
         let expected = Report {
             full: true,
             healthy: Some(true),
+            started: Some(1_700_000_000),
             capabilities: Some(Capabilities(5)),
             ..Default::default()
         };

@@ -39,6 +39,7 @@ fn rings(status: &ConfigRolloutStatus) -> Vec<AttributeSelector> {
     rings
 }
 
-fn is_going_back(cohort: &Cohort) -> bool {
+/// Whether an attempt's agents are to have the stable revision again.
+pub fn is_going_back(cohort: &Cohort) -> bool {
     matches!(cohort.stage, Stage::RollingBack | Stage::RolledBack)
 }

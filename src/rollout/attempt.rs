@@ -1,11 +1,12 @@
 //! One attempt with one revision: through its phases, or back.
 
+use super::assignment::is_going_back;
 use super::message;
 use super::phases::{self, Begun, Pace};
 use super::requests::{Asked, Request};
 use super::standing::Rules;
 use super::step::{Input, Outcome};
-use super::tally::{Members, Tally, length, tally};
+use super::tally::{Members, Tally, length, returning, tally};
 use crate::api::{
     Approval, Cohort, ConfigRolloutStatus, Duration, OnFailure, PhaseOutcome, Reason, RolloutState, Stage,
 };
@@ -90,6 +91,8 @@ impl Attempt<'_> {
         }
     }
 
+    /// Counts the agents anew. What failed stands still once the attempt goes back: from then on its agents are not to
+    /// run the target.
     fn count(&self, status: &mut ConfigRolloutStatus) -> Tally {
         let members = self.members(status);
         let target = status.target_revision.as_ref().and_then(|name| self.input.revisions.get(name));
@@ -108,6 +111,13 @@ impl Attempt<'_> {
         });
         let before = status.agents.updated;
         let to_come = phases::to_come(status, self.input.agents);
+        if status.cohort.as_ref().is_some_and(is_going_back) {
+            let target = rules.map(|rules| rules.target);
+            let tally = returning(self.input.agents, members.as_ref(), target, &status.agents);
+            status.agents = tally.counts.clone();
+            status.progress = format!("{}/{}", tally.counts.updated, tally.counts.eligible);
+            return tally;
+        }
         let tally = tally(self.input.agents, members.as_ref(), rules.as_ref());
         if let Some(current) = status.current_phase.as_mut().filter(|_| tally.counts.updated > before) {
             current.progress_at = Time(self.input.now);

@@ -85,7 +85,7 @@ pub fn standing(agent: &ObservedAgent, admitted: Admission, rules: &Rules) -> St
         return Standing::Unable;
     }
     if agent.running == Some(rules.target) {
-        applied(agent, rules)
+        applied(agent, admitted, rules)
     } else {
         unanswered(agent, admitted, rules)
     }
@@ -126,24 +126,44 @@ fn unanswered(agent: &ObservedAgent, admitted: Admission, rules: &Rules) -> Stan
     }
 }
 
-fn applied(agent: &ObservedAgent, rules: &Rules) -> Standing {
+fn applied(agent: &ObservedAgent, admitted: Admission, rules: &Rules) -> Standing {
+    let given = agent.ledger.iter().find(|given| given.hash == rules.target);
+    // Replicas write times by the second.
+    let admitted = Timestamp::from_second(admitted.first.as_second()).unwrap_or(admitted.first);
+    let applied_at = given.map_or(agent.since, |given| given.at).max(admitted);
+    let counts_from = applied_at.max(rules.retried_at.unwrap_or(Timestamp::MIN));
+    if !agent.is_healthy() && agent.health_since < admitted {
+        return Standing::Exempt;
+    }
+    if agent.exempt {
+        return if agent.is_healthy() { Standing::Good } else { Standing::Exempt };
+    }
+    if let Some(failure) = faltered(agent, counts_from, rules) {
+        return Standing::Failed(failure);
+    }
     if agent.is_healthy() {
         return Standing::Good;
     }
-    if agent.exempt {
-        return Standing::Exempt;
-    }
-    let given = agent.ledger.iter().find(|given| given.hash == rules.target);
-    let applied_at = given.map_or(agent.since, |given| given.at);
-    let fell = agent.health_since > applied_at;
     // One that was not healthy yet has two heartbeats to become so: supervisors start unhealthy.
-    if fell || rules.now.duration_since(applied_at) > rules.interval * 2 {
+    let fell = agent.health_since > counts_from;
+    if fell || rules.now.duration_since(counts_from) > rules.interval * 2 {
         Standing::Failed(Failure::new(
             "Unhealthy",
             "unhealthy with the target",
-            agent.health_since.max(applied_at),
+            agent.health_since.max(counts_from),
         ))
     } else {
         Standing::Recovering
     }
+}
+
+/// How the agent did not stay well since then, whatever it says now. A start within two heartbeats of applying the
+/// target belongs to that: supervisors start their Collectors anew to apply.
+fn faltered(agent: &ObservedAgent, since: Timestamp, rules: &Rules) -> Option<Failure> {
+    let settled = since.saturating_add(rules.interval * 2).unwrap_or(Timestamp::MAX);
+    if let Some(at) = agent.faltered.fell_ill.filter(|at| *at > since) {
+        return Some(Failure::new("Unhealthy", "turned unhealthy with the target", at));
+    }
+    let at = agent.faltered.restarted.filter(|at| *at > settled)?;
+    Some(Failure::new("Restarted", "was started anew with the target, and not by the operator", at))
 }

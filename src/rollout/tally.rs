@@ -3,6 +3,7 @@
 use super::phases::shared_time;
 use super::standing::{Admission, Failure, Rules, Standing, standing};
 use crate::api::{Cohort, FailureEntry, PhaseStatus, RolloutAgentCounts};
+use crate::config::ConfigHash;
 use crate::fleet::{self, ObservedAgent};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -82,6 +83,24 @@ pub fn tally(agents: &[ObservedAgent], members: Option<&Members>, rules: Option<
     tally
 }
 
+/// Counts the agents of an attempt that goes back: how many of them still run the target, and what had failed before.
+pub fn returning(
+    agents: &[ObservedAgent],
+    members: Option<&Members>,
+    target: Option<ConfigHash>,
+    before: &RolloutAgentCounts,
+) -> Tally {
+    let mut counts = presence(agents);
+    let cohort = || {
+        let is_in = |agent: &&ObservedAgent| members.is_some_and(|members| members.contains(agent));
+        agents.iter().filter(|agent| agent.is_eligible()).filter(is_in)
+    };
+    counts.targeted = length(cohort().count());
+    counts.updated = length(cohort().filter(|agent| target.is_some() && agent.running == target).count());
+    counts.failed = before.failed;
+    Tally { counts, ..Tally::default() }
+}
+
 fn presence(agents: &[ObservedAgent]) -> RolloutAgentCounts {
     let mut counts = RolloutAgentCounts { total: length(agents.len()), ..Default::default() };
     for agent in agents {
@@ -118,7 +137,7 @@ impl Tally {
             Standing::Unreachable => self.unreachable += 1,
             Standing::Lost(_) => self.lost += 1,
             Standing::Failed(failure) => {
-                counts.updated += i64::from(failure.reason == "Unhealthy");
+                counts.updated += i64::from(["Unhealthy", "Restarted"].contains(&failure.reason));
                 self.fail(agent, failure);
             }
         }

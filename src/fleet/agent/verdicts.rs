@@ -21,6 +21,7 @@ impl Agent {
             }
         }
         let ran = self.running();
+        self.steady.runs(report.hash, &report.outcome, self.healthy);
         self.keep(report);
         if self.running() == ran { edge } else { edge.max(Edge::Slow) }
     }

@@ -159,3 +159,18 @@ fn agent_of_a_dead_replica_is_unreachable_until_another_one_holds_it() {
     assert!(!merged(&[("s", false, &gone)]).unreachable, "it had left before the replica died");
     assert!(!merged(&[("s", false, &connected), ("t", true, &connected)]).unreachable);
 }
+
+#[test]
+fn agent_that_was_started_anew_and_came_back_by_another_replica_has_restarted() {
+    let entry = |flags: u32, since, started| AgentEntry {
+        running: Some(0),
+        started: Some(started),
+        ..entry(flags, since, "")
+    };
+    for (before, after, restarted) in [(-5, -5 - 50, None), (-5, -1, Some(at(50)))] {
+        let old = slice(entry(0, at(0).as_second(), before));
+        let new = slice(entry(CONNECTED, at(50).as_second(), after));
+        let agent = merged(&[("old", true, &old), ("new", true, &new)]);
+        assert_eq!(agent.faltered.restarted, restarted);
+    }
+}

@@ -74,6 +74,8 @@ fn observed(agent: &Agent) -> ObservedAgent {
         running: agent.running(),
         ledger: agent.ledger.clone(),
         health_since: agent.health_since,
+        started: agent.steady.started(),
+        faltered: agent.steady.faltered(),
         exempt: agent.exempt,
         polling: agent.link == Some(Link::Polling),
         ..seen(agent.uid, agent.since)

@@ -2,7 +2,9 @@
 
 use super::world::{Manner, World, revision};
 use crate::api::{OnFailure, PhaseOutcome, Reason, RolloutState as State, Share};
+use crate::fleet::{Faltered, Verdict};
 use crate::rollout::Content;
+use jiff::SignedDuration;
 
 /// A hundred agents on `r-1`, all of this manner towards `r-2`, which is bad.
 fn bad_rollout(manner: Manner) -> World {
@@ -261,4 +263,87 @@ fn rollback_that_cannot_reach_everybody_ends_after_the_deadline() {
     world.tick(1);
     assert_eq!(world.status.state, State::RolledBack);
     assert!(world.status.message.contains("2 of 2 agents are not back"), "{}", world.status.message);
+}
+
+/// One canary of a hundred agents, soaking; its index.
+fn soaking_canary() -> (World, usize) {
+    let mut world = World::with_stable(50);
+    world.run_until(State::Soaking);
+    let canary = world.cohort()[0];
+    (world, canary)
+}
+
+#[test]
+fn canary_that_fell_ill_for_a_moment_between_two_steps_has_failed() {
+    let (mut world, canary) = soaking_canary();
+    world.tick(10);
+    world.members[canary].seen.faltered.fell_ill = Some(world.now);
+    world.run_until(State::RolledBack);
+    assert_eq!(world.status.failures[0].reason, "Unhealthy", "{}", world.status.message);
+    assert_eq!(world.offered("r-2"), 1);
+}
+
+#[test]
+fn canary_that_is_started_anew_in_the_soak_has_failed_but_not_while_it_applies() {
+    for (after, fails) in [(30, false), (100, true)] {
+        let (mut world, canary) = soaking_canary();
+        world.tick(after);
+        world.members[canary].seen.faltered.restarted = Some(world.now);
+        world.tick(1);
+        let expected = if fails { State::RollingBack } else { State::Soaking };
+        assert_eq!(world.status.state, expected, "{after} s after it applied");
+        assert!(world.status.failures.iter().all(|failure| failure.reason == "Restarted"));
+    }
+}
+
+#[test]
+fn what_happened_before_an_agent_was_let_in_does_not_count() {
+    let mut world = World::with_stable(50);
+    // Content that all of them run already, and some have had their troubles with.
+    for member in &mut world.members {
+        member.seen.running = Some(super::world::hash("r-2"));
+        member.seen.ledger.renew(super::world::hash("r-2"), Verdict::Applied, world.now);
+    }
+    world.now += SignedDuration::from_secs(500);
+    for member in &mut world.members {
+        member.seen.faltered = Faltered { fell_ill: Some(world.now), restarted: Some(world.now) };
+    }
+    world.members[7].seen.healthy = Some(false);
+    world.now += SignedDuration::from_secs(500);
+    world.run_until(State::Completed);
+    assert_eq!(world.status.agents.failed, 0);
+}
+
+#[test]
+fn retry_forgives_what_happened_before_it() {
+    let (mut world, canary) = soaking_canary();
+    world.strategy.on_failure = OnFailure::Pause;
+    world.tick(10);
+    world.members[canary].seen.faltered.fell_ill = Some(world.now);
+    world.run_until(State::Paused);
+    world.tick(10);
+    world.ask("retry", "again");
+    world.run_until(State::Soaking);
+    world.run_until(State::Completed);
+}
+
+#[test]
+fn what_failed_is_told_after_the_rollback_too_and_nothing_else_is() {
+    for manner in [Manner::Refuses, Manner::FallsIll, Manner::Silent] {
+        let mut world = bad_rollout(manner);
+        world.run_until(State::RolledBack);
+        let (failed, failures) = (world.status.agents.failed, world.status.failures.clone());
+        for _ in 0..10 {
+            world.tick(600);
+        }
+        assert_eq!(world.status.state, State::RolledBack);
+        assert_eq!((world.status.agents.failed, &world.status.failures), (failed, &failures), "{manner:?}");
+        assert!(failed > 0 && !failures.is_empty());
+    }
+    let mut aborted = World::with_stable(100);
+    aborted.run_until(State::Soaking);
+    aborted.ask("abort", "no");
+    aborted.run_until(State::RolledBack);
+    aborted.tick(3600);
+    assert_eq!(aborted.status.agents.failed, 0, "they did nothing wrong");
 }

@@ -44,12 +44,14 @@ fn report() -> impl Strategy<Value = Report> {
     let config = prop::option::of((content(), outcome()));
     let host = prop::option::of(prop::sample::select(vec!["host", "other"]));
     let capabilities = prop_oneof![3 => Just(None), 3 => Just(Some(TAKES_CONFIG)), 1 => any_capabilities()];
-    (any::<bool>(), host, capabilities, any::<Option<bool>>(), config).prop_map(
-        |(full, host, capabilities, healthy, config)| Report {
+    let health = (any::<Option<bool>>(), prop::option::of(0..5_i64));
+    (any::<bool>(), host, capabilities, health, config).prop_map(
+        |(full, host, capabilities, (healthy, started), config)| Report {
             full,
             description: host.map(describe),
             capabilities,
             healthy,
+            started,
             config: config.map(|(n, outcome)| ConfigReport { hash: n.map(hash), outcome }),
         },
     )

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::api::{AgentEntry, EntryFlags, SLICE_FORMAT_VERSION};
-use crate::fleet::Capabilities;
+use crate::fleet::{Capabilities, Faltered};
 
 fn slice(number: u32) -> SliceId {
     SliceId { namespace: "ns".into(), number }
@@ -124,4 +124,21 @@ fn restored_agents_are_written_as_disconnected_until_they_return() {
     assert_eq!(after.next_due(), Some(at(15)));
     let spec = contents(&mut after).remove(0).spec.expect("a member");
     assert!(!EntryFlags(spec.agents[0].flags).contains(EntryFlags::CONNECTED));
+}
+
+#[test]
+fn what_happened_to_an_agent_with_what_it_runs_outlives_a_restart_of_the_operator() {
+    let health =
+        |healthy, started| Report { healthy: Some(healthy), started: Some(started), ..Report::default() };
+    let mut before = serving(None, None);
+    connect(&mut before, 1, SOCKET, at(0));
+    before.receive(&key(1), applied(B), SOCKET, at(1));
+    before.receive(&key(1), health(true, 100), SOCKET, at(2));
+    before.receive(&key(1), health(false, 100), SOCKET, at(3));
+    assert_eq!(before.next_due(), Some(at(2)), "the verdict is the first edge");
+    let mut after = restarted(&mut before, at(5));
+    let again = Report { config: applied(B).config, ..full() };
+    after.receive(&key(1), Report { healthy: Some(true), started: Some(105), ..again }, SOCKET, at(6));
+    let faltered = after.agent(&key(1)).expect("known").steady.faltered();
+    assert_eq!(faltered, Faltered { fell_ill: Some(at(3)), restarted: Some(at(6)) });
 }
