@@ -1,9 +1,10 @@
 //! What the leader sees: the slices of all replicas, and which of these are alive.
 
-use super::lease::Liveness;
+use super::lease::{Liveness, Moment};
 use crate::api::{AgentSlice, REPLICA_LABEL};
-use crate::fleet::{ObservedAgent, SliceSource, merge};
+use crate::fleet::{ObservedAgent, Replica, SliceSource, merge};
 use futures::{StreamExt, TryStreamExt};
+use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::Api;
 use kube::core::DeserializeGuard;
@@ -31,7 +32,7 @@ struct Inner {
     slices: BTreeMap<String, BTreeMap<String, Arc<AgentSlice>>>,
     liveness: Liveness,
     /// Who was alive when the agents were last merged.
-    alive: BTreeMap<String, bool>,
+    replicas: BTreeMap<String, Replica>,
     /// Merged agents, until something changes.
     merged: HashMap<String, Arc<[ObservedAgent]>>,
     slices_listed: bool,
@@ -58,6 +59,11 @@ impl Observatory {
         let agents: Arc<[ObservedAgent]> = inner.merge(namespace).into();
         inner.merged.insert(namespace.to_owned(), agents.clone());
         Some(agents)
+    }
+
+    /// Until when every living replica is known to have watched its agents; nothing if none is alive.
+    pub fn watched_until(&self) -> Option<Timestamp> {
+        self.lock().liveness.watched_until(Instant::now())
     }
 
     /// Tells of changes from now on.
@@ -97,7 +103,7 @@ impl Observatory {
             watcher(api, watcher::Config::default().labels(REPLICA_LABEL)).default_backoff().boxed();
         loop {
             match events.try_next().await {
-                Ok(Some(event)) => self.update(|inner| inner.apply_lease(event, Instant::now())),
+                Ok(Some(event)) => self.update(|inner| inner.apply_lease(event, Moment::now())),
                 Ok(None) => return,
                 Err(error) => tracing::warn!(%error, "cannot watch leases"),
             }
@@ -120,10 +126,16 @@ impl Inner {
     /// In order of group, so that a group's agents are one part of the list: it is asked for at every step.
     fn merge(&self, namespace: &str) -> Vec<ObservedAgent> {
         let slices = self.slices.get(namespace).into_iter().flatten();
-        let mut agents = merge(slices.map(|(name, slice)| SliceSource {
-            name,
-            alive: self.alive.get(&slice.spec.replica).copied().unwrap_or_default(),
-            slice: &slice.spec,
+        let mut agents = merge(slices.map(|(name, slice)| {
+            SliceSource {
+                name,
+                replica: self
+                    .replicas
+                    .get(&slice.spec.replica)
+                    .copied()
+                    .unwrap_or(Replica::Dead(Timestamp::UNIX_EPOCH)),
+                slice: &slice.spec,
+            }
         }));
         agents.sort_by(|a, b| (&a.group, a.uid).cmp(&(&b.group, b.uid)));
         agents
@@ -169,7 +181,7 @@ impl Inner {
         }
     }
 
-    fn apply_lease(&mut self, event: watcher::Event<Lease>, now: Instant) -> bool {
+    fn apply_lease(&mut self, event: watcher::Event<Lease>, now: Moment) -> bool {
         match event {
             watcher::Event::Init => false,
             watcher::Event::InitApply(lease) | watcher::Event::Apply(lease) => {
@@ -178,18 +190,18 @@ impl Inner {
                     Some(replica) if released => self.liveness.forget(&replica),
                     _ => self.liveness.observe(&lease, now),
                 }
-                self.recheck(now)
+                self.recheck(now.instant)
             }
             watcher::Event::InitDone => {
                 self.leases_listed = true;
-                self.recheck(now);
+                self.recheck(now.instant);
                 true
             }
             watcher::Event::Delete(lease) => {
                 if let Some(replica) = replica_of(&lease) {
                     self.liveness.forget(&replica);
                 }
-                self.recheck(now)
+                self.recheck(now.instant)
             }
         }
     }
@@ -197,11 +209,11 @@ impl Inner {
     /// Asks again who is alive; true if that changed.
     fn recheck(&mut self, now: Instant) -> bool {
         let replicas = self.slices.values().flat_map(BTreeMap::values).map(|slice| &slice.spec.replica);
-        let alive: BTreeMap<String, bool> =
-            replicas.map(|replica| (replica.clone(), self.liveness.is_alive(replica, now))).collect();
-        let changed = alive != self.alive;
+        let replicas: BTreeMap<String, Replica> =
+            replicas.map(|replica| (replica.clone(), self.liveness.of(replica, now))).collect();
+        let changed = replicas != self.replicas;
         if changed {
-            self.alive = alive;
+            self.replicas = replicas;
             self.merged.clear();
         }
         changed

@@ -37,6 +37,8 @@ pub struct LeaderConfig {
     pub status_interval: Duration,
     /// An agent's heartbeat, or the interval of its polls, as it is assumed.
     pub assumed_interval: Duration,
+    /// How long the agents of a replica that died are waited for.
+    pub unreachable_for: Duration,
     /// The first pause after a reconcile that failed; each further one doubles it.
     pub retry: Duration,
 }
@@ -71,6 +73,7 @@ pub struct Leader {
     paces: Mutex<HashMap<String, Instant>>,
     pub(super) status_interval: Duration,
     pub(super) assumed_interval: Duration,
+    pub(super) unreachable_for: Duration,
     pub(super) retry: Duration,
     pub(super) deposed: watch::Sender<bool>,
 }
@@ -118,6 +121,7 @@ impl Leader {
             held: config.held,
             status_interval: config.status_interval,
             assumed_interval: config.assumed_interval,
+            unreachable_for: config.unreachable_for,
             retry: config.retry,
             term,
             stores,

@@ -39,6 +39,8 @@ pub async fn reconcile(guarded: Arc<Guarded<ConfigRollout>>, leader: Arc<Leader>
         revisions: &hashes(&leader.revisions(&namespace)),
         agents: agents_of(&agents, &rollout.spec.group_name),
         assumed_interval: leader.assumed_interval,
+        unreachable_for: leader.unreachable_for,
+        watched_until: leader.observatory.watched_until(),
         entropy: entropy()?,
         now: Timestamp::now(),
     });

@@ -133,6 +133,7 @@ impl Agent {
     /// Takes in one message. `group` is the agent's group as it was before; it is asked for only if the message
     /// says something of a configuration or describes the agent.
     pub fn receive(&mut self, report: Report, link: Link, group: Option<&GroupView>, now: Timestamp) -> Edge {
+        let started = self.steady.started();
         let mut edge = self.attach(link, now);
         self.complete |= report.full;
         if let Some(capabilities) = report.capabilities.filter(|new| *new != self.capabilities) {
@@ -143,7 +144,8 @@ impl Agent {
             edge.max(report.description.map_or(Edge::None, |description| self.describe(description, group)));
         edge = edge
             .max(report.healthy.map_or(Edge::None, |healthy| self.note_health(healthy, report.started, now)));
-        edge.max(report.config.map_or(Edge::None, |config| self.judge(config, group, now)))
+        edge = edge.max(report.config.map_or(Edge::None, |config| self.judge(config, group, now)));
+        if self.steady.started() == started { edge } else { edge.max(Edge::Slow) }
     }
 
     /// A live link replaces the one before it.

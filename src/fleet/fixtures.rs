@@ -150,7 +150,7 @@ pub fn seen(uid: InstanceUid, now: Timestamp) -> ObservedAgent {
         faltered: Faltered::default(),
         exempt: false,
         polling: false,
-        unreachable: false,
+        unreachable: None,
     }
 }
 

@@ -38,7 +38,7 @@ pub use assignment::{Side, Sides, assigned, side};
 pub use attributes::{Attributes, matches};
 pub use cohort::{Cohort, Rank, Seed};
 pub use ledger::{Given, Ledger, MAX_MESSAGE_BYTES, Verdict};
-pub use observed::{ObservedAgent, SliceSource, merge};
+pub use observed::{ObservedAgent, Replica, SliceSource, merge};
 pub use report::{Capabilities, ConfigReport, Description, Link, Outcome, Report};
 pub use ring::{Ring, RingKey, Rings};
 pub use roster::Roster;

@@ -6,13 +6,22 @@ use crate::api::{AgentSliceSpec, EntryFlags};
 use crate::config::ConfigHash;
 use jiff::Timestamp;
 
+/// Whether a replica holds its Lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replica {
+    /// It does.
+    Alive,
+    /// It does not since this time; the epoch where nobody has seen it alive.
+    Dead(Timestamp),
+}
+
 /// One slice, and whether the replica that wrote it is alive.
 #[derive(Clone, Copy)]
 pub struct SliceSource<'a> {
     /// The slice's name; decides when nothing else does.
     pub name: &'a str,
-    /// Whether the replica's Lease is held. Nobody is connected to a dead replica.
-    pub alive: bool,
+    /// The replica that wrote it. Nobody is connected to a dead one.
+    pub replica: Replica,
     /// The slice's content.
     pub slice: &'a AgentSliceSpec,
 }
@@ -55,20 +64,21 @@ pub struct ObservedAgent {
     pub exempt: bool,
     /// It polls, so that an offer reaches it with its next poll only.
     pub polling: bool,
-    /// It was connected to a replica that died, and to no other since.
-    pub unreachable: bool,
+    /// It was connected to a replica that died at this time, and to no other since.
+    pub unreachable: Option<Timestamp>,
 }
 
 impl ObservedAgent {
-    fn new(read: Unpacked<'_>, alive: bool) -> Self {
+    fn new(read: Unpacked<'_>, replica: Replica) -> Self {
         let flags = EntryFlags(read.entry.flags);
+        let connected = flags.contains(EntryFlags::CONNECTED);
         Self {
             uid: read.uid,
             host: read.entry.host.clone(),
             group: read.group.map(str::to_owned),
             rings: read.rings,
             overlapping: read.overlapping.map(str::to_owned),
-            connected: alive && flags.contains(EntryFlags::CONNECTED),
+            connected: replica == Replica::Alive && connected,
             healthy: flags.contains(EntryFlags::REPORTS_HEALTH).then(|| flags.contains(EntryFlags::HEALTHY)),
             accepts_config: flags.contains(EntryFlags::ACCEPTS_CONFIG),
             reports_config: flags.contains(EntryFlags::REPORTS_CONFIG),
@@ -80,7 +90,10 @@ impl ObservedAgent {
             faltered: read.faltered,
             exempt: flags.contains(EntryFlags::EXEMPT),
             polling: flags.contains(EntryFlags::POLLING),
-            unreachable: !alive && flags.contains(EntryFlags::CONNECTED),
+            unreachable: match replica {
+                Replica::Dead(since) if connected => Some(since),
+                _ => None,
+            },
         }
     }
 
@@ -123,7 +136,7 @@ fn time(seconds: i64) -> Timestamp {
 /// refusal in any copy stands (design, section 4).
 pub fn merge<'a>(slices: impl IntoIterator<Item = SliceSource<'a>>) -> Vec<ObservedAgent> {
     let copies = slices.into_iter().flat_map(|source| {
-        unpack(source.slice).map(move |read| Copy { source, agent: ObservedAgent::new(read, source.alive) })
+        unpack(source.slice).map(move |read| Copy { source, agent: ObservedAgent::new(read, source.replica) })
     });
     let mut copies: Vec<Copy<'_>> = copies.collect();
     copies.sort_by(|a, b| a.agent.uid.cmp(&b.agent.uid).then_with(|| b.precedence().cmp(&a.precedence())));
@@ -145,7 +158,7 @@ struct Copy<'a> {
 
 impl Copy<'_> {
     fn precedence(&self) -> impl Ord {
-        (self.agent.connected, self.source.alive, self.agent.since, self.source.name)
+        (self.agent.connected, self.source.replica == Replica::Alive, self.agent.since, self.source.name)
     }
 }
 

@@ -101,6 +101,7 @@ impl Attempt<'_> {
             target: *target,
             apply_timeout: signed(strategy.apply_timeout.get()),
             interval: signed(self.input.assumed_interval),
+            unreachable_for: signed(self.input.unreachable_for),
             offline_after: signed(self.offline_after),
             retried_at: status
                 .cohort
@@ -204,7 +205,8 @@ impl Attempt<'_> {
             if let Some(current) = &mut status.current_phase {
                 current.soak_until = Some(Time(until));
             }
-            if now < until {
+            // Time that nobody watched is no soak.
+            if now < until || self.input.watched_until.is_none_or(|watched| watched < until) {
                 let text = format!(
                     "{}; soaking until {}",
                     message::phase(status, &tally.counts),

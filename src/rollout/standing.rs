@@ -15,6 +15,8 @@ pub struct Rules {
     pub interval: SignedDuration,
     /// Gone for so long: lost.
     pub offline_after: SignedDuration,
+    /// So long the agents of a replica that died are waited for; afterwards they are offline like others.
+    pub unreachable_for: SignedDuration,
     /// Refusals from before this time are forgiven.
     pub retried_at: Option<Timestamp>,
     /// The time.
@@ -75,8 +77,9 @@ pub fn standing(agent: &ObservedAgent, admitted: Admission, rules: &Rules) -> St
     if let Some(failure) = refusal(agent, rules) {
         return Standing::Failed(failure);
     }
-    if agent.unreachable {
-        return Standing::Unreachable;
+    if let Some(since) = agent.unreachable {
+        let over = rules.now.duration_since(since) > rules.unreachable_for;
+        return if over { Standing::Absent } else { Standing::Unreachable };
     }
     if !agent.connected {
         return away(agent, admitted, rules);

@@ -31,6 +31,10 @@ pub struct Input<'a> {
     pub agents: &'a [ObservedAgent],
     /// An agent's heartbeat, or the interval of its polls, as it is assumed.
     pub assumed_interval: Duration,
+    /// How long the agents of a replica that died are waited for.
+    pub unreachable_for: Duration,
+    /// Until when every living replica is known to have watched its agents.
+    pub watched_until: Option<Timestamp>,
     /// Entropy for the seed of a new attempt.
     pub entropy: u64,
     /// The time.

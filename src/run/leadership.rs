@@ -40,6 +40,7 @@ pub async fn lead_when_elected(
                 held: held.subscribe(),
                 status_interval: timings.status_interval,
                 assumed_interval: timings.assumed_interval,
+                unreachable_for: timings.unreachable,
                 retry: timings.retry,
             };
             let mut lost = held.subscribe();

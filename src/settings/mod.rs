@@ -166,6 +166,8 @@ pub struct Timings {
     pub flush_slow: Duration,
     /// The assumed interval of an agent that polls.
     pub assumed_interval: Duration,
+    /// How long a rollout waits for the agents of a replica that died.
+    pub unreachable: Duration,
     /// Shortest time between two status writes that change no state.
     pub status_interval: Duration,
     /// How often silence is looked for.
@@ -184,6 +186,7 @@ impl Default for Timings {
             flush_urgent: Duration::from_secs(1),
             flush_slow: Duration::from_secs(10),
             assumed_interval: Duration::from_secs(30),
+            unreachable: Duration::from_mins(3),
             status_interval: Duration::from_secs(1),
             recheck: Duration::from_secs(1),
             retry: Duration::from_secs(5),
@@ -202,6 +205,7 @@ impl Timings {
             flush_urgent: self.flush_urgent / scale,
             flush_slow: self.flush_slow / scale,
             assumed_interval: self.assumed_interval / scale,
+            unreachable: self.unreachable / scale,
             status_interval: self.status_interval / scale,
             recheck: self.recheck / scale,
             retry: self.retry / scale,

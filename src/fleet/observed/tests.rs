@@ -27,7 +27,9 @@ fn verdict(revision: u32, code: u32, at: i64) -> VerdictEntry {
 
 /// What the slices of living (true) and dead replicas make of the one agent in them.
 fn merged(sources: &[(&str, bool, &AgentSliceSpec)]) -> ObservedAgent {
-    let sources = sources.iter().map(|(name, alive, slice)| SliceSource { name, alive: *alive, slice });
+    let replica = |alive: &bool| if *alive { Replica::Alive } else { Replica::Dead(at(99)) };
+    let sources =
+        sources.iter().map(|(name, alive, slice)| SliceSource { name, replica: replica(alive), slice });
     let mut agents = merge(sources);
     assert_eq!(agents.len(), 1, "one agent");
     agents.remove(0)
@@ -145,7 +147,7 @@ fn agents_are_merged_by_uid() {
         ..slice(AgentEntry::default())
     };
     let (one, other) = (slice(&[1, 3]), slice(&[2, 3, 4]));
-    let source = |name, slice| SliceSource { name, alive: true, slice };
+    let source = |name, slice| SliceSource { name, replica: Replica::Alive, slice };
     let uids: Vec<InstanceUid> =
         merge([source("a", &one), source("b", &other)]).into_iter().map(|agent| agent.uid).collect();
     assert_eq!(uids, [1, 2, 3, 4].map(uid));
@@ -155,9 +157,9 @@ fn agents_are_merged_by_uid() {
 fn agent_of_a_dead_replica_is_unreachable_until_another_one_holds_it() {
     let connected = slice(entry(EntryFlags::CONNECTED.0, 5, "h"));
     let gone = slice(entry(0, 5, "h"));
-    assert!(merged(&[("s", false, &connected)]).unreachable);
-    assert!(!merged(&[("s", false, &gone)]).unreachable, "it had left before the replica died");
-    assert!(!merged(&[("s", false, &connected), ("t", true, &connected)]).unreachable);
+    assert_eq!(merged(&[("s", false, &connected)]).unreachable, Some(at(99)));
+    assert_eq!(merged(&[("s", false, &gone)]).unreachable, None, "it had left before the replica died");
+    assert_eq!(merged(&[("s", false, &connected), ("t", true, &connected)]).unreachable, None);
 }
 
 #[test]

@@ -1,7 +1,9 @@
 use super::*;
 use crate::fleet::fixtures::*;
 use crate::fleet::unpack::unpack;
-use crate::fleet::{Attributes, ConfigReport, InstanceUid, Link, ObservedAgent, Outcome, SliceSource, merge};
+use crate::fleet::{
+    Attributes, ConfigReport, InstanceUid, Link, ObservedAgent, Outcome, Replica, SliceSource, merge,
+};
 use jiff::Timestamp;
 use proptest::prelude::*;
 
@@ -10,7 +12,7 @@ const PROMISED_BYTES: usize = 64 * 1024;
 const MANY: u32 = 250;
 
 fn unpacked(slice: &AgentSliceSpec) -> Vec<ObservedAgent> {
-    merge([SliceSource { name: "s", alive: true, slice }])
+    merge([SliceSource { name: "s", replica: Replica::Alive, slice }])
 }
 
 fn words(agent: &ObservedAgent) -> Vec<&str> {

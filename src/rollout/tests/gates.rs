@@ -200,7 +200,7 @@ fn agents_of_a_replica_that_died_are_neither_good_nor_failed() {
     world.run_until(State::Soaking);
     for index in world.cohort() {
         world.members[index].seen.connected = false;
-        world.members[index].seen.unreachable = true;
+        world.members[index].seen.unreachable = Some(world.now);
     }
     for _ in 0..30 {
         world.tick(60);
@@ -208,6 +208,37 @@ fn agents_of_a_replica_that_died_are_neither_good_nor_failed() {
         assert_eq!(world.status.agents.failed, 0);
     }
     assert!(world.is_stalled(Reason::ProgressDeadlineExceeded));
+}
+
+#[test]
+fn agents_of_a_replica_that_died_are_waited_for_three_minutes() {
+    let mut world = World::with_stable(100);
+    world.run_until(State::Soaking);
+    let canary = world.cohort()[0];
+    world.tick(200);
+    world.members[canary].seen.connected = false;
+    world.members[canary].seen.unreachable = Some(world.now);
+    for _ in 0..180 {
+        world.tick(1);
+        assert_eq!(world.running("r-2"), 2, "the phase waits: {}", world.status.message);
+    }
+    world.tick(1);
+    world.tick(1);
+    assert_eq!(world.status.agents.failed, 0);
+    assert!(world.running("r-2") > 2, "then they are offline like others: {}", world.status.message);
+}
+
+#[test]
+fn soak_ends_only_when_every_living_replica_has_watched_it() {
+    let mut world = World::with_stable(100);
+    world.run_until(State::Soaking);
+    let end = world.now + SignedDuration::from_secs(300);
+    world.watched_until = Some(end - SignedDuration::from_secs(1));
+    for _ in 0..10 {
+        assert_eq!(world.tick(100), State::Soaking, "time that nobody watched is no soak");
+    }
+    world.watched_until = Some(end);
+    assert_eq!(world.tick(1), State::Progressing);
 }
 
 #[test]

@@ -36,6 +36,8 @@ pub struct World {
     pub strategy: Strategy,
     pub content: Content,
     pub paused: bool,
+    /// The earliest renewal of a living replica; absent: now.
+    pub watched_until: Option<Timestamp>,
     pub bad: BTreeSet<String>,
     pub annotations: BTreeMap<String, String>,
     pub notices: Vec<Result<&'static str, String>>,
@@ -62,6 +64,7 @@ impl World {
             strategy: Strategy::default(),
             content: revision("r-1"),
             paused: false,
+            watched_until: None,
             bad: BTreeSet::new(),
             annotations: BTreeMap::new(),
             notices: Vec::new(),
@@ -140,6 +143,8 @@ impl World {
             revisions: &revisions,
             agents: &agents,
             assumed_interval: Duration::from_secs(30),
+            unreachable_for: Duration::from_mins(3),
+            watched_until: self.watched_until.or(Some(self.now)),
             entropy: self.now.as_second().unsigned_abs().wrapping_mul(0x9E37_79B9_7F4A_7C15),
             now: self.now,
         })
