@@ -4,7 +4,7 @@ use super::revision::Known;
 use crate::api::{CollectorGroup, ConfigRevision, ConfigRollout};
 use crate::cluster::{Announcer, Held, Observatory, Written, write_status};
 use crate::config::{ConfigHash, HashKey};
-use crate::rollout::{Claim, Content, holder};
+use crate::rollout::{Claim, Content, RevisionFacts, holder};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::Api;
@@ -160,6 +160,7 @@ impl Leader {
                 rollout: revision.spec.rollout.clone(),
                 number: revision.spec.number,
                 hash: revision.spec.hash.parse().ok()?,
+                state: revision.status.as_ref().map(|status| status.state).unwrap_or_default(),
             };
             Some((revision.name_any(), known))
         })
@@ -235,6 +236,17 @@ where
 /// A panic elsewhere leaves the maps whole: each change is one insert.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Revisions by name, as the step of this rollout needs to know them.
+pub(super) fn facts(known: &BTreeMap<String, Known>, rollout: &str) -> BTreeMap<String, RevisionFacts> {
+    let fact = |revision: &Known| RevisionFacts {
+        hash: revision.hash,
+        number: revision.number,
+        state: revision.state,
+        own: revision.rollout == rollout,
+    };
+    known.iter().map(|(name, revision)| (name.clone(), fact(revision))).collect()
 }
 
 /// The hashes of revisions by name.

@@ -25,6 +25,8 @@ pub struct Known {
     pub number: i64,
     /// The hash of its content.
     pub hash: ConfigHash,
+    /// What became of it.
+    pub state: RevisionState,
 }
 
 /// The revision that a content is.

@@ -2,7 +2,7 @@
 
 use super::announce::{announce, answer, stalled};
 use super::contents::content;
-use super::context::{Error, Guarded, Leader, hashes, holder_of, readable, write_if_leading};
+use super::context::{Error, Guarded, Leader, facts, holder_of, readable, write_if_leading};
 use super::revision;
 use crate::api::{ConfigRollout, ConfigRolloutStatus, RevisionState, Stage};
 use crate::cluster::Written;
@@ -36,7 +36,7 @@ pub async fn reconcile(guarded: Arc<Guarded<ConfigRollout>>, leader: Arc<Leader>
         annotations: rollout.annotations(),
         prior: &prior,
         group,
-        revisions: &hashes(&leader.revisions(&namespace)),
+        revisions: &facts(&leader.revisions(&namespace), &rollout.name_any()),
         agents: agents_of(&agents, &rollout.spec.group_name),
         assumed_interval: leader.assumed_interval,
         unreachable_for: leader.unreachable_for,

@@ -98,7 +98,7 @@ impl Attempt<'_> {
         let target = status.target_revision.as_ref().and_then(|name| self.input.revisions.get(name));
         let strategy = self.input.strategy;
         let rules = target.map(|target| Rules {
-            target: *target,
+            target: target.hash,
             apply_timeout: signed(strategy.apply_timeout.get()),
             interval: signed(self.input.assumed_interval),
             unreachable_for: signed(self.input.unreachable_for),
@@ -329,13 +329,13 @@ impl Attempt<'_> {
     /// Waits until every agent of the cohort that is connected reports stable, or the deadline has passed.
     fn roll_back(&self, status: &mut ConfigRolloutStatus, reason: Reason, why: &str) -> Outcome {
         let stable = status.stable_revision.clone().unwrap_or_default();
-        let hash = self.input.revisions.get(&stable);
+        let hash = self.input.revisions.get(&stable).map(|revision| revision.hash);
         let members = self.members(status);
         let in_cohort = |agent: &&crate::fleet::ObservedAgent| {
             agent.is_eligible() && members.as_ref().is_some_and(|members| members.contains(agent))
         };
         let cohort: Vec<_> = self.input.agents.iter().filter(in_cohort).collect();
-        let back = cohort.iter().filter(|agent| agent.running.as_ref() == hash && hash.is_some()).count();
+        let back = cohort.iter().filter(|agent| agent.running == hash && hash.is_some()).count();
         let since = status.cohort.as_ref().and_then(|cohort| cohort.since.as_ref()).map(|time| time.0);
         let deadline = signed(self.input.strategy.progress_deadline.get());
         let late = since.is_some_and(|since| self.input.now.duration_since(since) > deadline);

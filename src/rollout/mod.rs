@@ -21,7 +21,7 @@ pub use assignment::assignment;
 pub use group::{GroupInput, group_status};
 pub use holder::{Claim, holder};
 pub use requests::{Asked, Request};
-pub use step::{Content, GroupFacts, Input, Next, is_under_way, step};
+pub use step::{Content, GroupFacts, Input, Next, RevisionFacts, is_under_way, step};
 use tally::tally;
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use super::attempt::{self, Attempt};
 use super::conditions::{Verdict, conditions};
 use super::requests::{self, Asked};
 use super::{message, tally};
-use crate::api::{ConfigRolloutStatus, Reason, RolloutState, Stage, Strategy};
+use crate::api::{ConfigRolloutStatus, Reason, RevisionState, RolloutState, Stage, Strategy};
 use crate::config::ConfigHash;
 use crate::fleet::ObservedAgent;
 use jiff::Timestamp;
@@ -25,8 +25,8 @@ pub struct Input<'a> {
     pub prior: &'a ConfigRolloutStatus,
     /// The group, and what the spec's content came to.
     pub group: GroupFacts,
-    /// The hashes of the revisions that exist, by name.
-    pub revisions: &'a BTreeMap<String, ConfigHash>,
+    /// The revisions that exist, by name.
+    pub revisions: &'a BTreeMap<String, RevisionFacts>,
     /// The group's agents, as all replicas see them.
     pub agents: &'a [ObservedAgent],
     /// An agent's heartbeat, or the interval of its polls, as it is assumed.
@@ -39,6 +39,19 @@ pub struct Input<'a> {
     pub entropy: u64,
     /// The time.
     pub now: Timestamp,
+}
+
+/// What a rollout needs to know of a revision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RevisionFacts {
+    /// The hash of its content.
+    pub hash: ConfigHash,
+    /// Its number.
+    pub number: i64,
+    /// What became of it.
+    pub state: RevisionState,
+    /// Whether it is the rollout's own; the others are of other rollouts.
+    pub own: bool,
 }
 
 /// What a rollout's content came to.

@@ -9,7 +9,15 @@ fn hash(n: u8) -> ConfigHash {
 
 fn known(names: &[(&str, &str, i64, u8)]) -> BTreeMap<String, Known> {
     let known = |(name, rollout, number, n): &(&str, &str, i64, u8)| {
-        ((*name).to_owned(), Known { rollout: (*rollout).to_owned(), number: *number, hash: hash(*n) })
+        (
+            (*name).to_owned(),
+            Known {
+                rollout: (*rollout).to_owned(),
+                number: *number,
+                hash: hash(*n),
+                state: RevisionState::Candidate,
+            },
+        )
     };
     names.iter().map(known).collect()
 }

@@ -1,10 +1,12 @@
 //! A group of agents that take what they are assigned, each in its own way.
 
-use crate::api::{AttributeSelector, ConfigRolloutStatus, Reason, RolloutState, Strategy};
+use crate::api::{
+    AttributeSelector, ConfigRolloutStatus, Reason, RevisionState, RolloutState, Stage, Strategy,
+};
 use crate::config::ConfigHash;
 use crate::fleet::fixtures::seen;
 use crate::fleet::{Cohort, InstanceUid, ObservedAgent, Ring, Rings, Side, Sides, Verdict, side};
-use crate::rollout::{Content, GroupFacts, Input, Next, assignment, step};
+use crate::rollout::{Content, GroupFacts, Input, Next, RevisionFacts, assignment, step};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -39,6 +41,8 @@ pub struct World {
     /// The earliest renewal of a living replica; absent: now.
     pub watched_until: Option<Timestamp>,
     pub bad: BTreeSet<String>,
+    /// What became of the revisions; `Candidate` where there is no entry.
+    pub states: BTreeMap<String, RevisionState>,
     pub annotations: BTreeMap<String, String>,
     pub notices: Vec<Result<&'static str, String>>,
 }
@@ -66,6 +70,7 @@ impl World {
             paused: false,
             watched_until: None,
             bad: BTreeSet::new(),
+            states: BTreeMap::new(),
             annotations: BTreeMap::new(),
             notices: Vec::new(),
         };
@@ -121,14 +126,14 @@ impl World {
     pub fn lead(&mut self) {
         let Next { status, notices } = self.decide();
         self.status = status;
+        self.settle();
         self.notices.extend(notices.into_iter().map(|notice| notice.map(super::super::Request::name)));
     }
 
     /// What the leader would write now.
     pub fn decide(&self) -> Next {
         let agents: Vec<ObservedAgent> = self.members.iter().map(|member| member.seen.clone()).collect();
-        let revisions =
-            (1..=9).map(|number| format!("r-{number}")).map(|name| (name.clone(), hash(&name))).collect();
+        let revisions = (1..=9).map(|number| self.revision(number)).collect();
         step(&Input {
             generation: 1,
             strategy: &self.strategy,
@@ -148,6 +153,25 @@ impl World {
             entropy: self.now.as_second().unsigned_abs().wrapping_mul(0x9E37_79B9_7F4A_7C15),
             now: self.now,
         })
+    }
+
+    /// A revision as the leader's store has it.
+    fn revision(&self, number: i64) -> (String, RevisionFacts) {
+        let name = format!("r-{number}");
+        let state = self.states.get(&name).copied().unwrap_or_default();
+        (name.clone(), RevisionFacts { hash: hash(&name), number, state, own: true })
+    }
+
+    /// Notes what became of the revisions, as the leader does after each step.
+    fn settle(&mut self) {
+        let stage = self.status.cohort.as_ref().map(|cohort| cohort.stage);
+        let failed = matches!(stage, Some(Stage::RollingBack | Stage::RolledBack | Stage::Halted));
+        if let Some(target) = self.status.target_revision.clone().filter(|_| failed) {
+            self.states.insert(target, RevisionState::Rejected);
+        }
+        if let Some(stable) = self.status.stable_revision.clone() {
+            self.states.insert(stable, RevisionState::Proven);
+        }
     }
 
     fn deliver(&mut self) {
