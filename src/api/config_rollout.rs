@@ -171,6 +171,9 @@ pub struct ConfigRolloutStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 10))]
     pub failures: Vec<FailureEntry>,
+    /// The revision that an `undo` went back to, while it takes the place of `spec.config`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pinned: Option<Pinned>,
     /// The term of the leader that wrote this status.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leader_term: Option<i64>,
@@ -258,7 +261,8 @@ pub enum Stage {
     Completed,
 }
 
-/// Requests that were seen: the values of the annotations `fleet.opamp.dev/promote`, `abort` and `retry`.
+/// Requests that were seen: the values of the annotations `fleet.opamp.dev/promote`, `abort`, `retry` and
+/// `undo`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Handled {
@@ -271,6 +275,19 @@ pub struct Handled {
     /// The last seen `retry`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<String>,
+    /// The last seen `undo`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undo: Option<String>,
+}
+
+/// What an undo holds in place, until the content of `spec.config` or of an object that it refers to changes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Pinned {
+    /// Name of the revision that is rolled out, or was, in place of `spec.config`.
+    pub revision: String,
+    /// What `spec.config` is meanwhile: a revision's name, or why it is none.
+    pub instead: String,
 }
 
 /// Part of a cohort: the agents that `selector` matches and whose rank is at most `boundary`.

@@ -40,7 +40,7 @@ pub use share::Share;
 pub use strategy::{Approval, CurrentPhase, OnFailure, Phase, PhaseOutcome, PhaseStatus, Strategy};
 
 /// A rollout's cohort, written by the leader and acted on by every replica (design, section 5).
-pub use config_rollout::{Cohort, Handled, Stage, Term};
+pub use config_rollout::{Cohort, Handled, Pinned, Stage, Term};
 
 /// Text that may hold a secret: serialises as itself, but its `Debug` tells the length only, because the kinds
 /// that carry configuration bodies are logged by the Kubernetes client library.

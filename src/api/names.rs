@@ -23,6 +23,8 @@ pub const PROMOTE_ANNOTATION: &str = "fleet.opamp.dev/promote";
 pub const ABORT_ANNOTATION: &str = "fleet.opamp.dev/abort";
 /// Annotation that tries a revision again that failed: `[REVISION/]TOKEN`, handled once.
 pub const RETRY_ANNOTATION: &str = "fleet.opamp.dev/retry";
+/// Annotation that goes back to an earlier revision: `[REVISION/]TOKEN`, handled once.
+pub const UNDO_ANNOTATION: &str = "fleet.opamp.dev/undo";
 /// Suffix of the Secret that keeps a revision's bodies which come from Secrets.
 pub const REVISION_FILES_SUFFIX: &str = "-files";
 /// Longest name of a rollout: revisions append `-NUMBER`, and their Secret `-files`, within 63 characters.

@@ -30,7 +30,7 @@ pub async fn announce(
 pub async fn answer(leader: &Leader, rollout: &ConfigRollout, notices: &[Asked]) {
     for notice in notices {
         let (warning, reason, note) = match notice {
-            Ok(request) => (false, Reason::RequestHandled, format!("{} was carried out", request.name())),
+            Ok(request) => (false, Reason::RequestHandled, request.done()),
             Err(why) => (true, Reason::RequestRefused, why.clone()),
         };
         leader.announcer.tell(rollout, warning, reason, &note).await;

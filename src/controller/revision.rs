@@ -186,6 +186,8 @@ pub struct Standing<'a> {
     pub stable: Option<&'a str>,
     /// The attempt with the target failed.
     pub failed: bool,
+    /// The name of the content that waits to be rolled out.
+    pub wanted: Option<&'a str>,
 }
 
 /// Where a revision of a rollout stands, by the rollout's status. Away from the target what was proven stays
@@ -201,6 +203,8 @@ pub fn state(name: &str, before: RevisionState, standing: &Standing<'_>) -> Revi
         RevisionState::Candidate
     } else if before == RevisionState::Rejected {
         RevisionState::Rejected
+    } else if standing.wanted == Some(name) {
+        RevisionState::Candidate
     } else {
         RevisionState::Superseded
     }

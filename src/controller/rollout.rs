@@ -4,7 +4,7 @@ use super::announce::{announce, answer, stalled};
 use super::contents::content;
 use super::context::{Error, Guarded, Leader, facts, holder_of, readable, write_if_leading};
 use super::revision;
-use crate::api::{ConfigRollout, ConfigRolloutStatus, RevisionState, Stage};
+use crate::api::{ConfigRevision, ConfigRollout, ConfigRolloutStatus, RevisionState, Stage};
 use crate::cluster::Written;
 use crate::fleet::ObservedAgent;
 use crate::rollout::{GroupFacts, Input, Next, is_under_way, step};
@@ -28,6 +28,7 @@ pub async fn reconcile(guarded: Arc<Guarded<ConfigRollout>>, leader: Arc<Leader>
         return Ok(Action::await_change());
     }
     let Some(group) = group_facts(&leader, rollout).await? else { return Ok(Action::await_change()) };
+    let wanted = group.wanted().map(str::to_owned);
     let prior = rollout.status.clone().unwrap_or_default();
     let mut next = step(&Input {
         generation: rollout.metadata.generation.unwrap_or_default(),
@@ -45,8 +46,8 @@ pub async fn reconcile(guarded: Arc<Guarded<ConfigRollout>>, leader: Arc<Leader>
         now: Timestamp::now(),
     });
     next.status.leader_term = Some(leader.term);
-    let action = write(&leader, rollout, &prior, &next).await?;
-    prune(&leader, rollout, &next.status, &agents).await?;
+    let action = write(&leader, rollout, &prior, &next, wanted.as_deref()).await?;
+    prune(&leader, rollout, &next.status, wanted.as_deref(), &agents).await?;
     // Only time brings an attempt on when no agent does.
     Ok(if is_under_way(&next.status) { Action::requeue(leader.status_interval) } else { action })
 }
@@ -86,6 +87,7 @@ async fn write(
     rollout: &ConfigRollout,
     prior: &ConfigRolloutStatus,
     next: &Next,
+    wanted: Option<&str>,
 ) -> Result<Action, Error> {
     let Next { status: next, notices } = next;
     if prior != next {
@@ -94,6 +96,7 @@ async fn write(
             return Ok(Action::requeue(wait));
         }
         let namespace = rollout.namespace().unwrap_or_default();
+        settle_left_target(leader, rollout, prior, next).await?;
         let api: Api<ConfigRollout> = Api::namespaced(leader.client.clone(), &namespace);
         match write_if_leading(leader, &api, rollout, prior, next).await? {
             Written::Yes => {
@@ -106,13 +109,14 @@ async fn write(
             Written::Deposed => leader.step_down(),
         }
     }
-    settle_revisions(leader, rollout, next).await?;
+    settle_revisions(leader, rollout, next, wanted).await?;
     Ok(Action::await_change())
 }
 
 fn is_urgent(prior: &ConfigRolloutStatus, next: &ConfigRolloutStatus) -> bool {
     prior.state != next.state
         || prior.handled != next.handled
+        || prior.pinned != next.pinned
         || prior.cohort.as_ref().map(|cohort| (cohort.stage, &cohort.terms))
             != next.cohort.as_ref().map(|cohort| (cohort.stage, &cohort.terms))
         || prior.target_revision != next.target_revision
@@ -120,47 +124,82 @@ fn is_urgent(prior: &ConfigRolloutStatus, next: &ConfigRolloutStatus) -> bool {
         || stalled(prior) != stalled(next)
 }
 
+/// A target that failed and is left for another one is settled first: afterwards no status tells that it failed.
+async fn settle_left_target(
+    leader: &Leader,
+    rollout: &ConfigRollout,
+    prior: &ConfigRolloutStatus,
+    next: &ConfigRolloutStatus,
+) -> Result<(), Error> {
+    let standing = standing(prior, None);
+    let left = prior.target_revision.as_ref().filter(|target| next.target_revision.as_ref() != Some(target));
+    let Some(left) = left.filter(|_| standing.failed) else { return Ok(()) };
+    let known = leader.revision(&rollout.namespace().unwrap_or_default(), left);
+    match known.as_ref().and_then(|guarded| guarded.0.as_ref().ok()) {
+        Some(revision) => settle(leader, revision, &standing).await,
+        None => Ok(()),
+    }
+}
+
 /// Brings the states of the rollout's revisions in line with its status; done again after a crash in between.
 async fn settle_revisions(
     leader: &Leader,
     rollout: &ConfigRollout,
     next: &ConfigRolloutStatus,
+    wanted: Option<&str>,
 ) -> Result<(), Error> {
-    let standing = revision::Standing {
-        target: next.target_revision.as_deref(),
-        stable: next.stable_revision.as_deref(),
-        failed: matches!(
-            next.cohort.as_ref().map(|cohort| cohort.stage),
-            Some(Stage::RollingBack | Stage::RolledBack | Stage::Halted)
-        ),
-    };
+    let standing = standing(next, wanted.filter(|_| next.pinned.is_none()));
     let namespace = rollout.namespace().unwrap_or_default();
     for guarded in leader.stores.revisions.state() {
         let Ok(revision) = &guarded.0 else { continue };
         let mine = revision.metadata.namespace.as_deref() == Some(&namespace)
             && revision.spec.rollout == rollout.name_any();
-        if mine && leader.may_write() {
-            let before = revision.status.as_ref().map_or(RevisionState::Candidate, |status| status.state);
-            let state = revision::state(&revision.name_any(), before, &standing);
-            revision::settle(&leader.client, revision, state, Timestamp::now()).await?;
+        if mine {
+            settle(leader, revision, &standing).await?;
         }
     }
     Ok(())
 }
 
-/// Deletes the revisions that are too many: never one that is target or stable of any group, or still run.
+async fn settle(
+    leader: &Leader,
+    revision: &ConfigRevision,
+    standing: &revision::Standing<'_>,
+) -> Result<(), Error> {
+    if !leader.may_write() {
+        return Ok(());
+    }
+    let before = revision.status.as_ref().map_or(RevisionState::Candidate, |status| status.state);
+    let state = revision::state(&revision.name_any(), before, standing);
+    Ok(revision::settle(&leader.client, revision, state, Timestamp::now()).await?)
+}
+
+fn standing<'a>(status: &'a ConfigRolloutStatus, wanted: Option<&'a str>) -> revision::Standing<'a> {
+    let stage = status.cohort.as_ref().map(|cohort| cohort.stage);
+    revision::Standing {
+        target: status.target_revision.as_deref(),
+        stable: status.stable_revision.as_deref(),
+        failed: matches!(stage, Some(Stage::RollingBack | Stage::RolledBack | Stage::Halted)),
+        wanted,
+    }
+}
+
+/// Deletes the revisions that are too many: never one that is target or stable of any group, pinned, the rollout's
+/// content, or still run. Content that is deleted would come back under another name, not rejected and not put aside.
 async fn prune(
     leader: &Leader,
     rollout: &ConfigRollout,
     status: &ConfigRolloutStatus,
+    wanted: Option<&str>,
     agents: &[ObservedAgent],
 ) -> Result<(), Error> {
     let namespace = rollout.namespace().unwrap_or_default();
     let live = live_revisions(leader, &namespace);
     let needed = |name: &str, hash| {
-        let named =
-            [&status.target_revision, &status.stable_revision].into_iter().flatten().any(|live| live == name);
-        named || live.contains(name) || agents.iter().any(|agent| agent.running == Some(hash))
+        named_by(status).any(|named| named == name)
+            || wanted == Some(name)
+            || live.contains(name)
+            || agents.iter().any(|agent| agent.running == Some(hash))
     };
     let limit = usize::try_from(rollout.spec.revision_history_limit).unwrap_or(1).max(1);
     for name in revision::surplus(&leader.revisions(&namespace), &rollout.name_any(), limit, needed) {
@@ -170,6 +209,13 @@ async fn prune(
         }
     }
     Ok(())
+}
+
+/// The revisions that a rollout's status names.
+fn named_by(status: &ConfigRolloutStatus) -> impl Iterator<Item = &str> {
+    let pinned = status.pinned.as_ref().map(|pinned| [&pinned.revision, &pinned.instead]);
+    let named = [&status.target_revision, &status.stable_revision].into_iter().flatten();
+    named.chain(pinned.into_iter().flatten()).map(String::as_str)
 }
 
 /// The revisions that the groups of a namespace name.

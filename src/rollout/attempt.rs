@@ -48,28 +48,28 @@ impl Attempt<'_> {
                 "nothing has been rolled out yet",
             );
         };
-        let retry = was_asked(notices, Request::Retry);
+        let retry = was_asked(notices, &Request::Retry);
         if retry && matches!(stage, Stage::Held | Stage::Halted) {
             self.resume(status);
         } else if retry && stage == Stage::Completed {
             // Offered again to the agents that failed; for all others nothing changes.
             status.cohort.iter_mut().for_each(|cohort| cohort.retried_at = Some(Time(self.input.now)));
         } else if retry && stage == Stage::RolledBack && self.input.strategy.falling_phase().is_some() {
-            refuse(notices, Request::Retry, "a phase has fewer agents than the one before it; raise it");
+            refuse(notices, &Request::Retry, "a phase has fewer agents than the one before it; raise it");
         } else if retry && stage == Stage::RolledBack {
             let target = status.target_revision.clone().unwrap_or_default();
             self.begin(status, &target, true);
         } else if retry {
-            refuse(notices, Request::Retry, "nothing has failed that could be tried again");
+            refuse(notices, &Request::Retry, "nothing has failed that could be tried again");
         }
         let tally = self.count(status);
         match status.cohort.as_ref().map(|cohort| cohort.stage).unwrap_or_default() {
             Stage::Running => self.run(status, &tally, notices),
-            Stage::Held if was_asked(notices, Request::Abort) => {
+            Stage::Held if was_asked(notices, &Request::Abort) => {
                 self.end(status, &tally, Reason::Aborted, "aborted by request")
             }
             stage => {
-                refuse(notices, Request::Abort, "no attempt is under way");
+                refuse(notices, &Request::Abort, "no attempt is under way");
                 refuse_promote(notices, "no phase is under way");
                 self.stand(status, &tally, stage)
             }
@@ -137,7 +137,7 @@ impl Attempt<'_> {
         let base =
             usize::try_from(status.cohort.as_ref().map_or(0, |cohort| cohort.base)).unwrap_or_default();
         let tolerated = self.input.strategy.failure_threshold.tolerated(base);
-        if was_asked(notices, Request::Abort) {
+        if was_asked(notices, &Request::Abort) {
             return self.end(status, tally, Reason::Aborted, "aborted by request");
         }
         if tally.counts.failed > length(tolerated) {
@@ -366,8 +366,8 @@ fn enter(status: &mut ConfigRolloutStatus, stage: Stage, input: &Input<'_>) {
 }
 
 /// Whether a request was made.
-pub fn was_asked(notices: &[Asked], request: Request) -> bool {
-    notices.iter().any(|asked| asked.as_ref() == Ok(&request))
+pub fn was_asked(notices: &[Asked], request: &Request) -> bool {
+    notices.iter().any(|asked| asked.as_ref() == Ok(request))
 }
 
 fn promote(notices: &[Asked]) -> Option<bool> {
@@ -377,21 +377,29 @@ fn promote(notices: &[Asked]) -> Option<bool> {
     })
 }
 
-fn refuse(notices: &mut [Asked], request: Request, why: &str) {
-    for asked in notices.iter_mut().filter(|asked| asked.as_ref() == Ok(&request)) {
+fn refuse(notices: &mut [Asked], request: &Request, why: &str) {
+    for asked in notices.iter_mut().filter(|asked| asked.as_ref() == Ok(request)) {
         *asked = Err(format!("{}: {why}", request.name()));
     }
 }
 
 fn refuse_promote(notices: &mut [Asked], why: &str) {
     for full in [true, false] {
-        refuse(notices, Request::Promote { full }, why);
+        refuse(notices, &Request::Promote { full }, why);
     }
 }
 
-/// Refuses everything that has been asked.
+/// Refuses what asks for another revision than the target.
+pub fn refuse_undo(notices: &mut [Asked], why: &str) {
+    refuse(notices, &Request::RetryContent, why);
+    for asked in notices.iter_mut().filter(|asked| matches!(asked, Ok(Request::Undo(_)))) {
+        *asked = Err(format!("undo: {why}"));
+    }
+}
+
+/// Refuses everything that has been asked of the attempt under way.
 pub fn refuse_all(notices: &mut [Asked], why: &str) {
     refuse_promote(notices, why);
-    refuse(notices, Request::Abort, why);
-    refuse(notices, Request::Retry, why);
+    refuse(notices, &Request::Abort, why);
+    refuse(notices, &Request::Retry, why);
 }

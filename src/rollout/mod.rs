@@ -16,6 +16,7 @@ mod requests;
 mod standing;
 mod step;
 mod tally;
+mod undo;
 
 pub use assignment::assignment;
 pub use group::{GroupInput, group_status};

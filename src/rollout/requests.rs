@@ -1,10 +1,10 @@
 //! Requests that a person makes of a rollout by annotations: each value is handled once.
 
-use crate::api::{ABORT_ANNOTATION, Handled, PROMOTE_ANNOTATION, RETRY_ANNOTATION};
+use crate::api::{ABORT_ANNOTATION, Handled, PROMOTE_ANNOTATION, RETRY_ANNOTATION, UNDO_ANNOTATION};
 use std::collections::BTreeMap;
 
 /// What a person asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
     /// End the phase's wait, soak or approval; with `full`, those of all that follow too.
     Promote {
@@ -15,15 +15,30 @@ pub enum Request {
     Abort,
     /// Try again what failed.
     Retry,
+    /// Try the spec's content, which an undo has put aside.
+    RetryContent,
+    /// Go back to a revision: this one, or the newest that is proven.
+    Undo(Option<String>),
 }
 
 impl Request {
     /// The request's name, as in its annotation.
-    pub fn name(self) -> &'static str {
+    pub fn name(&self) -> &'static str {
         match self {
             Self::Promote { .. } => "promote",
             Self::Abort => "abort",
-            Self::Retry => "retry",
+            Self::Retry | Self::RetryContent => "retry",
+            Self::Undo(_) => "undo",
+        }
+    }
+
+    /// That it was carried out.
+    pub fn done(&self) -> String {
+        match self {
+            Self::Undo(Some(revision)) => {
+                format!("undo was carried out: {revision} is rolled out, and stays until spec.config changes")
+            }
+            other => format!("{} was carried out", other.name()),
         }
     }
 }
@@ -35,6 +50,8 @@ pub struct Revisions<'a> {
     pub target: Option<&'a str>,
     /// What the rollout's content is now: it is the target, or was rejected before and waits for a retry.
     pub wanted: Option<&'a str>,
+    /// Whether the target is there by an undo, in place of the rollout's content.
+    pub pinned: bool,
 }
 
 /// A request that has not been handled, or why it cannot be.
@@ -55,6 +72,7 @@ pub fn take(
         (PROMOTE_ANNOTATION, &mut seen.promote),
         (ABORT_ANNOTATION, &mut seen.abort),
         (RETRY_ANNOTATION, &mut seen.retry),
+        (UNDO_ANNOTATION, &mut seen.undo),
     ];
     let mut asked = Vec::new();
     for (annotation, place) in places {
@@ -77,9 +95,11 @@ fn read(annotation: &str, value: &str, revisions: Revisions<'_>) -> Asked {
         Some((revision, token)) => (Some(revision), token),
         None => (None, value),
     };
-    let Revisions { target, wanted } = revisions;
+    let Revisions { target, wanted, pinned } = revisions;
     let fits = |revision: &str| {
-        Some(revision) == target || annotation == RETRY_ANNOTATION && Some(revision) == wanted
+        Some(revision) == target
+            || annotation == RETRY_ANNOTATION && Some(revision) == wanted
+            || annotation == UNDO_ANNOTATION
     };
     if let Some(other) = revision.filter(|revision| !fits(revision)) {
         let running = target.unwrap_or("none");
@@ -97,6 +117,8 @@ fn read(annotation: &str, value: &str, revisions: Revisions<'_>) -> Asked {
     Ok(match annotation {
         PROMOTE_ANNOTATION => Request::Promote { full: full.is_some() },
         ABORT_ANNOTATION => Request::Abort,
+        UNDO_ANNOTATION => Request::Undo(revision.map(str::to_owned)),
+        _ if pinned && revision.is_some() && revision != target => Request::RetryContent,
         _ => Request::Retry,
     })
 }
@@ -110,7 +132,7 @@ mod tests {
     }
 
     fn taken(pairs: &[(&str, &str)]) -> Vec<Asked> {
-        let revisions = Revisions { target: Some("r-2"), wanted: Some("r-3") };
+        let revisions = Revisions { target: Some("r-2"), wanted: Some("r-3"), pinned: false };
         take(&annotations(pairs), &mut Some(Handled::default()), revisions)
     }
 
@@ -149,6 +171,24 @@ mod tests {
             [Ok(Request::Retry)],
             "full- has its meaning in promote only"
         );
+    }
+
+    #[test]
+    fn undo_names_the_revision_to_go_back_to() {
+        assert_eq!(taken(&[("undo", "r-1/x")]), [Ok(Request::Undo(Some("r-1".into())))]);
+        assert_eq!(taken(&[("undo", "x")]), [Ok(Request::Undo(None))]);
+        assert!(taken(&[("undo", "r-1/")])[0].is_err(), "a value without a token is none");
+    }
+
+    #[test]
+    fn retry_that_names_the_content_behind_a_pin_is_for_that() {
+        let revisions = Revisions { target: Some("r-1"), wanted: Some("r-2"), pinned: true };
+        for (value, expected) in
+            [("r-2/x", Request::RetryContent), ("r-1/y", Request::Retry), ("z", Request::Retry)]
+        {
+            let asked = take(&annotations(&[("retry", value)]), &mut Some(Handled::default()), revisions);
+            assert_eq!(asked, [Ok(expected)], "{value}");
+        }
     }
 
     #[test]

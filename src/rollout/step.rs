@@ -3,7 +3,7 @@
 use super::attempt::{self, Attempt};
 use super::conditions::{Verdict, conditions};
 use super::requests::{self, Asked};
-use super::{message, tally};
+use super::{message, tally, undo};
 use crate::api::{ConfigRolloutStatus, Reason, RevisionState, RolloutState, Stage, Strategy};
 use crate::config::ConfigHash;
 use crate::fleet::ObservedAgent;
@@ -88,6 +88,16 @@ pub enum GroupFacts {
     },
 }
 
+impl GroupFacts {
+    /// The revision that the rollout's content is.
+    pub fn wanted(&self) -> Option<&str> {
+        match self {
+            Self::Held { content: Content::Revision { name, .. }, .. } => Some(name),
+            _ => None,
+        }
+    }
+}
+
 /// What a step came to.
 pub struct Next {
     /// The new status.
@@ -120,11 +130,11 @@ pub fn step(input: &Input<'_>) -> Next {
     let mut status = input.prior.clone();
     status.observed_generation = Some(input.generation);
     let target = status.target_revision.clone();
-    let wanted = match &input.group {
-        GroupFacts::Held { content: Content::Revision { name, .. }, .. } => Some(name.as_str()),
-        _ => None,
+    let revisions = requests::Revisions {
+        target: target.as_deref(),
+        wanted: input.group.wanted(),
+        pinned: status.pinned.is_some(),
     };
-    let revisions = requests::Revisions { target: target.as_deref(), wanted };
     let mut notices = requests::take(input.annotations, &mut status.handled, revisions);
     let outcome = decide(input, &mut status, &mut notices);
     status.state = outcome.state;
@@ -147,11 +157,13 @@ fn decide(input: &Input<'_>, status: &mut ConfigRolloutStatus, notices: &mut [As
     match &input.group {
         GroupFacts::Missing(name) => {
             attempt::refuse_all(notices, "the group does not exist");
+            attempt::refuse_undo(notices, "the group does not exist");
             let text = format!("CollectorGroup {name} does not exist in this namespace; create it");
             Outcome::new(RolloutState::Pending, Reason::GroupNotFound, text)
         }
         GroupFacts::Taken(by) => {
             attempt::refuse_all(notices, "another rollout holds the group");
+            attempt::refuse_undo(notices, "another rollout holds the group");
             let text = format!("rollout {by} is older and holds the group; delete one of the two");
             Outcome::new(RolloutState::Pending, Reason::GroupTaken, text).stalled()
         }
@@ -162,7 +174,9 @@ fn decide(input: &Input<'_>, status: &mut ConfigRolloutStatus, notices: &mut [As
                 status.stable_revision.clone_from(stable);
             }
             let attempt = Attempt { input, offline_after: *offline_after };
-            hold(&attempt, status, content, notices)
+            let content = undo::settle(status, content, input.revisions, notices);
+            let outcome = hold(&attempt, status, &content, notices);
+            Outcome { message: undo::explain(outcome.message, status.pinned.as_ref()), ..outcome }
         }
     }
 }
@@ -200,7 +214,7 @@ fn start(
     rejected: bool,
     notices: &mut [Asked],
 ) -> Outcome {
-    let retried = rejected && attempt::was_asked(notices, requests::Request::Retry);
+    let retried = rejected && attempt::was_asked(notices, &requests::Request::Retry);
     if rejected && !retried {
         attempt.advance(status, notices);
         let text = format!(

@@ -6,4 +6,5 @@ mod phases;
 mod properties;
 mod requests;
 mod rings;
+mod undo;
 mod world;

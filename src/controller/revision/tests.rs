@@ -156,8 +156,19 @@ fn state_of_a_revision_follows_from_the_rollouts_status() {
         ("r-1", Proven, Some("r-3"), Some("r-2"), true, Proven),
         ("r-1", Proven, Some("r-2"), Some("r-1"), true, Proven),
     ] {
-        let got = state(name, before, &Standing { target, stable, failed });
+        let got = state(name, before, &Standing { target, stable, failed, wanted: None });
         assert_eq!(got, expected, "{name} {before:?}, target {target:?}, stable {stable:?}, failed {failed}");
+    }
+}
+
+#[test]
+fn content_that_waits_is_a_candidate_unless_it_has_a_past() {
+    use RevisionState::{Candidate, Proven, Rejected, Superseded};
+    let standing = Standing { target: Some("r-2"), stable: Some("r-1"), failed: false, wanted: Some("r-3") };
+    for (before, expected) in
+        [(Candidate, Candidate), (Superseded, Candidate), (Rejected, Rejected), (Proven, Proven)]
+    {
+        assert_eq!(state("r-3", before, &standing), expected, "{before:?}");
     }
 }
 

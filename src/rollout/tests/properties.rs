@@ -23,6 +23,7 @@ enum Move {
     Promote(u32),
     Abort(u32),
     Retry(u32),
+    Undo(u32),
 }
 
 fn moves() -> impl Strategy<Value = Vec<Move>> {
@@ -34,6 +35,7 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
         1 => any::<u32>().prop_map(Move::Promote),
         1 => any::<u32>().prop_map(Move::Abort),
         1 => any::<u32>().prop_map(Move::Retry),
+        1 => any::<u32>().prop_map(Move::Undo),
     ];
     prop::collection::vec(one, 1..60)
 }
@@ -48,6 +50,7 @@ fn apply(world: &mut World, step: Move) {
         Move::Promote(token) => world.ask("promote", &token.to_string()),
         Move::Abort(token) => world.ask("abort", &token.to_string()),
         Move::Retry(token) => world.ask("retry", &token.to_string()),
+        Move::Undo(token) => world.ask("undo", &token.to_string()),
     }
 }
 

@@ -127,7 +127,7 @@ impl World {
         let Next { status, notices } = self.decide();
         self.status = status;
         self.settle();
-        self.notices.extend(notices.into_iter().map(|notice| notice.map(super::super::Request::name)));
+        self.notices.extend(notices.into_iter().map(|notice| notice.map(|request| request.name())));
     }
 
     /// What the leader would write now.
