@@ -36,7 +36,10 @@ impl Attempt<'_> {
         });
         status.phases = phases::plan(&self.input.strategy.phases);
         status.current_phase = None;
-        self.begin_phase(status, 0, 0);
+        // While a person has paused the rollout nobody is let in; those of the attempt before go back all the same.
+        if !self.input.paused {
+            self.begin_phase(status, 0, 0);
+        }
     }
 
     /// Brings the attempt under way on, and says where it stands.
@@ -150,7 +153,7 @@ impl Attempt<'_> {
         match asked {
             Some(full) => self.promote(status, tally, full),
             None if self.input.paused => {
-                let text = format!("paused in {}", message::phase(status, &tally.counts));
+                let text = message::paused(status, &tally.counts);
                 Outcome::new(RolloutState::Paused, Reason::Paused, text)
             }
             None => self.phase(status, tally),

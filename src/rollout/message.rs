@@ -14,6 +14,14 @@ pub fn phase(status: &ConfigRolloutStatus, counts: &RolloutAgentCounts) -> Strin
     format!("phase {} of {} ({}): {}", current.index + 1, status.phases.len(), current.name, agents(counts))
 }
 
+/// Where a person has stopped the rollout.
+pub fn paused(status: &ConfigRolloutStatus, counts: &RolloutAgentCounts) -> String {
+    match &status.current_phase {
+        Some(_) => format!("paused in {}", phase(status, counts)),
+        None => "paused before the first phase".to_owned(),
+    }
+}
+
 /// The phase that cannot begin, because it is not known yet who is in its ring.
 fn waiting_for_ring(status: &ConfigRolloutStatus) -> Option<&str> {
     if status.cohort.as_ref().is_none_or(|cohort| cohort.stage != Stage::Running) {

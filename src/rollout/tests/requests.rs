@@ -186,3 +186,17 @@ fn retry_of_rejected_content_forgives_the_agents_that_refused_it() {
     world.run_until(State::Completed);
     assert_eq!(world.running("r-2"), 100);
 }
+
+#[test]
+fn attempt_that_begins_while_paused_lets_nobody_in_until_the_pause_ends() {
+    let mut world = World::with_stable(100);
+    world.paused = true;
+    for _ in 0..5 {
+        assert_eq!(world.tick(600), State::Paused);
+    }
+    assert_eq!(world.offered("r-2"), 0);
+    world.paused = false;
+    assert_eq!(world.tick(1), State::Progressing);
+    assert_eq!(world.tick(1), State::Soaking);
+    assert_eq!(world.running("r-2"), 2);
+}

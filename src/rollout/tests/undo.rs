@@ -118,6 +118,22 @@ fn undo_works_in_any_state() {
 }
 
 #[test]
+fn undo_of_a_paused_rollout_takes_the_target_back_at_once_and_lets_nobody_in() {
+    let mut world = World::with_stable(100);
+    world.run_until(State::Soaking);
+    world.paused = true;
+    world.tick(1);
+    world.content = revision("r-3");
+    world.ask("undo", "r-4/x");
+    assert_eq!(world.tick(1), State::Paused);
+    for _ in 0..5 {
+        assert_eq!(world.tick(600), State::Paused);
+    }
+    assert_eq!((world.running("r-1"), world.offered("r-4")), (100, 0));
+    assert_eq!(world.notices, [Ok("undo")]);
+}
+
+#[test]
 fn halted_rollout_can_go_to_a_revision_that_is_named() {
     let mut world = World::new(10);
     world.content = revision("r-2");
