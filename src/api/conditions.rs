@@ -72,6 +72,8 @@ pub enum Reason {
     AwaitingApproval,
     /// The rollout stands still because `spec.paused` says so.
     Paused,
+    /// New content is planned and not started, because annotation `fleet.opamp.dev/dry-run` says so.
+    DryRun,
     /// More agents failed than `failureThreshold` allows.
     TooManyFailures,
     /// A person ended the attempt.

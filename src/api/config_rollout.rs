@@ -133,7 +133,8 @@ pub struct ConfigRolloutStatus {
     pub observed_generation: Option<i64>,
     /// Where the rollout stands. `Pending`: not started, something is missing. `Progressing`: agents are
     /// taking the target. `Soaking`: the phase's agents must stay healthy for a while. `AwaitingApproval`: a
-    /// person must let the next phase begin. `Paused`: it stands still. `Completed`: all phases have passed.
+    /// person must let the next phase begin. `Paused`: it stands still, or new content waits as a dry
+    /// run. `Completed`: all phases have passed.
     /// `RollingBack`: too many agents failed or a person aborted, and the cohort is getting the stable revision
     /// again. `RolledBack`: it has it. `Halted`: it failed with nothing to go back to. `Invalid`: the
     /// configuration is not sent, because agents could not run it.
@@ -151,7 +152,8 @@ pub struct ConfigRolloutStatus {
     /// The step that is under way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub current_phase: Option<CurrentPhase>,
-    /// The steps as they were when the attempt began, each with what became of it.
+    /// The steps as they were when the attempt began, each with what became of it. In a dry run after the attempt
+    /// has ended: the steps as they would be.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 10))]
     pub phases: Vec<PhaseStatus>,
@@ -197,7 +199,8 @@ pub enum RolloutState {
     Soaking,
     /// A person must let the next phase begin.
     AwaitingApproval,
-    /// It stands still, by `spec.paused` or because too many agents failed and `onFailure` is `Pause`.
+    /// It stands still, by `spec.paused` or because too many agents failed and `onFailure` is `Pause`; or new content
+    /// waits as a dry run.
     Paused,
     /// Too many agents failed, or a person aborted: the cohort is getting the stable revision again.
     RollingBack,
@@ -341,6 +344,9 @@ pub struct RolloutAgentCounts {
     /// Connected agents that take configurations but never say what became of them.
     #[serde(default)]
     pub unverified: i64,
+    /// In a dry run: eligible agents that run the new content already, so that nothing would change for them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unchanged: Option<i64>,
 }
 
 /// An agent that failed with the target.

@@ -25,6 +25,8 @@ pub const ABORT_ANNOTATION: &str = "fleet.opamp.dev/abort";
 pub const RETRY_ANNOTATION: &str = "fleet.opamp.dev/retry";
 /// Annotation that goes back to an earlier revision: `[REVISION/]TOKEN`, handled once.
 pub const UNDO_ANNOTATION: &str = "fleet.opamp.dev/undo";
+/// Annotation that shows what new content would do and does not start it, while its value is `true`.
+pub const DRY_RUN_ANNOTATION: &str = "fleet.opamp.dev/dry-run";
 /// Suffix of the Secret that keeps a revision's bodies which come from Secrets.
 pub const REVISION_FILES_SUFFIX: &str = "-files";
 /// Longest name of a rollout: revisions append `-NUMBER`, and their Secret `-files`, within 63 characters.

@@ -160,6 +160,9 @@ pub struct PhaseStatus {
     /// How many agents had the target, or were to take it, when the step began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub count: Option<i64>,
+    /// In a dry run: how many agents the step would let in for the new content that no earlier step has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub planned: Option<i64>,
     /// When it began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Time>,

@@ -2,6 +2,9 @@
 
 use crate::api::{AssignmentStatus, AttributeSelector, Cohort, ConfigRolloutStatus, Stage};
 
+/// Most rings that stand in an assignment: as many as a rollout may have phases.
+const MAX_RINGS: usize = 10;
+
 /// What the agents of a group are to run.
 ///
 /// Without a rollout, or before the rollout has started an attempt, the assignment stands as it is: deleting a
@@ -12,7 +15,14 @@ pub fn assignment(
     generation: i64,
     rollout: Option<&ConfigRolloutStatus>,
 ) -> AssignmentStatus {
-    let standing = || AssignmentStatus { generation, ..prior.cloned().unwrap_or_default() };
+    let standing = || {
+        let mut standing = AssignmentStatus { generation, ..prior.cloned().unwrap_or_default() };
+        // A dry run before the first attempt wants to know who is in which ring.
+        let planned = rollout.map(rings).unwrap_or_default();
+        standing.rings.extend(planned.into_iter().filter(|ring| !knows(prior, ring)));
+        standing.rings.truncate(MAX_RINGS);
+        standing
+    };
     let started =
         rollout.and_then(|status| Some((status, status.target_revision.as_ref()?, status.cohort.as_ref()?)));
     started.map_or_else(standing, |(status, target, cohort)| AssignmentStatus {
@@ -26,6 +36,10 @@ pub fn assignment(
         rolling_back: cohort.stage == Stage::RollingBack,
         retried_at: cohort.retried_at.clone(),
     })
+}
+
+fn knows(assignment: Option<&AssignmentStatus>, ring: &AttributeSelector) -> bool {
+    assignment.is_some_and(|assignment| assignment.rings.contains(ring))
 }
 
 /// The selectors of the attempt's phases, each once.

@@ -392,6 +392,12 @@ fn refuse_promote(notices: &mut [Asked], why: &str) {
     }
 }
 
+/// Refuses to try anything again.
+pub fn refuse_retry(notices: &mut [Asked], why: &str) {
+    refuse(notices, &Request::Retry, why);
+    refuse(notices, &Request::RetryContent, why);
+}
+
 /// Refuses what asks for another revision than the target.
 pub fn refuse_undo(notices: &mut [Asked], why: &str) {
     refuse(notices, &Request::RetryContent, why);

@@ -85,7 +85,7 @@ pub fn nobody(counts: &RolloutAgentCounts) -> String {
 }
 
 /// The agents that are in no count of the outcome.
-fn apart(counts: &RolloutAgentCounts) -> String {
+pub fn apart(counts: &RolloutAgentCounts) -> String {
     let kinds = [
         (counts.offline, "offline"),
         (counts.incompatible, "without AcceptsRemoteConfig"),

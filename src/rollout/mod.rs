@@ -12,6 +12,7 @@ mod group;
 mod holder;
 mod message;
 mod phases;
+mod plan;
 mod requests;
 mod standing;
 mod step;

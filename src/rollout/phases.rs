@@ -14,6 +14,7 @@ pub fn plan(phases: &[Phase]) -> Vec<PhaseStatus> {
     let waiting = |phase: &Phase| PhaseStatus {
         phase: phase.clone(),
         count: None,
+        planned: None,
         started_at: None,
         outcome: PhaseOutcome::Waiting,
     };
@@ -113,6 +114,16 @@ fn plan_of(status: &ConfigRolloutStatus, index: usize, agents: &[ObservedAgent])
 fn highest(cohort: &Cohort, selector: Option<&AttributeSelector>) -> Option<Rank> {
     let alike = cohort.terms.iter().filter(|term| term.selector.as_ref() == selector);
     alike.filter_map(|term| Rank::parse(&term.boundary)).max()
+}
+
+/// Lets a phase's agents in on paper; how many were not in before, unless it is unknown who is in the phase's ring.
+pub fn on_paper(status: &mut ConfigRolloutStatus, index: usize, agents: &[ObservedAgent]) -> Option<usize> {
+    let plan = plan_of(status, index, agents)?;
+    let phase = status.phases.get(index)?.phase.clone();
+    if let (Some(boundary), Some(cohort)) = (plan.boundary, &mut status.cohort) {
+        cohort.terms.push(term(&phase, boundary, None));
+    }
+    Some(plan.added)
 }
 
 /// How fast agents are let in.

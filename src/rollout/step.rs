@@ -2,9 +2,12 @@
 
 use super::attempt::{self, Attempt};
 use super::conditions::{Verdict, conditions};
+use super::plan::Plan;
 use super::requests::{self, Asked};
-use super::{message, tally, undo};
-use crate::api::{ConfigRolloutStatus, Reason, RevisionState, RolloutState, Stage, Strategy};
+use super::{message, plan, tally, undo};
+use crate::api::{
+    ConfigRolloutStatus, DRY_RUN_ANNOTATION, Reason, RevisionState, RolloutState, Stage, Strategy,
+};
 use crate::config::ConfigHash;
 use crate::fleet::ObservedAgent;
 use jiff::Timestamp;
@@ -39,6 +42,12 @@ pub struct Input<'a> {
     pub entropy: u64,
     /// The time.
     pub now: Timestamp,
+}
+
+impl Input<'_> {
+    fn is_dry_run(&self) -> bool {
+        self.annotations.get(DRY_RUN_ANNOTATION).is_some_and(|value| value == "true")
+    }
 }
 
 /// What a rollout needs to know of a revision.
@@ -136,6 +145,7 @@ pub fn step(input: &Input<'_>) -> Next {
         pinned: status.pinned.is_some(),
     };
     let mut notices = requests::take(input.annotations, &mut status.handled, revisions);
+    plan::forget(&mut status);
     let outcome = decide(input, &mut status, &mut notices);
     status.state = outcome.state;
     status.message = outcome.message;
@@ -191,6 +201,9 @@ fn hold(
 ) -> Outcome {
     match content {
         Content::Revision { name, rejected } if status.target_revision.as_ref() != Some(name) => {
+            if status.pinned.is_none() && attempt.input.is_dry_run() {
+                return foresee(attempt, status, name, *rejected, notices);
+            }
             start(attempt, status, name, *rejected, notices)
         }
         Content::Revision { .. } => attempt.advance(status, notices),
@@ -204,6 +217,51 @@ fn hold(
             Outcome::new(RolloutState::Invalid, *reason, format!("not sent: {why}"))
         }
     }
+}
+
+/// Says what other content would do, and does nothing of it; the attempt under way goes on.
+fn foresee(
+    attempt: &Attempt<'_>,
+    status: &mut ConfigRolloutStatus,
+    revision: &str,
+    rejected: bool,
+    notices: &mut [Asked],
+) -> Outcome {
+    if let Some(falling) = falling(attempt, status, notices) {
+        return falling;
+    }
+    let input = attempt.input;
+    let why = format!("{revision} waits as a dry run; remove annotation {DRY_RUN_ANNOTATION} first");
+    attempt::refuse_retry(notices, &why);
+    let goes_on = attempt.advance(status, notices).message;
+    let hash = input.revisions.get(revision).map(|revision| revision.hash);
+    let plan = Plan::new(input.strategy, hash, input.agents);
+    plan.write(status);
+    let mut text = format!("dry run of {revision}: {}", plan.describe());
+    if rejected {
+        text += "; it was rejected before, so it will need annotation fleet.opamp.dev/retry";
+    }
+    if is_under_way(status) {
+        let target = status.target_revision.as_deref().unwrap_or_default();
+        text = format!("{text}; meanwhile {target}: {goes_on}");
+    }
+    Outcome::new(RolloutState::Paused, Reason::DryRun, text)
+}
+
+/// Phases that want less and less cannot be gone through; the attempt under way goes on.
+fn falling(
+    attempt: &Attempt<'_>,
+    status: &mut ConfigRolloutStatus,
+    notices: &mut [Asked],
+) -> Option<Outcome> {
+    let phase = attempt.input.strategy.falling_phase()?;
+    attempt::refuse_all(notices, "the phases cannot be gone through");
+    attempt.advance(status, &mut []);
+    let text = format!(
+        "phase {} has fewer agents than the one before it: shares are cumulative, so raise it",
+        phase.name
+    );
+    Some(Outcome::new(RolloutState::Invalid, Reason::InvalidPhases, text))
 }
 
 /// Starts an attempt with other content, if it may be tried and there is anybody to reach.
@@ -222,14 +280,8 @@ fn start(
         );
         return Outcome::new(RolloutState::Pending, Reason::RevisionRejected, text).stalled();
     }
-    if let Some(phase) = attempt.input.strategy.falling_phase() {
-        attempt::refuse_all(notices, "the phases cannot be gone through");
-        attempt.advance(status, &mut []);
-        let text = format!(
-            "phase {} has fewer agents than the one before it: shares are cumulative, so raise it",
-            phase.name
-        );
-        return Outcome::new(RolloutState::Invalid, Reason::InvalidPhases, text);
+    if let Some(falling) = falling(attempt, status, notices) {
+        return falling;
     }
     if !attempt.input.agents.iter().any(ObservedAgent::is_eligible) {
         attempt::refuse_all(notices, "no agent of the group is reachable");

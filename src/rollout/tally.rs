@@ -40,10 +40,12 @@ pub struct Members {
 impl Members {
     /// Reads a cohort, with the times of its phases; nothing if it cannot be read.
     pub fn read(cohort: &Cohort, phases: &[PhaseStatus], apply_timeout: SignedDuration) -> Option<Self> {
+        // A step that a later plan has replaced is taken to have begun when the attempt ended.
+        let ended = cohort.since.as_ref().map_or(Timestamp::MIN, |time| time.0);
         let began = |name: &str| phases.iter().find(|phase| phase.phase.name == name)?.started_at.as_ref();
         let term = |term: &crate::api::Term| {
             let alone = fleet::Cohort::read(&cohort.seed, std::slice::from_ref(term))?;
-            let at = term.since.as_ref().or_else(|| began(&term.phase)).map_or(Timestamp::MIN, |time| time.0);
+            let at = term.since.as_ref().or_else(|| began(&term.phase)).map_or(ended, |time| time.0);
             // A term that was raised bit by bit let its last agents in that much later.
             let last = term.since.as_ref().map(|_| at.saturating_add(shared_time(apply_timeout)));
             Some((alone, Admission { first: at, last: last.and_then(Result::ok).unwrap_or(at) }))

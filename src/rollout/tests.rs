@@ -3,6 +3,7 @@
 mod gates;
 mod pace;
 mod phases;
+mod plan;
 mod properties;
 mod requests;
 mod rings;
