@@ -70,6 +70,18 @@ pub enum Reason {
     Soaking,
     /// A person must let the next phase begin.
     AwaitingApproval,
+    /// A phase has begun, or goes on after a retry.
+    PhaseStarted,
+    /// A phase's agents have stayed healthy for as long as they had to, or a person has promoted it.
+    PhasePassed,
+    /// A phase was left out, because it adds no agent.
+    PhaseSkipped,
+    /// The attempt ended in this phase.
+    PhaseFailed,
+    /// The cohort has the stable revision again.
+    RolledBack,
+    /// An undo holds no longer, because the content has changed.
+    Unpinned,
     /// The rollout stands still because `spec.paused` says so.
     Paused,
     /// New content is planned and not started, because annotation `fleet.opamp.dev/dry-run` says so.

@@ -1,13 +1,13 @@
 //! Reconciles a `ConfigRollout`: dereference, resolve, find or make its revision, step, write.
 
-use super::announce::{announce, answer, stalled};
+use super::announce::{announce, answer};
 use super::contents::content;
 use super::context::{Error, Guarded, Leader, facts, holder_of, readable, write_if_leading};
 use super::revision;
 use crate::api::{ConfigRevision, ConfigRollout, ConfigRolloutStatus, RevisionState, Stage};
 use crate::cluster::Written;
 use crate::fleet::ObservedAgent;
-use crate::rollout::{GroupFacts, Input, Next, is_under_way, step};
+use crate::rollout::{GroupFacts, Input, Next, is_under_way, stalled, step};
 use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::api::Api;

@@ -145,7 +145,7 @@ impl Attempt<'_> {
         }
         if tally.counts.failed > length(tolerated) {
             refuse_promote(notices, "the gate has failed");
-            let why = message::tripped(&tally.counts, base, self.input.strategy.failure_threshold);
+            let why = message::tripped(tally, base, self.input.strategy.failure_threshold);
             return self.end(status, tally, Reason::TooManyFailures, &why);
         }
         let asked = promote(notices);

@@ -1,6 +1,7 @@
 //! The sentences that a rollout's status tells people.
 
-use crate::api::{ConfigRolloutStatus, PhaseOutcome, RolloutAgentCounts, Share, Stage};
+use super::tally::Tally;
+use crate::api::{ConfigRolloutStatus, FailureEntry, PhaseOutcome, RolloutAgentCounts, Share, Stage};
 use jiff::Timestamp;
 
 /// Where the phase under way stands: `phase 2 of 4 (early-adopters): 10 of 10 agents updated and healthy`.
@@ -58,11 +59,22 @@ fn agents(counts: &RolloutAgentCounts) -> String {
 }
 
 /// Why the gate failed.
-pub fn tripped(counts: &RolloutAgentCounts, base: usize, threshold: Share) -> String {
+pub fn tripped(tally: &Tally, base: usize, threshold: Share) -> String {
     format!(
-        "{} of {base} agents failed, more than failureThreshold {threshold} allows; see status.failures",
-        counts.failed
+        "{} of {base} agents failed, more than failureThreshold {threshold} allows{}",
+        tally.counts.failed,
+        first_failure(&tally.failures)
     )
+}
+
+/// The first of the failures, which come latest first: `; the first: host-7: Failed, no such exporter`.
+pub fn first_failure(failures: &[FailureEntry]) -> String {
+    let Some(FailureEntry { agent, host, reason, message, .. }) = failures.last() else {
+        return String::new();
+    };
+    let host = if host.is_empty() { agent } else { host };
+    let comma = if message.is_empty() { "" } else { ", " };
+    format!("; the first: {host}: {reason}{comma}{message}")
 }
 
 /// That the rollout is done.

@@ -6,7 +6,7 @@ use crate::api::{
 use crate::config::ConfigHash;
 use crate::fleet::fixtures::seen;
 use crate::fleet::{Cohort, InstanceUid, ObservedAgent, Ring, Rings, Side, Sides, Verdict, side};
-use crate::rollout::{Content, GroupFacts, Input, Next, RevisionFacts, assignment, step};
+use crate::rollout::{Content, GroupFacts, Input, News, Next, RevisionFacts, assignment, news, step};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -45,6 +45,8 @@ pub struct World {
     pub states: BTreeMap<String, RevisionState>,
     pub annotations: BTreeMap<String, String>,
     pub notices: Vec<Result<&'static str, String>>,
+    /// What people were told.
+    pub told: Vec<News>,
 }
 
 /// The hash of a revision: its number, 32 times.
@@ -73,6 +75,7 @@ impl World {
             states: BTreeMap::new(),
             annotations: BTreeMap::new(),
             notices: Vec::new(),
+            told: Vec::new(),
         };
         (0..agents).for_each(|number| world.join(number, Manner::Good));
         world
@@ -125,6 +128,7 @@ impl World {
     /// One step of the leader alone.
     pub fn lead(&mut self) {
         let Next { status, notices } = self.decide();
+        self.told.extend(news(&self.status, &status));
         self.status = status;
         self.settle();
         self.notices.extend(notices.into_iter().map(|notice| notice.map(|request| request.name())));
