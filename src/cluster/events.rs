@@ -11,7 +11,8 @@ const MAX_NOTE_BYTES: usize = 1024;
 /// Publishes Events in this operator's name.
 #[derive(Clone)]
 pub struct Announcer {
-    recorder: Recorder,
+    client: Client,
+    reporter: Reporter,
 }
 
 impl Announcer {
@@ -19,7 +20,7 @@ impl Announcer {
     pub fn new(client: Client, identity: &str) -> Self {
         let reporter =
             Reporter { controller: super::MANAGER.to_owned(), instance: Some(identity.to_owned()) };
-        Self { recorder: Recorder::new(client, reporter) }
+        Self { client, reporter }
     }
 
     /// Publishes one Event. It is told in the log if that fails: an Event is news, not state.
@@ -38,7 +39,9 @@ impl Announcer {
             secondary: None,
         };
         let reference: ObjectReference = object.object_ref(&());
-        if let Err(error) = self.recorder.publish(&event, &reference).await {
+        // A recorder that is kept takes two Events of the same reason for one, and drops the second one's note.
+        let recorder = Recorder::new(self.client.clone(), self.reporter.clone());
+        if let Err(error) = recorder.publish(&event, &reference).await {
             tracing::warn!(reason = event.reason, %error, "cannot publish event");
         }
     }
