@@ -170,7 +170,8 @@ pub struct Problem {
     /// The host that the agent runs on, as it says.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub host: String,
-    /// What kind of problem. `Failed`: the agent refused the target revision. `NothingToOffer`: it refused
+    /// What kind of problem. `NotRolledBack`: the rollback is over, and the agent still runs the revision that was
+    /// rolled back. `Failed`: the agent refused the target revision. `NothingToOffer`: it refused
     /// both revisions of its group. `Unhealthy`: it reports to be unhealthy.
     pub kind: ProblemKind,
     /// What the agent says of it.
@@ -183,6 +184,8 @@ pub struct Problem {
 /// Kinds of [`Problem`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub enum ProblemKind {
+    /// The rollback is over, and the agent still runs the revision that was rolled back.
+    NotRolledBack,
     /// The agent refused both revisions of its group and is offered nothing.
     NothingToOffer,
     /// The agent refused the target revision.

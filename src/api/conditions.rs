@@ -118,6 +118,8 @@ pub enum Reason {
     AllInSync,
     /// Connected agents do not all run their assigned revision, healthy.
     AgentsNotInSync,
+    /// A rollback has ended, and agents still run what was rolled back.
+    RollbackIncomplete,
     /// The rollout was deleted before it completed; the assignment stands still.
     RolloutDeleted,
     /// Agents are matched by several groups.

@@ -4,10 +4,10 @@ use super::assignment;
 use super::tally::length;
 use crate::api::{
     AgentCounts, AssignmentStatus, CollectorGroupStatus, ConditionType, Conditions, ConfigRolloutStatus,
-    Problem, ProblemKind, Reason,
+    Problem, ProblemKind, Reason, Stage,
 };
 use crate::config::ConfigHash;
-use crate::fleet::{Cohort, ObservedAgent, Side, Sides, Verdict, side};
+use crate::fleet::{Cohort, Given, ObservedAgent, Side, Sides, Verdict, side};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use std::collections::BTreeMap;
@@ -36,13 +36,15 @@ pub struct GroupInput<'a> {
 /// The group's status, given what is known now.
 pub fn group_status(input: &GroupInput<'_>) -> CollectorGroupStatus {
     let assignment = assignment(input.prior.assignment.as_ref(), input.generation, input.rollout);
-    let live = Live::new(&assignment, input.revisions);
+    let live = Live::new(&assignment, input.revisions, has_rolled_back(input.rollout));
     let members: Vec<&ObservedAgent> =
         input.agents.iter().filter(|agent| in_group(agent, input.name)).collect();
     let agents = live.count(&members);
     let overlaps = input.agents.iter().filter(|agent| overlaps(agent, input.name)).count();
     let able = members.iter().filter(|agent| agent.is_eligible()).count();
-    let conditions = conditions(input, &assignment, &agents, length(able), overlaps);
+    let left = members.iter().filter(|agent| live.is_left(agent)).count();
+    let facts = Facts { able: length(able), overlaps, left };
+    let conditions = conditions(input, &assignment, &agents, &facts);
     CollectorGroupStatus {
         observed_generation: Some(input.generation),
         stable_revision: assignment.stable.clone(),
@@ -62,14 +64,25 @@ fn overlaps(agent: &ObservedAgent, name: &str) -> bool {
     agent.overlapping.is_some() && (in_group(agent, name) || agent.overlapping.as_deref() == Some(name))
 }
 
+fn has_rolled_back(rollout: Option<&ConfigRolloutStatus>) -> bool {
+    let stage = rollout.and_then(|status| status.cohort.as_ref()).map(|cohort| cohort.stage);
+    stage == Some(Stage::RolledBack)
+}
+
 /// The two live revisions, ready to compare agents with.
 struct Live {
     sides: Sides,
     cohort: Option<Cohort>,
+    /// The rollback is over: nobody is to run the target any more.
+    rolled_back: bool,
 }
 
 impl Live {
-    fn new(assignment: &AssignmentStatus, revisions: &BTreeMap<String, ConfigHash>) -> Self {
+    fn new(
+        assignment: &AssignmentStatus,
+        revisions: &BTreeMap<String, ConfigHash>,
+        rolled_back: bool,
+    ) -> Self {
         let hash = |name: &Option<String>| name.as_ref().and_then(|name| revisions.get(name)).copied();
         Self {
             sides: Sides {
@@ -79,6 +92,7 @@ impl Live {
                 retried_at: assignment.retried_at.as_ref().map(|time| time.0),
             },
             cohort: Cohort::read(&assignment.seed, &assignment.terms),
+            rolled_back,
         }
     }
 
@@ -95,6 +109,12 @@ impl Live {
     fn in_sync(&self, agent: &ObservedAgent) -> bool {
         let assigned = self.assigned(agent);
         assigned.is_some() && agent.running == assigned
+    }
+
+    /// The rollback is over without this agent.
+    fn is_left(&self, agent: &ObservedAgent) -> bool {
+        let Sides { target, stable, .. } = self.sides;
+        self.rolled_back && agent.connected && target.is_some() && agent.running == target && target != stable
     }
 
     fn count(&self, members: &[&ObservedAgent]) -> AgentCounts {
@@ -122,6 +142,9 @@ impl Live {
     }
 
     fn problem(&self, agent: &ObservedAgent) -> Option<Problem> {
+        if self.is_left(agent) {
+            return Some(problem(agent, ProblemKind::NotRolledBack, self.why_left(agent), agent.since));
+        }
         let target = self.sides.target;
         let refusal = target.and_then(|target| agent.ledger.refusal(target, self.sides.retried_at));
         let (kind, message, since) = match refusal {
@@ -131,36 +154,52 @@ impl Live {
                 } else {
                     ProblemKind::Failed
                 };
-                let message = match &given.verdict {
-                    Verdict::Failed(message) => message.to_string(),
-                    _ => "went back to another configuration by itself".to_owned(),
-                };
-                (kind, message, given.at)
+                (kind, words(given), given.at)
             }
             None if agent.connected && !agent.is_healthy() => {
                 (ProblemKind::Unhealthy, String::new(), agent.since)
             }
             None => return None,
         };
-        Some(Problem {
-            agent: agent.uid.to_string(),
-            host: agent.host.clone(),
-            kind,
-            message,
-            since: Time(since),
-        })
+        Some(problem(agent, kind, message, since))
     }
+
+    /// What an agent said of the revision that it is to go back to.
+    fn why_left(&self, agent: &ObservedAgent) -> String {
+        let refused = self.sides.stable.and_then(|stable| agent.ledger.refusal(stable, None));
+        refused.map_or_else(|| "gives no answer to the stable revision".to_owned(), words)
+    }
+}
+
+fn words(given: &Given) -> String {
+    match &given.verdict {
+        Verdict::Failed(message) => message.to_string(),
+        _ => "went back to another configuration by itself".to_owned(),
+    }
+}
+
+fn problem(agent: &ObservedAgent, kind: ProblemKind, message: String, since: Timestamp) -> Problem {
+    Problem { agent: agent.uid.to_string(), host: agent.host.clone(), kind, message, since: Time(since) }
+}
+
+/// Numbers that conditions tell.
+struct Facts {
+    /// Agents that can take a configuration.
+    able: i64,
+    /// Agents that another group matches too.
+    overlaps: usize,
+    /// Agents that a rollback did not reach.
+    left: usize,
 }
 
 fn conditions(
     input: &GroupInput<'_>,
     assignment: &AssignmentStatus,
     agents: &AgentCounts,
-    able: i64,
-    overlaps: usize,
+    facts: &Facts,
 ) -> Vec<Condition> {
     let mut list = Conditions::new(input.prior.conditions.clone(), Some(input.generation), input.now);
-    let (ready, reason, message) = readiness(assignment, agents, able);
+    let (ready, reason, message) = readiness(assignment, agents, facts.able);
     list.set(ConditionType::Ready, ready, reason, &message);
     if ready {
         list.clear(ConditionType::Reconciling);
@@ -171,10 +210,18 @@ fn conditions(
         let message = "the rollout was deleted before it completed; agents keep what they run until another rollout \
                        for this group replaces it";
         list.set(ConditionType::Degraded, true, Reason::RolloutDeleted, message);
+    } else if facts.left > 0 {
+        let message = format!(
+            "{} agents still run {} after its rollback; problems lists them",
+            facts.left,
+            assignment.target.as_deref().unwrap_or_default()
+        );
+        list.set(ConditionType::Degraded, true, Reason::RollbackIncomplete, &message);
     } else {
         list.clear(ConditionType::Degraded);
     }
-    if overlaps > 0 {
+    if facts.overlaps > 0 {
+        let overlaps = facts.overlaps;
         let message = format!("{overlaps} agents are matched by another group too: the higher priority wins");
         list.set(ConditionType::Overlapping, true, Reason::AgentsInSeveralGroups, &message);
     } else {

@@ -173,3 +173,36 @@ fn overlap_is_told_by_the_group_that_wins_and_by_the_one_that_loses() {
     }
     assert_eq!(condition(&status(&[agent(1, Some(2))], None), "Overlapping"), None);
 }
+
+#[test]
+fn agents_that_a_rollback_has_not_reached_are_told_until_they_are_back() {
+    let mut refuses = agent(2, Some(2));
+    refuses.ledger.note(hash(1), Verdict::failed("no way back"), at(30));
+    let silent = agent(3, Some(2));
+    let gone = ObservedAgent { connected: false, ..agent(4, Some(2)) };
+    let agents = [agent(1, Some(1)), refuses, silent, gone];
+    for stage in [Stage::Running, Stage::RollingBack] {
+        assert_eq!(condition(&status(&agents, Some(&rollout(stage))), "Degraded"), None, "{stage:?}");
+    }
+    let over = status(&agents, Some(&rollout(Stage::RolledBack)));
+    assert_eq!(condition(&over, "Degraded"), Some(("True", "RollbackIncomplete")));
+    let message = &over.conditions.iter().find(|c| c.type_ == "Degraded").expect("a condition").message;
+    assert_eq!(message, "2 agents still run r-2 after its rollback; problems lists them");
+    let told: Vec<_> = over.problems.iter().map(|p| (p.kind, p.host.as_str(), p.message.as_str())).collect();
+    assert_eq!(
+        told,
+        [
+            (ProblemKind::NotRolledBack, "host-2", "no way back"),
+            (ProblemKind::NotRolledBack, "host-3", "gives no answer to the stable revision"),
+        ]
+    );
+    let back =
+        status_after(&over, &[agent(1, Some(1)), agent(2, Some(1))], Some(&rollout(Stage::RolledBack)));
+    assert_eq!((condition(&back, "Degraded"), back.problems.len()), (None, 0));
+}
+
+#[test]
+fn rollback_to_the_same_content_leaves_nobody_behind() {
+    let same = ConfigRolloutStatus { stable_revision: Some("r-2".into()), ..rollout(Stage::RolledBack) };
+    assert_eq!(condition(&status(&[agent(1, Some(2))], Some(&same)), "Degraded"), None);
+}
