@@ -88,6 +88,9 @@ pub struct AgentEntry {
     /// When the agent's process was started, by its own clock, in seconds after `t`.
     #[serde(rename = "s", default, skip_serializing_if = "Option::is_none")]
     pub started: Option<i64>,
+    /// When the agent came with another group's revision, in seconds after `t`; absent: it did not.
+    #[serde(rename = "w", default, skip_serializing_if = "Option::is_none")]
+    pub adoptee: Option<i64>,
     /// When the agent's health last changed, in seconds after `t`.
     #[serde(rename = "k", default, skip_serializing_if = "is_zero")]
     pub health_after: i64,
@@ -135,6 +138,8 @@ impl EntryFlags {
     pub const EXEMPT: Self = Self(1 << 5);
     /// The agent is attached by HTTP polls.
     pub const POLLING: Self = Self(1 << 6);
+    /// The agent came with another group's revision, and keeps it until it is admitted.
+    pub const WAITS: Self = Self(1 << 8);
 
     /// Whether all bits of `other` are set.
     pub fn contains(self, other: Self) -> bool {

@@ -125,12 +125,61 @@ pub struct AssignmentStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 10))]
     pub rings: Vec<AttributeSelector>,
+    /// Which agents that came with another group's revision are admitted; absent: none, and there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adoption: Option<AdoptionStatus>,
     /// The stable revision is offered even to agents that refused it: a rollback asks everybody once.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub rolling_back: bool,
     /// Refusals from before this time are forgiven.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retried_at: Option<Time>,
+}
+
+/// How far the admission of agents has come that came with another group's revision. They keep what they run until
+/// they are admitted, in the steps of the default phases.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AdoptionStatus {
+    /// Orders the agents in this adoption, 16 lower-case hex digits.
+    pub seed: String,
+    /// The highest rank that is admitted, 16 lower-case hex digits.
+    pub boundary: String,
+    /// Agents that came later than this wait for the next step.
+    pub until: Time,
+    /// The step's place, from 0.
+    pub step: i64,
+    /// When the adoption began.
+    pub began: Time,
+    /// When the step began.
+    pub since: Time,
+    /// Until when its agents must stay healthy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub soak_until: Option<Time>,
+    /// The number of agents that the threshold is a share of.
+    #[serde(default)]
+    pub base: i64,
+    /// Why no further agents are admitted: too many of those before failed. Other content, or a change of the group,
+    /// begins anew.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub stopped: String,
+}
+
+impl Default for AdoptionStatus {
+    fn default() -> Self {
+        let epoch = Time(jiff::Timestamp::UNIX_EPOCH);
+        Self {
+            seed: String::new(),
+            boundary: String::new(),
+            until: epoch.clone(),
+            step: 0,
+            began: epoch.clone(),
+            since: epoch,
+            soak_until: None,
+            base: 0,
+            stopped: String::new(),
+        }
+    }
 }
 
 impl AssignmentStatus {

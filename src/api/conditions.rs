@@ -110,6 +110,10 @@ pub enum Reason {
     ConfigTooLarge,
     /// An older rollout holds the group.
     GroupTaken,
+    /// Agents that came with another group's revision are being admitted.
+    Adopting,
+    /// Too many of the agents that were admitted failed.
+    AdoptionStopped,
     /// The group has no agents.
     NoAgents,
     /// The group has no configuration to give.

@@ -341,6 +341,9 @@ pub struct RolloutAgentCounts {
     /// Connected agents that do not take configurations. They are offered nothing.
     #[serde(default)]
     pub incompatible: i64,
+    /// Connected agents that came with another group's revision and are not admitted yet. They keep what they run.
+    #[serde(default)]
+    pub adoptees: i64,
     /// Connected agents that take configurations but never say what became of them.
     #[serde(default)]
     pub unverified: i64,

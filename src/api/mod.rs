@@ -21,8 +21,8 @@ pub use agent_slice::{
     AgentEntry, AgentSlice, AgentSliceSpec, EntryFlags, SLICE_FORMAT_VERSION, VerdictEntry,
 };
 pub use collector_group::{
-    AgentCounts, AssignmentStatus, CollectorGroup, CollectorGroupSpec, CollectorGroupStatus, Problem,
-    ProblemKind,
+    AdoptionStatus, AgentCounts, AssignmentStatus, CollectorGroup, CollectorGroupSpec, CollectorGroupStatus,
+    Problem, ProblemKind,
 };
 pub use conditions::{ConditionStatus, Conditions, Reason, Type as ConditionType};
 pub use config_revision::{

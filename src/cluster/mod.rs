@@ -7,6 +7,7 @@ mod events;
 mod hash_key;
 mod lease;
 mod observe;
+mod origins;
 mod patch;
 mod preflight;
 mod revisions;

@@ -1,8 +1,10 @@
 //! Follows the groups, and the revisions that their assignments name: what this replica acts on.
 
+use super::origins::Origins;
 use super::revisions::{self, RevisionBody};
-use crate::api::{AssignmentStatus, CollectorGroup, CollectorGroupSpec};
+use crate::api::{AssignmentStatus, CollectorGroup, CollectorGroupSpec, ConfigRevision};
 use crate::fleet::{GroupView, Revision, View};
+use futures::stream::select;
 use futures::{StreamExt, TryStreamExt};
 use kube::api::Api;
 use kube::core::DeserializeGuard;
@@ -26,9 +28,23 @@ type Key = (Arc<str>, String);
 /// comes once the first list is complete.
 pub async fn follow_groups(client: Client, encode: Encode, publish: impl Fn(View)) {
     let groups: Api<DeserializeGuard<CollectorGroup>> = Api::all(client.clone());
-    let mut events = watcher(groups, watcher::Config::default()).default_backoff().boxed();
-    let mut follower =
-        Follower { client, encode, groups: BTreeMap::new(), revisions: BTreeMap::new(), listing: None };
+    let groups = watcher(groups, watcher::Config::default()).default_backoff();
+    let revisions: Api<DeserializeGuard<ConfigRevision>> = Api::all(client.clone());
+    let revisions = watcher(revisions, watcher::Config::default()).default_backoff();
+    let mut events = select(
+        groups.map(|event| event.map(|event| Change::Group(event.into()))),
+        revisions.map(|event| event.map(|event| Change::Revision(event.into()))),
+    )
+    .boxed();
+    let mut follower = Follower {
+        client,
+        encode,
+        groups: BTreeMap::new(),
+        revisions: BTreeMap::new(),
+        listing: None,
+        origins: Origins::default(),
+        listed: false,
+    };
     let mut missing = false;
     loop {
         let event = if missing {
@@ -40,11 +56,14 @@ pub async fn follow_groups(client: Client, encode: Encode, publish: impl Fn(View
             events.try_next().await.map(Some)
         };
         let changed = match event {
-            Ok(Some(Some(event))) => follower.apply(event),
+            Ok(Some(Some(Change::Group(event)))) => follower.apply(*event) && follower.origins.are_listed(),
+            Ok(Some(Some(Change::Revision(event)))) => {
+                follower.origins.apply(*event) && follower.origins.are_listed() && follower.listed
+            }
             Ok(Some(None)) => return,
             Ok(None) => true,
             Err(error) => {
-                tracing::warn!(%error, "cannot watch collector groups");
+                tracing::warn!(%error, "cannot watch collector groups and revisions");
                 false
             }
         };
@@ -53,6 +72,12 @@ pub async fn follow_groups(client: Client, encode: Encode, publish: impl Fn(View
             publish(follower.view());
         }
     }
+}
+
+/// What the view may change by.
+enum Change {
+    Group(Box<watcher::Event<DeserializeGuard<CollectorGroup>>>),
+    Revision(Box<watcher::Event<DeserializeGuard<ConfigRevision>>>),
 }
 
 /// What a view is made of. A change of anything else in a group, its counts above all, makes no new view.
@@ -68,6 +93,10 @@ struct Follower {
     encode: Encode,
     groups: BTreeMap<Key, (CollectorGroup, Essence)>,
     revisions: BTreeMap<Key, Arc<Revision>>,
+    /// Whose the revisions are, also those that no group names any more.
+    origins: Origins,
+    /// Whether all groups have been listed once.
+    listed: bool,
     /// The keys seen by the list that is under way; the others are gone when it ends.
     listing: Option<BTreeSet<Key>>,
 }
@@ -87,6 +116,7 @@ impl Follower {
             watcher::Event::InitDone => {
                 let seen = self.listing.take().unwrap_or_default();
                 self.groups.retain(|key, _| seen.contains(key));
+                self.listed = true;
                 true
             }
             watcher::Event::Apply(group) => self.put(group),
@@ -147,10 +177,17 @@ impl Follower {
     }
 
     fn view(&self) -> View {
-        View::new(self.groups.iter().map(|((namespace, _), (group, _))| {
+        let mut view = View::new(self.groups.iter().map(|((namespace, _), (group, _))| {
             let load = |name: &str| self.revisions.get(&(namespace.clone(), name.to_owned())).cloned();
             (namespace.clone(), GroupView::new(group, load))
-        }))
+        }));
+        for namespace in self.origins.namespaces() {
+            let groups = self.groups.iter().filter(|((of, _), _)| *of == namespace);
+            let groups = groups.map(|(_, (group, essence))| (group, essence.assignment.as_ref()));
+            let belongings = self.origins.belongings(&namespace, groups);
+            view.know(namespace, belongings);
+        }
+        view
     }
 }
 

@@ -39,6 +39,8 @@ pub struct LeaderConfig {
     pub assumed_interval: Duration,
     /// How long the agents of a replica that died are waited for.
     pub unreachable_for: Duration,
+    /// How long the agents of each step of an adoption but the last must stay healthy.
+    pub adoption_soaks: [Duration; 3],
     /// The first pause after a reconcile that failed; each further one doubles it.
     pub retry: Duration,
 }
@@ -74,6 +76,7 @@ pub struct Leader {
     pub(super) status_interval: Duration,
     pub(super) assumed_interval: Duration,
     pub(super) unreachable_for: Duration,
+    pub(super) adoption_soaks: [Duration; 3],
     pub(super) retry: Duration,
     pub(super) deposed: watch::Sender<bool>,
 }
@@ -122,6 +125,7 @@ impl Leader {
             status_interval: config.status_interval,
             assumed_interval: config.assumed_interval,
             unreachable_for: config.unreachable_for,
+            adoption_soaks: config.adoption_soaks,
             retry: config.retry,
             term,
             stores,
@@ -185,6 +189,11 @@ impl Leader {
         paces.insert(object.to_owned(), now);
         None
     }
+}
+
+/// Random bits for the seed of a new attempt or adoption.
+pub fn entropy() -> Result<u64, Error> {
+    getrandom::u64().map_err(|error| anyhow::anyhow!("the system gives no random numbers: {error}").into())
 }
 
 /// The name of the rollout that holds a group.

@@ -1,6 +1,6 @@
 //! Reconciles a `CollectorGroup`: derives its assignment from the rollout that holds it, counts, writes.
 
-use super::context::{Error, Guarded, Leader, hashes, holder_of, readable, write_if_leading};
+use super::context::{Error, Guarded, Leader, entropy, hashes, holder_of, readable, write_if_leading};
 use super::revision;
 use crate::api::{AssignmentStatus, CollectorGroup, CollectorGroupStatus, ConfigRolloutStatus};
 use crate::cluster::Written;
@@ -31,14 +31,21 @@ pub async fn reconcile(guarded: Arc<Guarded<CollectorGroup>>, leader: Arc<Leader
         rollout: rollout_status(&leader, &namespace, &name).as_ref(),
         revisions: &hashes(&leader.revisions(&namespace)),
         agents: &agents,
+        offline_after: group.spec.offline_after.get(),
+        adoption_soaks: &leader.adoption_soaks,
+        watched_until: leader.observatory.watched_until(),
+        entropy: entropy()?,
         now: Timestamp::now(),
     });
     next.leader_term = Some(leader.term);
+    // Only time brings an adoption on when no agent does.
+    let adopting = next.assignment.as_ref().is_some_and(|assignment| assignment.adoption.is_some());
+    let idle = if adopting { Action::requeue(leader.status_interval) } else { Action::await_change() };
     if prior == next {
-        return Ok(Action::await_change());
+        return Ok(idle);
     }
     own_revisions(&leader, group, &next).await?;
-    write(&leader, group, &prior, &next).await
+    Ok(write(&leader, group, &prior, &next).await?.unwrap_or(idle))
 }
 
 fn rollout_status(leader: &Leader, namespace: &str, group: &str) -> Option<ConfigRolloutStatus> {
@@ -70,18 +77,18 @@ async fn write(
     group: &CollectorGroup,
     prior: &CollectorGroupStatus,
     next: &CollectorGroupStatus,
-) -> Result<Action, Error> {
+) -> Result<Option<Action>, Error> {
     let id = format!("group/{}", group.uid().unwrap_or_default());
     if let Some(wait) = leader.hold_back(&id, prior.assignment != next.assignment) {
-        return Ok(Action::requeue(wait));
+        return Ok(Some(Action::requeue(wait)));
     }
     let api: Api<CollectorGroup> =
         Api::namespaced(leader.client.clone(), &group.namespace().unwrap_or_default());
     match write_if_leading(leader, &api, group, prior, next).await? {
         Written::Yes | Written::Unchanged => {}
         // The watch brings the newer object; where it was the Lease, nothing would call again.
-        Written::Conflict => return Ok(Action::requeue(leader.status_interval)),
+        Written::Conflict => return Ok(Some(Action::requeue(leader.status_interval))),
         Written::Deposed => leader.step_down(),
     }
-    Ok(Action::await_change())
+    Ok(None)
 }

@@ -2,7 +2,7 @@
 
 use super::announce::{announce, answer};
 use super::contents::content;
-use super::context::{Error, Guarded, Leader, facts, holder_of, readable, write_if_leading};
+use super::context::{Error, Guarded, Leader, entropy, facts, holder_of, readable, write_if_leading};
 use super::revision;
 use crate::api::{ConfigRevision, ConfigRollout, ConfigRolloutStatus, RevisionState, Stage};
 use crate::cluster::Written;
@@ -57,11 +57,6 @@ fn agents_of<'a>(agents: &'a [ObservedAgent], group: &str) -> &'a [ObservedAgent
     let start = agents.partition_point(|agent| agent.group.as_deref() < Some(group));
     let end = agents.partition_point(|agent| agent.group.as_deref() <= Some(group));
     &agents[start..end]
-}
-
-/// Random bits for the seed of a new attempt.
-fn entropy() -> Result<u64, Error> {
-    getrandom::u64().map_err(|error| anyhow::anyhow!("the system gives no random numbers: {error}").into())
 }
 
 /// What the step needs to know of the group; nothing if that cannot be read: without its times nobody can be

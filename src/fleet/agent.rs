@@ -4,8 +4,8 @@ use super::offered::Offered;
 use super::steadiness::Steadiness;
 use super::unpack::Unpacked;
 use super::{
-    Attributes, Capabilities, ConfigReport, Description, GroupView, InstanceUid, Ledger, Link, Outcome,
-    Report, Revision, Ring, Rings, assigned,
+    Adoptee, Attributes, Capabilities, ConfigReport, Description, GroupView, InstanceUid, Ledger, Link,
+    Outcome, Report, Revision, Ring, Rings, assigned,
 };
 use crate::api::EntryFlags;
 use crate::config::ConfigHash;
@@ -59,6 +59,8 @@ pub struct Agent {
     pub group: Option<Arc<str>>,
     /// Another group that matches too.
     pub overlapping: Option<Arc<str>>,
+    /// Whether it came with another group's revision.
+    pub adoptee: Option<Adoptee>,
     /// The rings that an earlier run wrote, until the agent has described itself again.
     restored: Option<Box<Rings>>,
     /// Whether `config` was reported over the present link.
@@ -85,6 +87,7 @@ impl Agent {
             complete: false,
             group: None,
             overlapping: None,
+            adoptee: None,
             restored: None,
             heard: false,
             offered: None,
@@ -107,6 +110,7 @@ impl Agent {
             ledger: read.ledger,
             group: read.group.map(Into::into),
             overlapping: read.overlapping.map(Into::into),
+            adoptee: read.adoptee,
             restored: Some(read.rings.into()),
             ..Self::new(read.uid, last_seen)
         }
@@ -215,7 +219,8 @@ impl Agent {
 
     /// The revision to send now, if any.
     pub fn due_offer<'a>(&self, group: &'a GroupView, now: Timestamp) -> Option<&'a Arc<Revision>> {
-        let ready = self.connected() && self.complete && group.may_offer();
+        let admitted = self.adoptee.is_none_or(|adoptee| !adoptee.waits);
+        let ready = self.connected() && self.complete && admitted && group.may_offer();
         if !ready || !self.capabilities.has(Capabilities::ACCEPTS_REMOTE_CONFIG) {
             return None;
         }

@@ -147,6 +147,7 @@ pub fn seen(uid: InstanceUid, now: Timestamp) -> ObservedAgent {
         since: now,
         health_since: now,
         started: None,
+        adoptee: None,
         faltered: Faltered::default(),
         exempt: false,
         polling: false,

@@ -9,10 +9,11 @@
 //! | --- | --- |
 //! | `uid`, `attributes`, `report`, `text` | who an agent is, and what it says |
 //! | `agent`, `offered`, `ledger`, `steadiness` | what is known of one agent, and when it is due an offer |
-//! | `view`, `cohort`, `ring`, `assignment` | what an agent is to run |
+//! | `view`, `cohort`, `ring`, `adoptees`, `assignment` | what an agent is to run |
 //! | `roster`, `slices` | all agents of a replica, and what is to be written of them |
 //! | `pack`, `unpack`, `observed` | slices as they are written, read back and merged |
 
+mod adoptees;
 mod agent;
 mod assignment;
 mod attributes;
@@ -33,6 +34,7 @@ mod uid;
 mod unpack;
 mod view;
 
+pub use adoptees::{Admission, Adoptee, Belonging, Belongings, Claimant};
 pub use agent::{Agent, Edge};
 pub use assignment::{Side, Sides, assigned, side};
 pub use attributes::{Attributes, matches};

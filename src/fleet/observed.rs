@@ -1,7 +1,7 @@
 //! Agents as the leader sees them: the slices of all replicas, merged.
 
 use super::unpack::{Unpacked, unpack};
-use super::{Faltered, InstanceUid, Ledger, Ring, Rings};
+use super::{Adoptee, Faltered, InstanceUid, Ledger, Ring, Rings};
 use crate::api::{AgentSliceSpec, EntryFlags};
 use crate::config::ConfigHash;
 use jiff::Timestamp;
@@ -58,6 +58,8 @@ pub struct ObservedAgent {
     pub health_since: Timestamp,
     /// When its process was started, by its own clock, in seconds since 1970.
     pub started: Option<i64>,
+    /// Whether it came with another group's revision.
+    pub adoptee: Option<Adoptee>,
     /// How it did not stay well with what it runs.
     pub faltered: Faltered,
     /// It was unhealthy when it was offered what it was offered last.
@@ -87,6 +89,7 @@ impl ObservedAgent {
             since: time(read.entry.since),
             health_since: time(read.entry.since.saturating_add(read.entry.health_after)),
             started: read.started,
+            adoptee: read.adoptee,
             faltered: read.faltered,
             exempt: flags.contains(EntryFlags::EXEMPT),
             polling: flags.contains(EntryFlags::POLLING),
@@ -123,7 +126,12 @@ impl ObservedAgent {
 
     /// The agent can be offered a configuration, and will say what became of it.
     pub fn is_eligible(&self) -> bool {
-        self.connected && self.accepts_config && self.reports_config
+        self.connected && self.accepts_config && self.reports_config && !self.waits()
+    }
+
+    /// It came with another group's revision, and keeps that until it is admitted.
+    pub fn waits(&self) -> bool {
+        self.adoptee.is_some_and(|adoptee| adoptee.waits)
     }
 }
 

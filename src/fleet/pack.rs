@@ -169,6 +169,7 @@ impl<'a> Packer<'a> {
             running: agent.running().and_then(|hash| self.revision(hash)),
             verdicts: self.verdicts(agent),
             since: agent.since.as_second(),
+            adoptee: agent.adoptee.map(|adoptee| adoptee.since.saturating_sub(agent.since.as_second())),
             started: agent.steady.started().map(|started| started.saturating_sub(agent.since.as_second())),
             health_after: agent.health_since.as_second() - agent.since.as_second(),
         }
@@ -229,6 +230,7 @@ fn flags(agent: &Agent) -> EntryFlags {
         .with(EntryFlags::REPORTS_HEALTH, agent.capabilities.has(Capabilities::REPORTS_HEALTH))
         .with(EntryFlags::HEALTHY, agent.healthy == Some(true))
         .with(EntryFlags::EXEMPT, agent.exempt)
+        .with(EntryFlags::WAITS, agent.adoptee.is_some_and(|adoptee| adoptee.waits))
         .with(EntryFlags::POLLING, agent.link == Some(Link::Polling))
         .with(EntryFlags::ACCEPTS_CONFIG, agent.capabilities.has(Capabilities::ACCEPTS_REMOTE_CONFIG))
         .with(EntryFlags::REPORTS_CONFIG, agent.capabilities.has(Capabilities::REPORTS_REMOTE_CONFIG))

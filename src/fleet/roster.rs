@@ -5,8 +5,8 @@ use super::slices::Slices;
 use super::text::mask;
 use super::unpack::unpack;
 use super::{
-    Agent, AgentKey, ConfigReport, Delays, Edge, GroupView, Link, MAX_MESSAGE_BYTES, Outcome, Report,
-    Revision, SliceContent, SliceId, View, signed,
+    Adoptee, Agent, AgentKey, ConfigReport, Delays, Edge, GroupView, Link, MAX_MESSAGE_BYTES, Outcome,
+    Report, Revision, SliceContent, SliceId, View, signed,
 };
 use crate::api::AgentSliceSpec;
 use jiff::Timestamp;
@@ -78,6 +78,7 @@ impl Roster {
         });
         // Nothing else moves an agent between groups, and selectors are not asked with every heartbeat.
         let may_move = report.full || report.description.is_some();
+        let tells_of_config = report.config.is_some();
         let group = (report.config.is_some() || report.description.is_some())
             .then(|| group_of(&self.view, key, &known.agent))
             .flatten();
@@ -87,6 +88,9 @@ impl Roster {
         let mut edge = known.agent.receive(report, link, group, now);
         if may_move {
             edge = edge.max(regroup(&mut known.agent, &key.namespace, &self.view));
+        }
+        if may_move || tells_of_config {
+            edge = edge.max(adopt(&mut known.agent, key, &self.view, now));
         }
         self.slices.mark(known.slice_in(&key.namespace), edge, now);
     }
@@ -147,6 +151,7 @@ impl Roster {
             if rings(&self.view).is_some_and(|now| !now.is_empty() && rings(&before) != Some(now)) {
                 edge = Edge::Urgent;
             }
+            edge = edge.max(adopt(&mut known.agent, key, &self.view, now));
             self.slices.mark(known.slice_in(&key.namespace), edge, now);
         }
         self.due_on_sockets(now)
@@ -260,8 +265,26 @@ fn regroup(agent: &mut Agent, namespace: &str, view: &View) -> Edge {
     if (&agent.group, &agent.overlapping) == (&found.0, &found.1) {
         return Edge::None;
     }
+    if agent.group != found.0 {
+        agent.adoptee = None;
+    }
     (agent.group, agent.overlapping) = found;
     Edge::Slow
+}
+
+/// Finds out whether the agent runs another group's revision, and whether it is admitted all the same.
+fn adopt(agent: &mut Agent, key: &AgentKey, view: &View, now: Timestamp) -> Edge {
+    if !agent.complete {
+        return Edge::None;
+    }
+    let foreign = match (&agent.group, agent.running()) {
+        (Some(group), Some(content)) => view.is_foreign(&key.namespace, content, group),
+        _ => false,
+    };
+    let admission = group_of(view, key, agent).and_then(|group| group.assignment.admission.as_ref());
+    let before = agent.adoptee;
+    agent.adoptee = Adoptee::next(before, foreign, admission, key.uid, now);
+    if agent.adoptee == before { Edge::None } else { Edge::Slow }
 }
 
 #[cfg(test)]

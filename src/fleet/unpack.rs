@@ -1,8 +1,8 @@
 //! Reads agents back from slices, also from those of neighbouring versions and from damaged ones.
 
 use super::pack::{APPLIED, FAILED, FELL_ILL, RESTARTED, ROLLED_BACK};
-use super::{Faltered, InstanceUid, Ledger, RingKey, Rings, Verdict};
-use crate::api::{AgentEntry, AgentSliceSpec, SLICE_FORMAT_VERSION};
+use super::{Adoptee, Faltered, InstanceUid, Ledger, RingKey, Rings, Verdict};
+use crate::api::{AgentEntry, AgentSliceSpec, EntryFlags, SLICE_FORMAT_VERSION};
 use crate::config::ConfigHash;
 use jiff::Timestamp;
 use std::sync::Arc;
@@ -25,6 +25,8 @@ pub struct Unpacked<'a> {
     pub ledger: Ledger,
     /// When its process was started, by its own clock, in seconds since 1970.
     pub started: Option<i64>,
+    /// Whether it came with another group's revision.
+    pub adoptee: Option<Adoptee>,
     /// How it did not stay well with what it runs.
     pub faltered: Faltered,
 }
@@ -46,6 +48,10 @@ pub fn unpack(slice: &AgentSliceSpec) -> impl Iterator<Item = Unpacked<'_>> {
             running: entry.running.and_then(&hash_at),
             ledger: read_ledger(slice, entry, &hash_at),
             started: entry.started.map(|after| entry.since.saturating_add(after)),
+            adoptee: entry.adoptee.map(|after| Adoptee {
+                since: entry.since.saturating_add(after),
+                waits: EntryFlags(entry.flags).contains(EntryFlags::WAITS),
+            }),
             faltered: read_faltered(entry),
         })
     })

@@ -1,6 +1,6 @@
 //! What a replica acts on: the groups with their assignments, and the revisions that these name.
 
-use super::{Attributes, Cohort, Ring};
+use super::{Admission, Attributes, Belongings, Cohort, Ring};
 use crate::api::{AssignmentStatus, AttributeSelector, CollectorGroup};
 use crate::config::ConfigHash;
 use bytes::Bytes;
@@ -36,6 +36,8 @@ pub struct Assignment {
     pub stable: Option<Arc<Revision>>,
     /// The agents that are to run the target; absent: nobody.
     pub cohort: Option<Cohort>,
+    /// Which adoptees are admitted; absent: none.
+    pub admission: Option<Admission>,
     /// The rings of the attempt's phases.
     pub rings: Vec<Ring>,
     /// Stable is offered even to agents that refused it.
@@ -116,6 +118,7 @@ fn read(status: &AssignmentStatus, load: impl Fn(&str) -> Option<Arc<Revision>>)
         target,
         stable,
         cohort,
+        admission: status.adoption.as_ref().and_then(Admission::read),
         rings: status.rings.iter().cloned().map(Ring::new).collect(),
         rolling_back: status.rolling_back,
         retried_at: status.retried_at.as_ref().map(|time| time.0),
@@ -127,6 +130,8 @@ fn read(status: &AssignmentStatus, load: impl Fn(&str) -> Option<Arc<Revision>>)
 pub struct View {
     /// The groups of each namespace, in the order in which agents fall into them.
     namespaces: HashMap<Arc<str>, Vec<GroupView>>,
+    /// Whose the revisions of each namespace are.
+    belongings: HashMap<Arc<str>, Belongings>,
 }
 
 /// The groups that match an agent.
@@ -150,7 +155,17 @@ impl View {
                 b.priority.cmp(&a.priority).then_with(|| (a.created, &a.name).cmp(&(b.created, &b.name)))
             });
         }
-        Self { namespaces }
+        Self { namespaces, belongings: HashMap::new() }
+    }
+
+    /// Adds whose the revisions of a namespace are. Without that no agent is taken to run another group's.
+    pub fn know(&mut self, namespace: Arc<str>, belongings: Belongings) {
+        self.belongings.insert(namespace, belongings);
+    }
+
+    /// Whether a content is a revision of other groups only.
+    pub fn is_foreign(&self, namespace: &str, content: ConfigHash, group: &str) -> bool {
+        self.belongings.get(namespace).is_some_and(|belongings| belongings.is_foreign(content, group))
     }
 
     /// The group of an agent: the highest priority wins, then the older group, then the name (design, section 2).

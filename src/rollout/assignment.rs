@@ -33,6 +33,7 @@ pub fn assignment(
         seed: cohort.seed.clone(),
         terms: if is_going_back(cohort) { Vec::new() } else { cohort.terms.clone() },
         rings: rings(status),
+        adoption: None,
         rolling_back: cohort.stage == Stage::RollingBack,
         retried_at: cohort.retried_at.clone(),
     })

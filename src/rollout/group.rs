@@ -1,16 +1,18 @@
 //! A group's status: its assignment, its counts, and what a person should look at.
 
+use super::adoption::{self, Adopted};
 use super::assignment;
 use super::tally::length;
 use crate::api::{
-    AgentCounts, AssignmentStatus, CollectorGroupStatus, ConditionType, Conditions, ConfigRolloutStatus,
-    Problem, ProblemKind, Reason, Stage,
+    AdoptionStatus, AgentCounts, AssignmentStatus, CollectorGroupStatus, ConditionType, Conditions,
+    ConfigRolloutStatus, Problem, ProblemKind, Reason, Stage,
 };
 use crate::config::ConfigHash;
 use crate::fleet::{Cohort, Given, ObservedAgent, Side, Sides, Verdict, side};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// Most problems that stand in a status, whatever the fleet's size.
 const MAX_PROBLEMS: usize = 10;
@@ -29,21 +31,31 @@ pub struct GroupInput<'a> {
     pub revisions: &'a BTreeMap<String, ConfigHash>,
     /// All agents of the namespace, as all replicas see them.
     pub agents: &'a [ObservedAgent],
+    /// Silence that means gone, for its agents.
+    pub offline_after: Duration,
+    /// How long the agents of each step of an adoption but the last must stay healthy.
+    pub adoption_soaks: &'a [Duration],
+    /// Until when every living replica is known to have watched its agents.
+    pub watched_until: Option<Timestamp>,
+    /// Entropy for the seed of a new adoption.
+    pub entropy: u64,
     /// The time.
     pub now: Timestamp,
 }
 
 /// The group's status, given what is known now.
 pub fn group_status(input: &GroupInput<'_>) -> CollectorGroupStatus {
-    let assignment = assignment(input.prior.assignment.as_ref(), input.generation, input.rollout);
-    let live = Live::new(&assignment, input.revisions, has_rolled_back(input.rollout));
+    let mut assignment = assignment(input.prior.assignment.as_ref(), input.generation, input.rollout);
+    let live = Live::new(&assignment, input.revisions, stage(input.rollout) == Some(Stage::RolledBack));
     let members: Vec<&ObservedAgent> =
         input.agents.iter().filter(|agent| in_group(agent, input.name)).collect();
+    assignment.adoption = adoption(input, &assignment, &live, &members);
     let agents = live.count(&members);
     let overlaps = input.agents.iter().filter(|agent| overlaps(agent, input.name)).count();
     let able = members.iter().filter(|agent| agent.is_eligible()).count();
     let left = members.iter().filter(|agent| live.is_left(agent)).count();
-    let facts = Facts { able: length(able), overlaps, left };
+    let waiting = members.iter().filter(|agent| agent.connected && agent.waits()).count();
+    let facts = Facts { able: length(able), overlaps, left, waiting };
     let conditions = conditions(input, &assignment, &agents, &facts);
     CollectorGroupStatus {
         observed_generation: Some(input.generation),
@@ -56,6 +68,36 @@ pub fn group_status(input: &GroupInput<'_>) -> CollectorGroupStatus {
     }
 }
 
+/// How far agents are admitted that came with another group's revision. Other content, or a change of the group,
+/// begins anew.
+fn adoption(
+    input: &GroupInput<'_>,
+    next: &AssignmentStatus,
+    live: &Live,
+    members: &[&ObservedAgent],
+) -> Option<AdoptionStatus> {
+    let prior = input.prior.assignment.as_ref();
+    let adoption = prior.and_then(|prior| prior.adoption.as_ref());
+    let adoptees = members.iter().filter(|agent| agent.adoptee.is_some());
+    let adoptees: Vec<Adopted<'_>> = adoptees.map(|agent| (*agent, live.assigned(agent))).collect();
+    if next.stable.is_none() {
+        let runs = stage(input.rollout) == Some(Stage::Running);
+        return adoption::without_stable(adoption, &adoptees, runs, input.now);
+    }
+    let essence = |of: &AssignmentStatus| (of.generation, of.target.clone(), of.stable.is_some());
+    if prior.is_some_and(|prior| essence(prior) != essence(next)) {
+        return None;
+    }
+    let rules = adoption::Rules {
+        soaks: input.adoption_soaks,
+        offline_after: input.offline_after,
+        watched_until: input.watched_until,
+        entropy: input.entropy,
+        now: input.now,
+    };
+    adoption::adoption(adoption, &adoptees, &rules)
+}
+
 fn in_group(agent: &ObservedAgent, name: &str) -> bool {
     agent.group.as_deref() == Some(name)
 }
@@ -64,9 +106,8 @@ fn overlaps(agent: &ObservedAgent, name: &str) -> bool {
     agent.overlapping.is_some() && (in_group(agent, name) || agent.overlapping.as_deref() == Some(name))
 }
 
-fn has_rolled_back(rollout: Option<&ConfigRolloutStatus>) -> bool {
-    let stage = rollout.and_then(|status| status.cohort.as_ref()).map(|cohort| cohort.stage);
-    stage == Some(Stage::RolledBack)
+fn stage(rollout: Option<&ConfigRolloutStatus>) -> Option<Stage> {
+    rollout.and_then(|status| status.cohort.as_ref()).map(|cohort| cohort.stage)
 }
 
 /// The two live revisions, ready to compare agents with.
@@ -190,6 +231,8 @@ struct Facts {
     overlaps: usize,
     /// Agents that a rollback did not reach.
     left: usize,
+    /// Agents that came with another group's revision and are not admitted.
+    waiting: usize,
 }
 
 fn conditions(
@@ -199,7 +242,7 @@ fn conditions(
     facts: &Facts,
 ) -> Vec<Condition> {
     let mut list = Conditions::new(input.prior.conditions.clone(), Some(input.generation), input.now);
-    let (ready, reason, message) = readiness(assignment, agents, facts.able);
+    let (ready, reason, message) = readiness(assignment, agents, facts);
     list.set(ConditionType::Ready, ready, reason, &message);
     if ready {
         list.clear(ConditionType::Reconciling);
@@ -210,6 +253,13 @@ fn conditions(
         let message = "the rollout was deleted before it completed; agents keep what they run until another rollout \
                        for this group replaces it";
         list.set(ConditionType::Degraded, true, Reason::RolloutDeleted, message);
+    } else if let Some(stopped) =
+        assignment.adoption.as_ref().map(|adoption| &adoption.stopped).filter(|why| !why.is_empty())
+    {
+        let message = format!(
+            "no further agents of other groups are admitted: {stopped}; roll out other content, or change the group"
+        );
+        list.set(ConditionType::Degraded, true, Reason::AdoptionStopped, &message);
     } else if facts.left > 0 {
         let message = format!(
             "{} agents still run {} after its rollback; problems lists them",
@@ -231,7 +281,8 @@ fn conditions(
 }
 
 /// Ready: each connected agent that can run its assigned revision does so, healthy (design, section 2).
-fn readiness(assignment: &AssignmentStatus, agents: &AgentCounts, able: i64) -> (bool, Reason, String) {
+fn readiness(assignment: &AssignmentStatus, agents: &AgentCounts, facts: &Facts) -> (bool, Reason, String) {
+    let Facts { able, waiting, .. } = *facts;
     if agents.connected == 0 {
         return (true, Reason::NoAgents, "no agent of the group is connected".to_owned());
     }
@@ -241,6 +292,12 @@ fn readiness(assignment: &AssignmentStatus, agents: &AgentCounts, able: i64) -> 
             Reason::NoConfiguration,
             "no rollout has given this group a configuration yet".to_owned(),
         );
+    }
+    if waiting > 0 {
+        let message = format!(
+            "{waiting} agents came with another group's revision, and keep it until they are admitted, in steps"
+        );
+        return (false, Reason::Adopting, message);
     }
     let done = agents.in_sync >= able && agents.healthy == agents.connected;
     let message = format!(

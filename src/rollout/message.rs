@@ -101,6 +101,7 @@ pub fn apart(counts: &RolloutAgentCounts) -> String {
     let kinds = [
         (counts.offline, "offline"),
         (counts.incompatible, "without AcceptsRemoteConfig"),
+        (counts.adoptees, "to be admitted from another group"),
         (counts.unverified, "without ReportsRemoteConfig"),
     ];
     let named: Vec<String> =

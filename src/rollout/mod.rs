@@ -5,6 +5,7 @@
 //! stopped. [`assignment`] derives from that status what replicas act on. The module knows no clock, client or
 //! random source: time and entropy are arguments.
 
+mod adoption;
 mod assignment;
 mod attempt;
 mod conditions;

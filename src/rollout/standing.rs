@@ -28,7 +28,7 @@ pub struct Rules {
 pub enum Standing {
     /// It was not seen since its phase began: it blocks nothing, and takes its revision when it returns.
     Absent,
-    /// It takes no configurations, or never says what became of them: in no count of the gate.
+    /// It takes no configurations, or never says what became of them, or waits to be adopted: in no count of the gate.
     Unable,
     /// It was unhealthy before the offer, so what is wrong with it does not count against the target.
     Exempt,
@@ -74,6 +74,9 @@ pub struct Admission {
 
 /// Judges an agent of the cohort that was let in at `admitted`.
 pub fn standing(agent: &ObservedAgent, admitted: Admission, rules: &Rules) -> Standing {
+    if agent.waits() {
+        return Standing::Unable;
+    }
     if let Some(failure) = refusal(agent, rules) {
         return Standing::Failed(failure);
     }

@@ -110,6 +110,8 @@ fn presence(agents: &[ObservedAgent]) -> RolloutAgentCounts {
             &mut counts.offline
         } else if !agent.accepts_config {
             &mut counts.incompatible
+        } else if agent.waits() {
+            &mut counts.adoptees
         } else if agent.reports_config {
             &mut counts.eligible
         } else {

@@ -41,6 +41,7 @@ pub async fn lead_when_elected(
                 status_interval: timings.status_interval,
                 assumed_interval: timings.assumed_interval,
                 unreachable_for: timings.unreachable,
+                adoption_soaks: timings.adoption_soaks,
                 retry: timings.retry,
             };
             let mut lost = held.subscribe();

@@ -168,6 +168,8 @@ pub struct Timings {
     pub assumed_interval: Duration,
     /// How long a rollout waits for the agents of a replica that died.
     pub unreachable: Duration,
+    /// How long the agents of each step of an adoption but the last must stay healthy: those of the default phases.
+    pub adoption_soaks: [Duration; 3],
     /// Shortest time between two status writes that change no state.
     pub status_interval: Duration,
     /// How often silence is looked for.
@@ -187,6 +189,7 @@ impl Default for Timings {
             flush_slow: Duration::from_secs(10),
             assumed_interval: Duration::from_secs(30),
             unreachable: Duration::from_mins(3),
+            adoption_soaks: [5, 5, 3].map(Duration::from_mins),
             status_interval: Duration::from_secs(1),
             recheck: Duration::from_secs(1),
             retry: Duration::from_secs(5),
@@ -206,6 +209,7 @@ impl Timings {
             flush_slow: self.flush_slow / scale,
             assumed_interval: self.assumed_interval / scale,
             unreachable: self.unreachable / scale,
+            adoption_soaks: self.adoption_soaks.map(|soak| soak / scale),
             status_interval: self.status_interval / scale,
             recheck: self.recheck / scale,
             retry: self.retry / scale,

@@ -77,6 +77,7 @@ fn observed(agent: &Agent) -> ObservedAgent {
         ledger: agent.ledger.clone(),
         health_since: agent.health_since,
         started: agent.steady.started(),
+        adoptee: agent.adoptee,
         faltered: agent.steady.faltered(),
         exempt: agent.exempt,
         polling: agent.link == Some(Link::Polling),

@@ -2,6 +2,7 @@ use super::*;
 use crate::fleet::fixtures::*;
 use crate::fleet::{Ledger, Verdict};
 
+mod adoptees;
 mod expiry;
 mod machine;
 mod offers;

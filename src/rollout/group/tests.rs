@@ -1,7 +1,7 @@
 use super::*;
 use crate::api::{self, RolloutState, Stage, Term};
 use crate::fleet::fixtures::seen;
-use crate::fleet::{InstanceUid, Ledger, Rank};
+use crate::fleet::{Admission, Adoptee, InstanceUid, Ledger, Rank};
 
 fn hash(n: u8) -> ConfigHash {
     ConfigHash::from_bytes([n; 32])
@@ -60,6 +60,10 @@ fn status_after(
         rollout,
         revisions: &revisions,
         agents,
+        offline_after: Duration::from_secs(90),
+        adoption_soaks: &[Duration::from_mins(5)],
+        watched_until: Some(at(100)),
+        entropy: 7,
         now: at(100),
     })
 }
@@ -205,4 +209,69 @@ fn agents_that_a_rollback_has_not_reached_are_told_until_they_are_back() {
 fn rollback_to_the_same_content_leaves_nobody_behind() {
     let same = ConfigRolloutStatus { stable_revision: Some("r-2".into()), ..rollout(Stage::RolledBack) };
     assert_eq!(condition(&status(&[agent(1, Some(2))], Some(&same)), "Degraded"), None);
+}
+
+/// Agents that came with another group's revision, and wait.
+fn waiting(numbers: std::ops::Range<u8>) -> Vec<ObservedAgent> {
+    let adoptee = Some(Adoptee { since: 50, waits: true });
+    numbers.map(|n| ObservedAgent { adoptee, ..agent(n, Some(9)) }).collect()
+}
+
+#[test]
+fn agents_of_other_groups_are_admitted_in_steps_and_the_group_is_not_ready_meanwhile() {
+    let settled = status(&[], Some(&rollout(Stage::Completed)));
+    let next = status_after(&settled, &waiting(0..100), Some(&rollout(Stage::Completed)));
+    let adoption =
+        next.assignment.as_ref().and_then(|assignment| assignment.adoption.as_ref()).expect("begun");
+    assert_eq!((adoption.step, adoption.base), (0, 2), "2% of 100");
+    assert_eq!(condition(&next, "Ready"), Some(("False", "Adopting")));
+    assert_eq!(condition(&next, "Reconciling"), Some(("True", "Adopting")));
+}
+
+#[test]
+fn adoption_begins_anew_with_other_content_and_when_the_group_changes() {
+    let settled = status(&[], Some(&rollout(Stage::Completed)));
+    let adopting = status_after(&settled, &waiting(0..100), Some(&rollout(Stage::Completed)));
+    let mut older = adopting.clone();
+    older.assignment.as_mut().expect("one").generation = 2;
+    let mut other = adopting.clone();
+    other.assignment.as_mut().expect("one").target = Some("r-1".into());
+    for (name, prior, goes_on) in
+        [("nothing", adopting, true), ("group", older, false), ("content", other, false)]
+    {
+        let next = status_after(&prior, &waiting(0..100), Some(&rollout(Stage::Completed)));
+        let adoption = next.assignment.and_then(|assignment| assignment.adoption);
+        assert_eq!(adoption.is_some(), goes_on, "{name} changed");
+    }
+}
+
+#[test]
+fn adoption_that_stopped_degrades_the_group() {
+    let settled = status(&[], Some(&rollout(Stage::Completed)));
+    let mut stopped = status_after(&settled, &waiting(0..100), Some(&rollout(Stage::Completed)));
+    let adoption = stopped.assignment.as_mut().and_then(|assignment| assignment.adoption.as_mut());
+    adoption.expect("begun").stopped = "2 of the 2 agents that were admitted failed".into();
+    let next = status_after(&stopped, &waiting(0..100), Some(&rollout(Stage::Completed)));
+    assert_eq!(condition(&next, "Degraded"), Some(("True", "AdoptionStopped")));
+}
+
+#[test]
+fn first_rollout_of_a_group_reaches_agents_of_other_groups_by_its_own_phases() {
+    let admits = |status: &CollectorGroupStatus, agent: &ObservedAgent| {
+        let adoption = status.assignment.as_ref().and_then(|assignment| assignment.adoption.as_ref());
+        let admission = adoption.and_then(Admission::read);
+        let came = at(agent.adoptee.expect("an adoptee").since);
+        admission.is_some_and(|admission| admission.admits(agent.uid, came))
+    };
+    let (mut first, late) = (waiting(0..3), waiting(3..4).remove(0));
+    let before = status_after(&CollectorGroupStatus::default(), &first, None);
+    assert!(first.iter().all(|agent| admits(&before, agent)), "or no rollout could ever begin");
+    let late = ObservedAgent { adoptee: Some(Adoptee { since: 70, waits: true }), ..late };
+    first.push(late.clone());
+    let running = ConfigRolloutStatus { stable_revision: None, ..rollout(Stage::Running) };
+    let during = status_after(&before, &first, Some(&running));
+    assert!(first[..3].iter().all(|agent| admits(&during, agent)));
+    assert!(!admits(&during, &late), "it came while the attempt was under way");
+    let after = status_after(&during, &first, Some(&rollout(Stage::Completed)));
+    assert_eq!(after.assignment.and_then(|assignment| assignment.adoption), None, "then it begins in steps");
 }
