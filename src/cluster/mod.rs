@@ -19,7 +19,7 @@ pub use hash_key::{HASH_KEY_SECRET, HashKeyProblem, load_or_create as load_hash_
 pub use lease::{Held, Keeper, Liveness, Observed, Step, evaluate, keep};
 pub use observe::{Changes, Observatory};
 pub use patch::{Written, merge_diff, write_status};
-pub use preflight::{StartError, connect, preflight};
+pub use preflight::{OWN_RIGHTS, RIGHTS, Right, StartError, connect, preflight};
 pub use revisions::{LoadError, RevisionBody, files_secret_name, load as load_revision};
 pub use slices::SliceWriter;
 pub use view::{Encode, follow_groups};

@@ -97,29 +97,44 @@ fn schema_version(crd: &CustomResourceDefinition) -> u32 {
     crd.annotations().get(SCHEMA_ANNOTATION).and_then(|text| text.parse().ok()).unwrap_or_default()
 }
 
-/// What the program does with the API, by group: the same list as the Role that it wants.
-const RIGHTS: &[(&str, &str, &[&str])] = &[
-    ("fleet.opamp.dev", "collectorgroups", &["list", "watch"]),
-    ("fleet.opamp.dev", "collectorgroups/status", &["patch"]),
-    ("fleet.opamp.dev", "configrollouts", &["list", "watch"]),
-    ("fleet.opamp.dev", "configrollouts/status", &["patch"]),
-    ("fleet.opamp.dev", "configrevisions", &["get", "list", "watch", "create", "patch", "delete"]),
-    ("fleet.opamp.dev", "configrevisions/status", &["patch"]),
-    ("fleet.opamp.dev", "agentslices", &["get", "list", "watch", "create", "update", "delete"]),
-    ("", "configmaps", &["get", "list", "watch"]),
-    ("", "secrets", &["get", "list", "watch", "create"]),
-    ("events.k8s.io", "events", &["create", "patch"]),
-    ("apiextensions.k8s.io", "customresourcedefinitions", &["get"]),
+/// What the program does with one resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Right {
+    /// The API group.
+    pub group: &'static str,
+    /// The resource, or `RESOURCE/SUBRESOURCE`.
+    pub resource: &'static str,
+    /// The verbs.
+    pub verbs: &'static [&'static str],
+}
+
+const fn right(group: &'static str, resource: &'static str, verbs: &'static [&'static str]) -> Right {
+    Right { group, resource, verbs }
+}
+
+/// What the program does with the API in all namespaces: the rules of the cluster role that it wants.
+pub const RIGHTS: &[Right] = &[
+    right("fleet.opamp.dev", "collectorgroups", &["list", "watch"]),
+    right("fleet.opamp.dev", "collectorgroups/status", &["patch"]),
+    right("fleet.opamp.dev", "configrollouts", &["list", "watch"]),
+    right("fleet.opamp.dev", "configrollouts/status", &["patch"]),
+    right("fleet.opamp.dev", "configrevisions", &["get", "list", "watch", "create", "patch", "delete"]),
+    right("fleet.opamp.dev", "configrevisions/status", &["patch"]),
+    right("fleet.opamp.dev", "agentslices", &["get", "list", "watch", "create", "update", "delete"]),
+    right("", "configmaps", &["get", "list", "watch"]),
+    right("", "secrets", &["get", "list", "watch", "create"]),
+    right("events.k8s.io", "events", &["create", "patch"]),
+    right("apiextensions.k8s.io", "customresourcedefinitions", &["get"]),
 ];
 /// What it does in its own namespace only.
-const OWN_RIGHTS: &[(&str, &str, &[&str])] =
-    &[("coordination.k8s.io", "leases", &["get", "list", "watch", "create", "update"])];
+pub const OWN_RIGHTS: &[Right] =
+    &[right("coordination.k8s.io", "leases", &["get", "list", "watch", "create", "update"])];
 
 async fn check_rights(client: &Client, namespace: &str) -> Result<(), StartError> {
     let everywhere = RIGHTS.iter().map(|right| (right, None));
     let own = OWN_RIGHTS.iter().map(|right| (right, Some(namespace.to_owned())));
     let mut missing = Vec::new();
-    for ((group, resource, verbs), namespace) in everywhere.chain(own) {
+    for (Right { group, resource, verbs }, namespace) in everywhere.chain(own) {
         for verb in *verbs {
             if !allowed(client, group, resource, verb, namespace.clone()).await? {
                 let place =
