@@ -14,14 +14,12 @@ use kube::core::GroupVersionKind;
 use opamp_operator::api::{CollectorGroup, ConfigRollout, GROUP, VERSION};
 use serde_json::{Value, json};
 use std::path::Path;
-use std::sync::{Arc, Weak};
 use support::control_plane::{self, ControlPlane};
 use support::resources::{Space, collector, group, inline, rollout};
-use tokio::sync::Mutex;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn wrong_manifests_are_refused_with_what_is_wrong_and_what_to_do() {
-    let plane = plane().await;
+    let plane = control_plane::shared().await;
     let space = space(&plane, "refused").await;
     let mut wrong = Vec::new();
     for (what, manifest, words) in refusals::all() {
@@ -36,7 +34,7 @@ async fn wrong_manifests_are_refused_with_what_is_wrong_and_what_to_do() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn good_manifests_are_accepted_and_filled_in() {
-    let plane = plane().await;
+    let plane = control_plane::shared().await;
     let space = space(&plane, "good").await;
 
     let mut empty = group("all", "any");
@@ -87,7 +85,7 @@ async fn good_manifests_are_accepted_and_filled_in() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn changes_that_would_break_a_promise_are_refused() {
-    let plane = plane().await;
+    let plane = control_plane::shared().await;
     let space = space(&plane, "changes").await;
     space.apply(rollout("checkout", "edge", inline(&collector("one")))).await;
     space.apply(group("edge", "any")).await;
@@ -129,7 +127,7 @@ async fn changes_that_would_break_a_promise_are_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn kubectl_explains_and_lists_every_kind() {
-    let plane = plane().await;
+    let plane = control_plane::shared().await;
     let space = space(&plane, "listed").await;
     let kubectl = |args: &[&str]| {
         let cache = format!("--cache-dir={}", plane.dir().join("kubectl").display());
@@ -181,7 +179,7 @@ async fn every_yaml_in_docs_and_examples_is_accepted() {
     let blocks = found.manifests.len() + found.others;
     assert!(blocks > 0 || !readme.contains("```yaml"), "no YAML block was found, though README.md has some");
 
-    let plane = plane().await;
+    let plane = control_plane::shared().await;
     let mut names: Vec<&str> =
         found.manifests.iter().flat_map(|shown| documents::namespaces(&shown.text)).collect();
     names.sort_unstable();
@@ -202,22 +200,10 @@ async fn every_yaml_in_docs_and_examples_is_accepted() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn crds_can_be_applied_from_their_folder() {
-    let plane = plane().await;
+    let plane = control_plane::shared().await;
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("crds");
     let said = dry_run(&plane, &folder).expect("accepted");
     assert_eq!(said.lines().count(), opamp_operator::api::crds().len(), "{said}");
-}
-
-/// One control plane for the tests that run at the same time; the last of them ends it.
-async fn plane() -> Arc<ControlPlane> {
-    static RUNNING: Mutex<Weak<ControlPlane>> = Mutex::const_new(Weak::new());
-    let mut running = RUNNING.lock().await;
-    if let Some(plane) = running.upgrade() {
-        return plane;
-    }
-    let plane = Arc::new(ControlPlane::start().await);
-    *running = Arc::downgrade(&plane);
-    plane
 }
 
 /// A namespace, with a client of this test's own: a client ends with the runtime that made it.

@@ -9,7 +9,9 @@ use kube::{Client, Config, ResourceExt};
 use opamp_operator::api;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Arc, Weak};
 use tempfile::TempDir;
+use tokio::sync::Mutex;
 
 /// A running control plane. It ends, and its files go, when this is dropped.
 pub struct ControlPlane {
@@ -95,6 +97,22 @@ impl ControlPlane {
     pub fn kubectl(&self, args: &[&str]) -> Result<String, String> {
         kubectl(&self.kubeconfig, args)
     }
+}
+
+/// One control plane for the tests of a file that run at the same time; the last of them ends it. Each needs a client
+/// of its own, since a client ends with the runtime that made it.
+///
+/// # Panics
+/// When a part is missing or does not come up.
+pub async fn shared() -> Arc<ControlPlane> {
+    static RUNNING: Mutex<Weak<ControlPlane>> = Mutex::const_new(Weak::new());
+    let mut running = RUNNING.lock().await;
+    if let Some(plane) = running.upgrade() {
+        return plane;
+    }
+    let plane = Arc::new(ControlPlane::start().await);
+    *running = Arc::downgrade(&plane);
+    plane
 }
 
 /// Runs kubectl, and returns what it printed.
@@ -203,18 +221,19 @@ fn http_get(path: &str) -> hyper::Request<Vec<u8>> {
 /// # Panics
 /// When the API server does not take them.
 pub async fn apply_crds(client: &Client) {
+    // At the same time: each takes a second until it is served.
+    futures::future::join_all(api::crds().iter().map(|crd| apply_crd(client, crd))).await;
+}
+
+async fn apply_crd(client: &Client, crd: &CustomResourceDefinition) {
     let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
-    for crd in api::crds() {
-        let name = crd.name_any();
-        let apply = PatchParams::apply("tests").force();
-        crds.patch(&name, &apply, &Patch::Apply(&crd))
-            .await
-            .unwrap_or_else(|error| panic!("{name}: {error}"));
-        let established = await_condition(crds.clone(), &name, conditions::is_crd_established());
-        super::within(format!("CRD {name} to be established"), established).await.expect("watched");
-        // A list may answer 429 for a moment while the storage of a new kind is made ready.
-        let path = format!("/apis/{}/{}/{}", api::GROUP, api::VERSION, crd.spec.names.plural);
-        eventually(format!("{name} to be listed"), async || client.request_text(http_get(&path)).await.ok())
-            .await;
-    }
+    let name = crd.name_any();
+    let apply = PatchParams::apply("tests").force();
+    crds.patch(&name, &apply, &Patch::Apply(crd)).await.unwrap_or_else(|error| panic!("{name}: {error}"));
+    let established = await_condition(crds.clone(), &name, conditions::is_crd_established());
+    super::within(format!("CRD {name} to be established"), established).await.expect("watched");
+    // A list may answer 429 for a moment while the storage of a new kind is made ready.
+    let path = format!("/apis/{}/{}/{}", api::GROUP, api::VERSION, crd.spec.names.plural);
+    eventually(format!("{name} to be listed"), async || client.request_text(http_get(&path)).await.ok())
+        .await;
 }
