@@ -43,8 +43,8 @@ pub struct ConfigRevisionSpec {
     pub hash: String,
     /// The files in bytewise order of name.
     pub files: Vec<RevisionFile>,
-    /// Who changed the content: the field manager's name, marked `(unverified)`, or `configmap/NAME` or
-    /// `secret/NAME` where a referenced object changed.
+    /// Who changed the content: the user that the API server stamped on the rollout (`policies/`), else the field
+    /// manager's name, marked `(unverified)`; or `configmap/NAME` or `secret/NAME` where a referenced object changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub author: Option<String>,
     /// When the content was first seen.

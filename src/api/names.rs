@@ -27,6 +27,10 @@ pub const RETRY_ANNOTATION: &str = "fleet.opamp.dev/retry";
 pub const UNDO_ANNOTATION: &str = "fleet.opamp.dev/undo";
 /// Annotation that shows what new content would do and does not start it, while its value is `true`.
 pub const DRY_RUN_ANNOTATION: &str = "fleet.opamp.dev/dry-run";
+/// Annotation on a rollout: the user who changed its spec last, stamped by the API server (`policies/stamps.yaml`).
+pub const CHANGED_BY_ANNOTATION: &str = "fleet.opamp.dev/changed-by";
+/// Behind the annotation of a request, the name of the one that says who asked: the user, stamped by the API server.
+pub const REQUESTED_BY_SUFFIX: &str = "-requested-by";
 /// Suffix of the Secret that keeps a revision's bodies which come from Secrets.
 pub const REVISION_FILES_SUFFIX: &str = "-files";
 /// Longest name of a rollout: revisions append `-NUMBER`, and their Secret `-files`, within 63 characters.

@@ -9,6 +9,7 @@ mod lease;
 mod observe;
 mod origins;
 mod patch;
+mod policies;
 mod preflight;
 mod revisions;
 mod slices;
@@ -19,6 +20,7 @@ pub use hash_key::{HASH_KEY_SECRET, HashKeyProblem, load_or_create as load_hash_
 pub use lease::{Held, Keeper, Liveness, Observed, Step, evaluate, keep};
 pub use observe::{Changes, Observatory};
 pub use patch::{Written, merge_diff, write_status};
+pub use policies::{STAMPS_POLICY, stamped_since};
 pub use preflight::{OWN_RIGHTS, RIGHTS, Right, StartError, connect, preflight};
 pub use revisions::{LoadError, RevisionBody, files_secret_name, load as load_revision};
 pub use slices::SliceWriter;

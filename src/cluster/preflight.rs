@@ -125,6 +125,8 @@ pub const RIGHTS: &[Right] = &[
     right("", "secrets", &["get", "list", "watch", "create"]),
     right("events.k8s.io", "events", &["create", "patch"]),
     right("apiextensions.k8s.io", "customresourcedefinitions", &["get"]),
+    right("admissionregistration.k8s.io", "mutatingadmissionpolicies", &["get"]),
+    right("admissionregistration.k8s.io", "mutatingadmissionpolicybindings", &["get"]),
 ];
 /// What it does in its own namespace only.
 pub const OWN_RIGHTS: &[Right] =

@@ -5,6 +5,7 @@ use super::context::{Basis, Cached, Error, Leader, lock};
 use super::revision::{self, Plan};
 use super::sources;
 use crate::api::{ConfigRevision, ConfigRollout, RevisionState};
+use crate::cluster::stamped_since;
 use crate::config::{ConfigFile, content_hash};
 use crate::rollout::Content;
 use jiff::Timestamp;
@@ -68,7 +69,8 @@ async fn revision_of(
         Plan::Reuse(name) => reuse(leader, rollout, &namespace, &name, files).await?,
         Plan::Create(number) => {
             let previous = previous(leader, rollout, &namespace).await?;
-            let author = revision::author(rollout, previous.as_ref(), files);
+            let since = stamped_since(&leader.client).await?;
+            let author = revision::author(rollout, previous.as_ref(), files, since);
             let mut new = revision::new_revision(rollout, number, hash, files, author, Timestamp::now());
             new.metadata.namespace = Some(namespace);
             leader.check_lease()?;

@@ -12,6 +12,7 @@ mod leader;
 mod revision;
 mod rollout;
 mod sources;
+mod stamps;
 mod term;
 
 pub use context::LeaderConfig;

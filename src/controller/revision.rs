@@ -1,6 +1,7 @@
 //! `ConfigRevision`s: which one a content is, how a new one is made, who owns it, what became of it.
 
 use super::content::ResolvedFile;
+use super::stamps::changed_by;
 use crate::api::{
     Body, ConfigRevision, ConfigRevisionSpec, ConfigRevisionStatus, ConfigRollout, FileSource, PROVEN_LABEL,
     ROLLOUT_LABEL, RevisionFile, RevisionState,
@@ -140,18 +141,19 @@ pub fn owner<K: Resource<DynamicType = ()>>(object: &K) -> OwnerReference {
     }
 }
 
-/// Who changed the content: the object whose content changed while the rollout's spec did not, else the manager
-/// of `spec.config`, whose word is all there is.
+/// Who changed the content: the object whose content changed while the rollout's spec did not, else the user who
+/// changed the spec, verified where the API server has stamped it `stamped_since` then.
 pub fn author(
     rollout: &ConfigRollout,
     previous: Option<&ConfigRevision>,
     files: &[ResolvedFile],
+    stamped_since: Option<Timestamp>,
 ) -> Option<String> {
     let observed = rollout.status.as_ref().and_then(|status| status.observed_generation);
     let spec_is_the_same = observed.is_some() && observed == rollout.metadata.generation;
     let by_reference =
         previous.filter(|_| spec_is_the_same).and_then(|previous| changed_reference(previous, files));
-    by_reference.or_else(|| Some(format!("{} (unverified)", last_manager(rollout)?)))
+    by_reference.or_else(|| changed_by(rollout, stamped_since))
 }
 
 /// The referenced object of the first file that differs. A Secret's body is not in the revision: its size is
@@ -167,15 +169,6 @@ fn changed_reference(previous: &ConfigRevision, files: &[ResolvedFile]) -> Optio
         FileSource::ConfigMap => Some(format!("configmap/{name}")),
         FileSource::Secret => Some(format!("secret/{name}")),
     }
-}
-
-fn last_manager(rollout: &ConfigRollout) -> Option<&str> {
-    let managers = rollout.metadata.managed_fields.as_ref()?;
-    let of_spec = managers.iter().filter(|entry| {
-        let fields = entry.fields_v1.as_ref().map(|fields| &fields.0);
-        entry.subresource.is_none() && fields.is_some_and(|fields| fields.get("f:spec").is_some())
-    });
-    of_spec.max_by_key(|entry| entry.time.as_ref().map(|time| time.0))?.manager.as_deref()
 }
 
 /// What a rollout's status says of its revisions.

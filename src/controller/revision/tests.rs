@@ -1,5 +1,7 @@
 use super::*;
-use crate::api::{ConfigRolloutSpec, ConfigRolloutStatus, ConfigSpec, KeyRef, Strategy};
+use crate::api::{
+    CHANGED_BY_ANNOTATION, ConfigRolloutSpec, ConfigRolloutStatus, ConfigSpec, KeyRef, Strategy,
+};
 use crate::config::ConfigFile;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{FieldsV1, ManagedFieldsEntry};
 
@@ -95,30 +97,6 @@ fn revision_is_named_labelled_and_owned_after_its_rollout() {
     assert_eq!(revision.spec.files[1].size, 9);
 }
 
-fn managed(manager: &str, second: i64, field: &str, subresource: Option<&str>) -> ManagedFieldsEntry {
-    ManagedFieldsEntry {
-        manager: Some(manager.into()),
-        time: Some(Time(Timestamp::from_second(second).expect("in range"))),
-        fields_v1: Some(FieldsV1(serde_json::json!({ field: {} }))),
-        subresource: subresource.map(str::to_owned),
-        ..Default::default()
-    }
-}
-
-#[test]
-fn author_is_the_last_manager_of_the_spec_marked_as_unverified() {
-    let mut rollout = rollout();
-    rollout.metadata.managed_fields = Some(vec![
-        managed("first", 1, "f:spec", None),
-        managed("kubectl", 2, "f:spec", None),
-        managed("labeller", 3, "f:metadata", None),
-        managed("operator", 4, "f:spec", Some("status")),
-    ]);
-    assert_eq!(author(&rollout, None, &files()).as_deref(), Some("kubectl (unverified)"));
-    rollout.metadata.managed_fields = None;
-    assert_eq!(author(&rollout, None, &files()), None);
-}
-
 #[test]
 fn author_is_the_referenced_object_when_the_spec_is_the_same() {
     let mut rollout = rollout();
@@ -129,17 +107,23 @@ fn author_is_the_referenced_object_when_the_spec_is_the_same() {
         files[index] = file(&files[index].file.name.clone(), files[index].source, body);
         files
     };
-    assert_eq!(author(&rollout, Some(&before), &with(2, "new")).as_deref(), Some("configmap/from-c"));
-    assert_eq!(author(&rollout, Some(&before), &with(1, "longer secret")).as_deref(), Some("secret/from-b"));
-    assert_eq!(
-        author(&rollout, Some(&before), &with(1, "jellyfish")).as_deref(),
-        Some("secret/from-b"),
-        "as long"
-    );
+    rollout.annotations_mut().insert(CHANGED_BY_ANNOTATION.into(), "alice".into());
+    rollout.metadata.managed_fields = Some(vec![ManagedFieldsEntry {
+        manager: Some("kubectl".into()),
+        time: Some(Time(Timestamp::UNIX_EPOCH)),
+        fields_v1: Some(FieldsV1(json!({"f:spec": {}}))),
+        ..Default::default()
+    }]);
+    let author = |rollout: &ConfigRollout, files: &[ResolvedFile], since| {
+        author(rollout, Some(&before), files, since).expect("an author")
+    };
+    let stamped = Some(Timestamp::UNIX_EPOCH);
+    assert_eq!(author(&rollout, &with(2, "new"), stamped), "configmap/from-c");
+    assert_eq!(author(&rollout, &with(1, "longer secret"), stamped), "secret/from-b");
+    assert_eq!(author(&rollout, &with(1, "jellyfish"), stamped), "secret/from-b", "as long");
     rollout.metadata.generation = Some(4);
-    rollout.metadata.managed_fields = Some(vec![managed("kubectl", 2, "f:spec", None)]);
-    let by_spec = author(&rollout, Some(&before), &with(2, "new"));
-    assert_eq!(by_spec.as_deref(), Some("kubectl (unverified)"), "the spec changed as well");
+    assert_eq!(author(&rollout, &with(2, "new"), stamped), "alice", "the spec changed as well");
+    assert_eq!(author(&rollout, &with(2, "new"), None), "kubectl (unverified)");
 }
 
 #[test]
