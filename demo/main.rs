@@ -45,7 +45,7 @@ async fn show(dir: &Path) {
     say("starting the operator");
     let log = dir.join("operator.log");
     let options = Options {
-        kubeconfig: &cluster.kubeconfig,
+        kubeconfig: &cluster.operator,
         namespace: NAMESPACE,
         opamp: "127.0.0.1:0",
         time_scale: "1",
@@ -84,6 +84,7 @@ fn say(line: &str) {
 /// The cluster that the demo runs against: its own, or the one that `FLEET_KUBECONFIG` names.
 struct Cluster {
     kubeconfig: PathBuf,
+    operator: PathBuf,
     own: Option<ControlPlane>,
 }
 
@@ -94,12 +95,13 @@ impl Cluster {
                 kubectl(&kubeconfig, &["config", "current-context"]).expect("FLEET_KUBECONFIG has a context");
             say(&format!("using context {} of {}", context.trim(), kubeconfig.display()));
             apply_crds(&client(&kubeconfig).await).await;
-            return Self { kubeconfig, own: None };
+            say("the admission policies are left out there: they would act on everybody's rollouts");
+            return Self { operator: kubeconfig.clone(), kubeconfig, own: None };
         }
-        say("starting a control plane: etcd and kube-apiserver");
+        say("starting a control plane: etcd and kube-apiserver, with the CRDs and the admission policies");
         let plane = ControlPlane::start().await;
         std::fs::copy(&plane.kubeconfig, dir.join("kubeconfig")).expect("copied");
-        Self { kubeconfig: plane.kubeconfig.clone(), own: Some(plane) }
+        Self { kubeconfig: plane.kubeconfig.clone(), operator: plane.operator.clone(), own: Some(plane) }
     }
 
     async fn prepare(&self) -> Space {

@@ -134,7 +134,7 @@ async fn changed_secret_is_a_new_revision_and_going_back_reuses_the_old_one() {
     let second = scene.space.api::<ConfigRevision>().get("r-2").await.expect("r-2");
     assert_eq!(second.spec.author.as_deref(), Some("secret/s"));
     let first = scene.space.api::<ConfigRevision>().get("r-1").await.expect("r-1");
-    assert_eq!(first.spec.author.as_deref(), Some("test-author (unverified)"));
+    assert_eq!(first.spec.author.as_deref(), Some("admin"));
     assert_ne!(first.spec.hash, second.spec.hash);
 
     scene.space.apply(secret("one")).await;

@@ -137,7 +137,7 @@ async fn probes_and_metrics_are_served_and_a_lost_hash_key_is_told_and_nothing_i
     secrets.delete("opamp-operator-hash-key", &DeleteParams::default()).await.expect("deleted");
     let log = plane.dir().join("unready.log");
     let options = Options {
-        kubeconfig: &plane.kubeconfig,
+        kubeconfig: &plane.operator,
         namespace: "key",
         opamp: "127.0.0.1:0",
         time_scale: "10",

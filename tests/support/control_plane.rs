@@ -1,7 +1,7 @@
 //! A private control plane: etcd, kube-apiserver and, where objects must be collected, kube-controller-manager.
 
 use super::process::{Ending, Guarded, free_port};
-use super::{eventually, tool};
+use super::{eventually, policies, tool};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, Patch, PatchParams};
 use kube::runtime::wait::{await_condition, conditions};
@@ -15,8 +15,10 @@ use tokio::sync::Mutex;
 
 /// A running control plane. It ends, and its files go, when this is dropped.
 pub struct ControlPlane {
-    /// Full access, for kubectl and the operator.
+    /// Full access, for kubectl.
     pub kubeconfig: PathBuf,
+    /// The operator's own account.
+    pub operator: PathBuf,
     /// Full access.
     pub client: Client,
     port: u16,
@@ -28,13 +30,16 @@ pub struct ControlPlane {
 }
 
 impl ControlPlane {
-    /// Starts one, with this project's CRDs in it.
+    /// Starts one, with this project's CRDs and admission policies in it.
     ///
     /// # Panics
     /// When a part is missing or does not come up.
     pub async fn start() -> Self {
         let plane = Self::start_empty().await;
+        // Policies first: they take a moment, and so do the CRDs.
+        policies::apply(&plane.kubeconfig, plane.dir());
         apply_crds(&plane.client).await;
+        policies::are_in_force(&plane).await;
         plane
     }
 
@@ -48,7 +53,7 @@ impl ControlPlane {
         plane
     }
 
-    /// Starts one without this project's CRDs.
+    /// Starts one without this project's CRDs and policies.
     ///
     /// # Panics
     /// When a part is missing or does not come up.
@@ -65,6 +70,7 @@ impl ControlPlane {
         })
         .await;
         let kubeconfig = write_kubeconfig(dir.path(), "kubeconfig", port, TOKEN);
+        let operator = write_kubeconfig(dir.path(), "operator", port, OPERATOR_TOKEN);
         let client = client(&kubeconfig).await;
         eventually("the API server to be ready", async || {
             assert!(!server.has_ended(), "the API server ended: {}", server.output());
@@ -72,12 +78,20 @@ impl ControlPlane {
             client.request_text(request).await.ok()
         })
         .await;
-        Self { kubeconfig, client, port, controllers: None, _server: server, _store: store, dir }
+        Self { kubeconfig, operator, client, port, controllers: None, _server: server, _store: store, dir }
     }
 
     /// A kubeconfig of a user without any rights.
     pub fn kubeconfig_without_rights(&self) -> PathBuf {
         write_kubeconfig(self.dir.path(), "nobody", self.port, NOBODY_TOKEN)
+    }
+
+    /// A client of another user: the administrator impersonates them.
+    pub async fn client_as(&self, user: &str, groups: &[&str]) -> Client {
+        let mut config = config(&self.kubeconfig).await;
+        config.auth_info.impersonate = Some(user.to_owned());
+        config.auth_info.impersonate_groups = Some(groups.iter().map(|&group| group.to_owned()).collect());
+        Client::try_from(config).expect("a client")
     }
 
     /// A folder for logs and the like, which goes with the control plane.
@@ -128,9 +142,14 @@ pub fn kubectl(kubeconfig: &Path, args: &[&str]) -> Result<String, String> {
 
 const TOKEN: &str = "admin-token";
 const NOBODY_TOKEN: &str = "nobody-token";
+const OPERATOR_TOKEN: &str = "operator-token";
 
 fn write_credentials(dir: &Path) {
-    let tokens = format!("{TOKEN},admin,admin,\"system:masters\"\n{NOBODY_TOKEN},nobody,nobody,\"\"\n");
+    let tokens = format!(
+        "{TOKEN},admin,admin,\"system:masters\"\n{NOBODY_TOKEN},nobody,nobody,\"\"\n\
+         {OPERATOR_TOKEN},{},operator,\"system:serviceaccounts\"\n",
+        policies::OPERATOR
+    );
     std::fs::write(dir.join("tokens.csv"), tokens).expect("written");
     let key = rcgen::KeyPair::generate().expect("a key pair");
     std::fs::write(dir.join("sa.key"), key.serialize_pem()).expect("written");
@@ -181,6 +200,8 @@ fn controllers(dir: &Path, kubeconfig: &Path) -> Guarded {
         "--leader-elect=false".to_owned(),
         "--controllers=garbage-collector-controller,namespace-controller".to_owned(),
         "--concurrent-gc-syncs=4".to_owned(),
+        // As in a real cluster: the policies know the collector and the namespace controller by their accounts.
+        "--use-service-account-credentials".to_owned(),
     ];
     Guarded::spawn(&tool("kube-controller-manager"), &args, &dir.join("controllers.log"), Ending::Kill)
 }
@@ -207,9 +228,13 @@ fn write_kubeconfig(dir: &Path, name: &str, port: u16, token: &str) -> PathBuf {
 /// # Panics
 /// When the file is not one.
 pub async fn client(kubeconfig: &Path) -> Client {
+    Client::try_from(config(kubeconfig).await).expect("a client")
+}
+
+async fn config(kubeconfig: &Path) -> Config {
     let file = kube::config::Kubeconfig::read_from(kubeconfig).expect("a kubeconfig");
     let config = Config::from_custom_kubeconfig(file, &kube::config::KubeConfigOptions::default()).await;
-    Client::try_from(config.expect("a complete kubeconfig")).expect("a client")
+    config.expect("a complete kubeconfig")
 }
 
 fn http_get(path: &str) -> hyper::Request<Vec<u8>> {

@@ -6,6 +6,7 @@
 
 pub mod control_plane;
 pub mod operator;
+pub mod policies;
 pub mod process;
 pub mod resources;
 pub mod supervisor;

@@ -32,7 +32,7 @@ impl Operator {
     /// When it does not come up.
     pub async fn start_on(plane: &ControlPlane, namespace: &str, opamp: &str) -> Self {
         let log = plane.dir().join(format!("operator-{}.log", uuid::Uuid::now_v7()));
-        let options = Options { kubeconfig: &plane.kubeconfig, namespace, opamp, time_scale: "5", log: &log };
+        let options = Options { kubeconfig: &plane.operator, namespace, opamp, time_scale: "5", log: &log };
         Self::launch(&binary("opamp-operator"), &options).await
     }
 
@@ -121,7 +121,7 @@ impl Drop for Operator {
 
 /// What an operator is started with.
 pub struct Options<'a> {
-    /// The cluster.
+    /// The cluster, and the operator's account there.
     pub kubeconfig: &'a Path,
     /// The operator's own namespace, and the agents'.
     pub namespace: &'a str,
