@@ -1,6 +1,6 @@
 //! ConfigRevision: one distinct content, kept so that it can be delivered and rolled back to byte-exact.
 
-use super::{Body, KeyRef};
+use super::{Body, ConfigFormat, KeyRef};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -41,6 +41,11 @@ pub struct ConfigRevisionSpec {
     /// hash. It is keyed, so it tells nothing about a secret.
     #[schemars(regex(pattern = "^[0-9a-f]{64}$"))]
     pub hash: String,
+    /// What the files are, as the rollout said when the content was first seen. `Collector`: a Collector
+    /// configuration, which may be compared with what agents report, and padded with an empty section when it is
+    /// offered once more. `Opaque`: anything else, never looked into.
+    #[serde(default = "opaque")]
+    pub format: ConfigFormat,
     /// The files in bytewise order of name.
     pub files: Vec<RevisionFile>,
     /// Who changed the content: the user that the API server stamped on the rollout (`policies/`), else the field
@@ -49,6 +54,11 @@ pub struct ConfigRevisionSpec {
     pub author: Option<String>,
     /// When the content was first seen.
     pub created_at: Time,
+}
+
+/// The default of [`ConfigRevisionSpec::format`]: nothing is known of the files.
+fn opaque() -> ConfigFormat {
+    ConfigFormat::Opaque
 }
 
 /// One file of a revision.

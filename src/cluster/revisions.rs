@@ -1,6 +1,6 @@
 //! Reads a revision's files back, byte for byte, from the `ConfigRevision` and its Secret.
 
-use crate::api::{ConfigRevision, FileSource, REVISION_FILES_SUFFIX, RevisionFile};
+use crate::api::{ConfigFormat, ConfigRevision, FileSource, REVISION_FILES_SUFFIX, RevisionFile};
 use crate::config::{ConfigFile, ConfigHash};
 use k8s_openapi::api::core::v1::Secret;
 use kube::Client;
@@ -10,6 +10,8 @@ use kube::api::Api;
 pub struct RevisionBody {
     /// The hash of its content.
     pub hash: ConfigHash,
+    /// What the files are.
+    pub format: ConfigFormat,
     /// Its files.
     pub files: Vec<ConfigFile>,
     /// The indexes of the files whose bodies come from Secrets.
@@ -50,6 +52,7 @@ pub async fn load(client: &Client, namespace: &str, name: &str) -> Result<Revisi
     let files = revision.spec.files.iter().enumerate();
     Ok(RevisionBody {
         hash: revision.spec.hash.parse().map_err(|_| LoadError::Hash)?,
+        format: revision.spec.format,
         secret: files.clone().filter(|(_, file)| from_secret(file)).map(|(index, _)| index).collect(),
         files: files.map(|(index, file)| read(index, file, secret.as_ref())).collect::<Result<_, _>>()?,
     })

@@ -82,6 +82,7 @@ pub fn new_revision(
         rollout: name.clone(),
         number,
         hash: hash.to_string(),
+        format: rollout.spec.config.format,
         files: files.iter().map(revision_file).collect(),
         author,
         created_at: Time(now),
