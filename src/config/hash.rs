@@ -22,6 +22,16 @@ const LENGTH: usize = 32;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConfigHash([u8; LENGTH]);
 
+/// How a content is offered, which its hash on the wire tells (design, section 3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Form {
+    /// As it is.
+    #[default]
+    Plain,
+    /// Once more, to an agent that has already received it and would ignore the same again.
+    Correction(u8),
+}
+
 /// The secret under which contents are hashed. No `Debug`: it is a secret.
 #[derive(Clone)]
 pub struct HashKey([u8; LENGTH]);
@@ -50,19 +60,46 @@ impl ConfigHash {
         &self.0
     }
 
-    /// The bytes that go out as `config_hash` of a correction: the hash and one counter byte, so
-    /// that an agent takes it for something new and every replica still knows the revision.
-    pub fn correction(&self, counter: u8) -> [u8; LENGTH + 1] {
-        let mut bytes = [counter; LENGTH + 1];
-        bytes[..LENGTH].copy_from_slice(&self.0);
+    /// The bytes that go out as `config_hash` with an offer in this form: the hash alone, or the hash
+    /// and the counter byte of a correction, so that an agent takes it for something new and every
+    /// replica still knows the revision.
+    pub fn to_wire(&self, form: Form) -> Vec<u8> {
+        let mut bytes = self.0.to_vec();
+        bytes.extend(match form {
+            Form::Plain => None,
+            Form::Correction(counter) => Some(counter),
+        });
         bytes
     }
 
-    /// Reads what an agent reports: the 32 bytes, or those of a [`Self::correction`], which stand
-    /// for the same content. Any other length is not one of our hashes.
-    pub fn from_wire(reported: &[u8]) -> Option<Self> {
+    /// Reads what an agent reports: the 32 bytes, or those of a correction, which stand for the same
+    /// content. Any other length is not one of our hashes.
+    pub fn from_wire(reported: &[u8]) -> Option<(Self, Form)> {
         let (hash, counter) = reported.split_first_chunk::<LENGTH>()?;
-        (counter.len() <= 1).then_some(Self(*hash))
+        let form = match counter {
+            [] => Form::Plain,
+            [counter] => Form::Correction(*counter),
+            _ => return None,
+        };
+        Some((Self(*hash), form))
+    }
+}
+
+impl Form {
+    /// The form of the next offer of the same content to an agent that holds this one. The two differ
+    /// in their hashes and, since the counter's lowest bit changes, in whether they are padded.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        match self {
+            Self::Plain => Self::Correction(1),
+            Self::Correction(counter) => Self::Correction(counter.wrapping_add(1)),
+        }
+    }
+
+    /// Whether the files go out with one more that says nothing. That it is every odd correction
+    /// tells any replica which files an agent holds from the hash that it reports.
+    pub const fn is_padded(self) -> bool {
+        matches!(self, Self::Correction(counter) if counter % 2 == 1)
     }
 }
 

@@ -16,6 +16,7 @@
 //! | `value`, `decode`, `parse` | YAML to data, as the Collector reads it, within limits |
 //! | `merge` | several files to one configuration, as the supervisor does |
 //! | `id` | the names of components and pipelines |
+//! | `padding` | a file that makes an offer differ and means nothing |
 //! | `mask` | the texts of a secret file, to be masked elsewhere |
 //! | `check` | what would certainly fail on every Collector, found before anything is sent |
 
@@ -27,15 +28,17 @@ mod hash;
 mod id;
 mod mask;
 mod merge;
+mod padding;
 mod parse;
 mod value;
 
 pub use check::{CheckError, MAX_PROBLEMS, Problem, Reason, Role, check};
 pub use file::ConfigFile;
-pub use hash::{ConfigHash, HashKey, HashKeyError, ParseHashError, content_hash};
+pub use hash::{ConfigHash, Form, HashKey, HashKeyError, ParseHashError, content_hash};
 pub use id::{ComponentId, InvalidId, PipelineId};
 pub use mask::secret_texts;
 pub use merge::{Merged, ParsedFile, merge};
+pub use padding::padding;
 pub use parse::{Fault, FileError, MAX_DEPTH, MAX_NODES, MAX_TEXT, ParseError, Position, parse, parse_files};
 pub use value::{Kind, Value, has_expansion};
 

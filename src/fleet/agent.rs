@@ -5,10 +5,10 @@ use super::steadiness::Steadiness;
 use super::unpack::Unpacked;
 use super::{
     Adoptee, Attributes, Capabilities, ConfigReport, Description, GroupView, InstanceUid, Ledger, Link,
-    Outcome, Report, Revision, Ring, Rings, assigned,
+    Offer, Outcome, Report, Ring, Rings, assigned,
 };
 use crate::api::EntryFlags;
-use crate::config::ConfigHash;
+use crate::config::{ConfigHash, Form};
 use jiff::Timestamp;
 use std::sync::Arc;
 
@@ -217,16 +217,21 @@ impl Agent {
         self.config.as_ref().filter(|config| config.outcome == Outcome::Applied)?.hash
     }
 
-    /// The revision to send now, if any.
-    pub fn due_offer<'a>(&self, group: &'a GroupView, now: Timestamp) -> Option<&'a Arc<Revision>> {
+    /// What to send now, if anything. What the agent has already received it would ignore, so it gets that as a
+    /// correction.
+    pub fn due_offer(&self, group: &GroupView, now: Timestamp) -> Option<Offer> {
         let admitted = self.adoptee.is_none_or(|adoptee| !adoptee.waits);
         let ready = self.connected() && self.complete && admitted && group.may_offer();
         if !ready || !self.capabilities.has(Capabilities::ACCEPTS_REMOTE_CONFIG) {
             return None;
         }
         let revision = assigned(&group.assignment, self.uid, &self.attributes, &self.ledger)?;
-        let wanting = self.is_forgiven(revision.hash) || !self.has_received(revision.hash);
-        (wanting && !self.waits_for_answer(revision.hash, now)).then_some(revision)
+        let received = self.received_form(revision.hash);
+        let wanting = self.is_forgiven(revision.hash) || received.is_none();
+        (wanting && !self.waits_for_answer(revision.hash, now)).then(|| match received {
+            None => Offer::plain(revision.clone()),
+            Some(form) => Offer::correction(revision.clone(), form),
+        })
     }
 
     /// Whether the agent refused what it is assigned all the same, and was not offered it again since.
@@ -242,9 +247,11 @@ impl Agent {
         self.capabilities.has(Capabilities::REPORTS_REMOTE_CONFIG)
     }
 
-    /// Whether the agent's last received hash is this one (specification, `last_remote_config_hash`).
-    fn has_received(&self, hash: ConfigHash) -> bool {
-        self.answers() && self.config.as_ref().is_some_and(|config| config.hash == Some(hash))
+    /// The form in which the agent received this content, if that is what it received last (specification,
+    /// `last_remote_config_hash`).
+    fn received_form(&self, hash: ConfigHash) -> Option<Form> {
+        let config = self.config.as_ref().filter(|config| config.hash == Some(hash))?;
+        self.answers().then_some(config.form)
     }
 
     /// An offer that was never answered is repeated over HTTP, where no reconnect tells that a response was
@@ -259,11 +266,11 @@ impl Agent {
     }
 
     /// Notes that a revision was sent.
-    pub fn note_offer(&mut self, hash: ConfigHash, now: Timestamp) {
+    pub fn note_offer(&mut self, hash: ConfigHash, form: Form, now: Timestamp) {
         if self.offered.as_ref().is_none_or(|offered| offered.hash != hash) {
             self.exempt = self.healthy == Some(false);
         }
-        self.offered = Some(Offered::new(hash, self.offered.as_ref(), now));
+        self.offered = Some(Offered::new(hash, form, self.offered.as_ref(), now));
     }
 }
 

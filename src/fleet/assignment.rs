@@ -71,11 +71,11 @@ mod tests {
     use crate::api::Term;
     use crate::fleet::{Cohort, Rank, Verdict};
     fn revision(n: u8) -> Arc<Revision> {
-        let hash = ConfigHash::from_wire(&[n; 32]).expect("32 bytes");
+        let hash = ConfigHash::from_bytes([n; 32]);
         Arc::new(Revision {
             name: format!("r-{n}").into(),
             hash,
-            payload: bytes::Bytes::new(),
+            payload: crate::fleet::Payload::default(),
             secrets: Box::default(),
         })
     }

@@ -2,11 +2,12 @@
 
 use super::{
     Agent, AgentKey, Assignment, Attributes, Capabilities, Cohort, ConfigReport, Delays, Description,
-    Faltered, GroupView, InstanceUid, Ledger, Link, ObservedAgent, Outcome, Rank, Report, Revision, Rings,
+    Faltered, GroupView, InstanceUid, Ledger, Link, ObservedAgent, Outcome, Payload, Rank, Report, Revision,
+    Rings,
     Roster, View,
 };
 use crate::api::{AttributeSelector, Term};
-use crate::config::ConfigHash;
+use crate::config::{ConfigHash, Form};
 use jiff::{SignedDuration, Timestamp};
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,7 +40,8 @@ pub fn revision(n: u8) -> Arc<Revision> {
 
 pub fn secret_revision(n: u8, secrets: &[&str]) -> Arc<Revision> {
     let secrets = secrets.iter().map(|text| Box::from(*text)).collect();
-    Arc::new(Revision { name: format!("r-{n:x}").into(), hash: hash(n), payload: vec![n].into(), secrets })
+    let payload = Payload { files: vec![n].into(), ..Payload::default() };
+    Arc::new(Revision { name: format!("r-{n:x}").into(), hash: hash(n), payload, secrets })
 }
 
 /// An assignment of this target to all agents.
@@ -108,7 +110,17 @@ pub fn describe(host: &str) -> Description {
 
 /// A message that says what became of a configuration.
 pub fn config(n: Option<u8>, outcome: Outcome) -> Report {
-    Report { config: Some(ConfigReport { hash: n.map(hash), outcome }), ..Report::default() }
+    Report { config: Some(reported(n, outcome)), ..Report::default() }
+}
+
+pub fn reported(n: Option<u8>, outcome: Outcome) -> ConfigReport {
+    ConfigReport { hash: n.map(hash), form: Form::Plain, outcome }
+}
+
+/// The same of a correction.
+pub fn corrected(counter: u8, mut report: Report) -> Report {
+    report.config.iter_mut().for_each(|config| config.form = Form::Correction(counter));
+    report
 }
 
 pub fn applied(n: u8) -> Report {

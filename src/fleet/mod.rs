@@ -8,7 +8,7 @@
 //! | file | concern |
 //! | --- | --- |
 //! | `uid`, `attributes`, `report`, `text` | who an agent is, and what it says |
-//! | `agent`, `offered`, `ledger`, `steadiness` | what is known of one agent, and when it is due an offer |
+//! | `agent`, `offer`, `offered`, `ledger`, `steadiness` | what is known of one agent, and when it is due which offer |
 //! | `view`, `cohort`, `ring`, `adoptees`, `assignment` | what an agent is to run |
 //! | `roster`, `slices` | all agents of a replica, and what is to be written of them |
 //! | `pack`, `unpack`, `observed` | slices as they are written, read back and merged |
@@ -22,6 +22,7 @@ mod cohort;
 pub(crate) mod fixtures;
 mod ledger;
 mod observed;
+mod offer;
 mod offered;
 mod pack;
 mod report;
@@ -41,6 +42,7 @@ pub use attributes::{Attributes, matches};
 pub use cohort::{Cohort, Rank, Seed};
 pub use ledger::{Given, Ledger, MAX_MESSAGE_BYTES, Verdict};
 pub use observed::{ObservedAgent, Replica, SliceSource, merge};
+pub use offer::Offer;
 pub use report::{Capabilities, ConfigReport, Description, Link, Outcome, Report};
 pub use ring::{Ring, RingKey, Rings};
 pub use roster::Roster;
@@ -48,4 +50,4 @@ pub use slices::{Delays, SliceContent, SliceId, signed};
 pub use steadiness::Faltered;
 pub use text::clean;
 pub use uid::{AgentKey, InstanceUid};
-pub use view::{Assignment, GroupView, Membership, Revision, View};
+pub use view::{Assignment, GroupView, Membership, Payload, Revision, View};

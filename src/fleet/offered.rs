@@ -1,6 +1,6 @@
 //! The last offer that an agent was sent. Not written anywhere: an offer is idempotent.
 
-use crate::config::ConfigHash;
+use crate::config::{ConfigHash, Form};
 use jiff::{SignedDuration, Timestamp};
 
 /// The pause before an offer is repeated for the first time; each further one is twice as long.
@@ -13,6 +13,8 @@ const LAST_PAUSE: SignedDuration = SignedDuration::from_mins(5);
 pub struct Offered {
     /// What was offered.
     pub hash: ConfigHash,
+    /// In which form.
+    pub form: Form,
     /// The agent has said since that it has it.
     pub answered: bool,
     at: Timestamp,
@@ -24,9 +26,9 @@ pub struct Offered {
 
 impl Offered {
     /// An offer that is being sent now, after `last`.
-    pub fn new(hash: ConfigHash, last: Option<&Self>, now: Timestamp) -> Self {
+    pub fn new(hash: ConfigHash, form: Form, last: Option<&Self>, now: Timestamp) -> Self {
         let before = last.filter(|last| last.stands(hash)).map_or(0, |last| last.times);
-        Self { hash, answered: false, at: now, times: before.saturating_add(1), here: true }
+        Self { hash, form, answered: false, at: now, times: before.saturating_add(1), here: true }
     }
 
     /// The link that it went over has ended.

@@ -1,7 +1,7 @@
 //! One message of an agent in the operator's own terms.
 
 use super::Attributes;
-use crate::config::ConfigHash;
+use crate::config::{ConfigHash, Form};
 
 /// The `AgentCapabilities` bits of a message, as a set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,6 +51,8 @@ pub struct ConfigReport {
     /// The last hash that the agent received; `None` if it received none, or one that this operator cannot have
     /// sent.
     pub hash: Option<ConfigHash>,
+    /// The form of the offer that it received; an operator that was restarted has it from nowhere else.
+    pub form: Form,
     /// What became of it.
     pub outcome: Outcome,
 }

@@ -5,8 +5,8 @@ use super::slices::Slices;
 use super::text::mask;
 use super::unpack::unpack;
 use super::{
-    Adoptee, Agent, AgentKey, ConfigReport, Delays, Edge, GroupView, Link, MAX_MESSAGE_BYTES, Outcome,
-    Report, Revision, SliceContent, SliceId, View, signed,
+    Adoptee, Agent, AgentKey, ConfigReport, Delays, Edge, GroupView, Link, MAX_MESSAGE_BYTES, Offer, Outcome,
+    Report, SliceContent, SliceId, View, signed,
 };
 use crate::api::AgentSliceSpec;
 use jiff::Timestamp;
@@ -122,21 +122,21 @@ impl Roster {
         self.agents.values().filter(|known| known.agent.connected()).count()
     }
 
-    /// The revision to send to an agent now, if any. Changes nothing.
-    pub fn due_offer(&self, key: &AgentKey, now: Timestamp) -> Option<&Arc<Revision>> {
+    /// What to send to an agent now, if anything. Changes nothing.
+    pub fn due_offer(&self, key: &AgentKey, now: Timestamp) -> Option<Offer> {
         self.due_to(key, self.agent(key)?, now)
     }
 
-    fn due_to(&self, key: &AgentKey, agent: &Agent, now: Timestamp) -> Option<&Arc<Revision>> {
+    fn due_to(&self, key: &AgentKey, agent: &Agent, now: Timestamp) -> Option<Offer> {
         let group = group_of(&self.view, key, agent).filter(|_| !self.suspended)?;
         agent.due_offer(group, now)
     }
 
-    /// The revision to send to an agent now, noted as sent.
-    pub fn take_offer(&mut self, key: &AgentKey, now: Timestamp) -> Option<Arc<Revision>> {
-        let revision = self.due_offer(key, now)?.clone();
-        self.agents.get_mut(key)?.agent.note_offer(revision.hash, now);
-        Some(revision)
+    /// What to send to an agent now, noted as sent.
+    pub fn take_offer(&mut self, key: &AgentKey, now: Timestamp) -> Option<Offer> {
+        let offer = self.due_offer(key, now)?;
+        self.agents.get_mut(key)?.agent.note_offer(offer.hash(), offer.form, now);
+        Some(offer)
     }
 
     /// Acts on a new view: finds each agent's group again, and returns the agents on sockets that are due an

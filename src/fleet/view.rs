@@ -3,6 +3,8 @@
 use super::{Admission, Attributes, Belongings, Cohort, Ring};
 use crate::api::{AssignmentStatus, AttributeSelector, CollectorGroup};
 use crate::config::ConfigHash;
+#[cfg(doc)]
+use crate::config::Form;
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, HashMap};
@@ -16,10 +18,20 @@ pub struct Revision {
     pub name: Arc<str>,
     /// The hash of its content.
     pub hash: ConfigHash,
-    /// The offer as it goes over the wire, encoded once and shared by all sessions.
-    pub payload: Bytes,
+    /// Its files as they go over the wire.
+    pub payload: Payload,
     /// Texts from Secrets in it, which agents may repeat in their messages and nobody shall read there.
     pub secrets: Box<[Box<str>]>,
+}
+
+/// The files of a revision as they go over the wire, encoded once and shared by all sessions. No `Debug`: they are
+/// the configuration.
+#[derive(Clone, Default)]
+pub struct Payload {
+    /// The files.
+    pub files: Bytes,
+    /// One file more that says nothing, for [`Form::is_padded`]; empty where there is none.
+    pub padding: Bytes,
 }
 
 /// A group's assignment, ready to be asked for each agent.

@@ -5,9 +5,7 @@ use super::proto::{
     AgentIdentification, ServerCapabilities, ServerErrorResponse, ServerErrorResponseType, ServerToAgent,
     ServerToAgentFlags,
 };
-use crate::fleet::{InstanceUid, Revision};
-use bytes::Bytes;
-use std::sync::Arc;
+use crate::fleet::{InstanceUid, Offer};
 
 /// What this server does. It is said in every answer, not only in the first: that costs two bytes, and nobody has
 /// to remember who has heard it.
@@ -17,13 +15,13 @@ const CAPABILITIES: u64 =
 /// recognise only answers to those.
 const MAX_ECHOED_BYTES: usize = 64;
 
-/// An answer, in which the offered revision is still apart.
+/// An answer, in which the offer is still apart.
 #[derive(Default)]
 pub struct Answer {
     /// All but the remote config.
     pub message: ServerToAgent,
-    /// The revision that goes with it.
-    pub offer: Option<Arc<Revision>>,
+    /// The offer that goes with it.
+    pub offer: Option<Offer>,
 }
 
 impl Answer {
@@ -43,8 +41,8 @@ impl Answer {
     }
 
     /// A message sent without being asked, with a configuration.
-    pub fn push(uid: InstanceUid, revision: Arc<Revision>) -> Self {
-        Self { offer: Some(revision), ..Self::plain(uid) }
+    pub fn push(uid: InstanceUid, offer: Offer) -> Self {
+        Self { offer: Some(offer), ..Self::plain(uid) }
     }
 
     /// The answer to what cannot be understood. An error goes alone: all other fields would be ignored.
@@ -75,7 +73,6 @@ impl Answer {
 
     /// The answer as it goes over the wire.
     pub fn encode(&self) -> Encoded {
-        let payload = self.offer.as_ref().map_or_else(Bytes::new, |revision| revision.payload.clone());
-        Encoded::new(&self.message, payload)
+        Encoded::new(&self.message, self.offer.as_ref())
     }
 }

@@ -103,7 +103,7 @@ fn answer(code: StatusCode, message: &Encoded, gzip: bool) -> Response {
             response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
             compressed
         }
-        _ => [&message.head[..], &message.offer].concat().into(),
+        _ => [&message.head[..], &message.files].concat().into(),
     };
     *response.body_mut() = Full::new(body);
     response
@@ -112,7 +112,7 @@ fn answer(code: StatusCode, message: &Encoded, gzip: bool) -> Response {
 fn compress(message: &Encoded) -> io::Result<Bytes> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     encoder.write_all(&message.head)?;
-    encoder.write_all(&message.offer)?;
+    encoder.write_all(&message.files)?;
     encoder.finish().map(Bytes::from)
 }
 
@@ -195,7 +195,7 @@ mod tests {
     }
 
     fn gzip(bytes: &[u8]) -> Bytes {
-        compress(&Encoded { head: Bytes::copy_from_slice(bytes), offer: Bytes::new() }).expect("in memory")
+        compress(&Encoded { head: Bytes::copy_from_slice(bytes), files: Bytes::new() }).expect("in memory")
     }
 
     #[test]

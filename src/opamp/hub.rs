@@ -112,8 +112,11 @@ impl Hub {
                 self.metrics.offer(link);
                 encoded
             }
-            Some(revision) => {
-                tracing::error!(revision = &*revision.name, "configuration is longer than the message limit");
+            Some(offer) => {
+                tracing::error!(
+                    revision = &*offer.revision.name,
+                    "configuration is longer than the message limit"
+                );
                 self.metrics.oversized();
                 answer.encode()
             }
@@ -212,8 +215,8 @@ impl State {
         while let Some(uid) = attached.due.pop_first() {
             let key = AgentKey { namespace: attached.namespace.clone(), uid };
             let here = self.roster.agent(&key).is_some_and(|agent| agent.link == Some(Link::Socket(socket)));
-            if let Some(revision) = here.then(|| self.roster.take_offer(&key, now)).flatten() {
-                return Some(Answer::push(uid, revision));
+            if let Some(offer) = here.then(|| self.roster.take_offer(&key, now)).flatten() {
+                return Some(Answer::push(uid, offer));
             }
         }
         None

@@ -31,4 +31,4 @@ pub use door::{PATH, serve};
 pub use hub::Hub;
 pub use limits::Limits;
 pub use metrics::Metrics;
-pub use offer::encode_offer;
+pub use offer::encode_files;

@@ -58,12 +58,14 @@ fn config(status: RemoteConfigStatus) -> ConfigReport {
         RemoteConfigStatuses::Applied => Outcome::Applied,
         RemoteConfigStatuses::Failed => Outcome::Failed(status.error_message),
     };
-    ConfigReport { hash: ConfigHash::from_wire(&status.last_remote_config_hash), outcome }
+    let (hash, form) = ConfigHash::from_wire(&status.last_remote_config_hash).unzip();
+    ConfigReport { hash, form: form.unwrap_or_default(), outcome }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Form;
     use crate::opamp::proto::{AnyValue, ArrayValue};
     use any_value::Value;
 
@@ -95,19 +97,21 @@ mod tests {
 
     #[test]
     fn status_of_a_configuration_is_read_with_its_hash() {
-        for (length, status, hash, outcome) in [
-            (32, 1, Some(ConfigHash::from_bytes([7; 32])), Outcome::Applied),
-            (33, 2, Some(ConfigHash::from_bytes([7; 32])), Outcome::Applying),
-            (32, 3, Some(ConfigHash::from_bytes([7; 32])), Outcome::Failed("why".to_owned())),
-            (0, 0, None, Outcome::Unset),
-            (20, 1, None, Outcome::Applied),
-            (32, 99, Some(ConfigHash::from_bytes([7; 32])), Outcome::Unset),
+        const PLAIN: Form = Form::Plain;
+        for (length, status, hash, form, outcome) in [
+            (32, 1, Some(ConfigHash::from_bytes([7; 32])), PLAIN, Outcome::Applied),
+            (33, 2, Some(ConfigHash::from_bytes([7; 32])), Form::Correction(7), Outcome::Applying),
+            (32, 3, Some(ConfigHash::from_bytes([7; 32])), PLAIN, Outcome::Failed("why".to_owned())),
+            (0, 0, None, PLAIN, Outcome::Unset),
+            (20, 1, None, PLAIN, Outcome::Applied),
+            (32, 99, Some(ConfigHash::from_bytes([7; 32])), PLAIN, Outcome::Unset),
         ] {
             let last_remote_config_hash = vec![7; length];
             let status =
                 RemoteConfigStatus { last_remote_config_hash, status, error_message: "why".to_owned() };
             let message = AgentToServer { remote_config_status: Some(status), ..Default::default() };
-            assert_eq!(report(message, false).config, Some(ConfigReport { hash, outcome }), "{length} bytes");
+            let expected = Some(ConfigReport { hash, form, outcome });
+            assert_eq!(report(message, false).config, expected, "{length} bytes");
         }
     }
 

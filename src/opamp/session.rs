@@ -6,6 +6,7 @@
 use super::answer::Answer;
 use super::proto::{AgentToServer, AgentToServerFlags};
 use super::report::{capabilities, report};
+use crate::config::Form;
 use crate::fleet::{AgentKey, Capabilities, ConfigReport, InstanceUid, Link, Outcome, Report, Roster};
 use jiff::Timestamp;
 use std::collections::HashMap;
@@ -181,7 +182,11 @@ impl Session {
     fn report(&self, message: AgentToServer, full: bool, restarted: bool) -> Report {
         let mut report = report(message, full);
         if full && (restarted || self.asked) {
-            report.config.get_or_insert(ConfigReport { hash: None, outcome: Outcome::Unset });
+            report.config.get_or_insert(ConfigReport {
+                hash: None,
+                form: Form::Plain,
+                outcome: Outcome::Unset,
+            });
         }
         report
     }

@@ -5,9 +5,10 @@ mod flush;
 mod leadership;
 mod readiness;
 
+use crate::api::ConfigFormat;
 use crate::cluster::{self, Held, RevisionBody, SliceWriter, StartError};
 use crate::config;
-use crate::fleet::{Delays, Revision, Roster, View};
+use crate::fleet::{Delays, Payload, Revision, Roster, View};
 use crate::opamp::{self, Hub, Limits};
 use crate::settings::{Settings, Timings};
 use crate::telemetry::Metrics;
@@ -230,10 +231,17 @@ async fn hash_key(client: &Client, settings: &Settings, readiness: &Readiness) -
 /// A revision as it is offered.
 fn encode(name: &str, body: &RevisionBody) -> Option<Revision> {
     let secret = body.secret.iter().filter_map(|index| body.files.get(*index));
+    let padding = match body.format {
+        ConfigFormat::Collector => config::padding(&body.files),
+        ConfigFormat::Opaque => None,
+    };
     Some(Revision {
         name: name.into(),
         hash: body.hash,
-        payload: opamp::encode_offer(body.hash, &body.files)?,
+        payload: Payload {
+            files: opamp::encode_files(&body.files)?,
+            padding: padding.and_then(|file| opamp::encode_files(&[file])).unwrap_or_default(),
+        },
         secrets: secret.flat_map(config::secret_texts).collect(),
     })
 }

@@ -5,9 +5,10 @@ use jiff::Timestamp;
 use opamp_operator::api::{AttributeSelector, Term};
 use opamp_operator::config::{ConfigFile, ConfigHash};
 use opamp_operator::fleet::{
-    Agent, AgentKey, Assignment, Cohort, Delays, GroupView, InstanceUid, Rank, Revision, Roster, View,
+    Agent, AgentKey, Assignment, Cohort, Delays, GroupView, InstanceUid, Payload, Rank, Revision, Roster,
+    View,
 };
-use opamp_operator::opamp::{Hub, Limits, Metrics, PATH, encode_offer, serve};
+use opamp_operator::opamp::{Hub, Limits, Metrics, PATH, encode_files, serve};
 use opamp_operator::sim::{self, Behaviour, Endpoint, Pace, Profile, Simulated};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
@@ -146,7 +147,7 @@ pub fn revision(number: u8) -> Arc<Revision> {
 /// A revision with these files.
 pub fn revision_of(number: u8, files: &[ConfigFile]) -> Arc<Revision> {
     let hash = ConfigHash::from_bytes([number; 32]);
-    let payload = encode_offer(hash, files).expect("files");
+    let payload = Payload { files: encode_files(files).expect("files"), ..Payload::default() };
     Arc::new(Revision { name: format!("r-{number}").into(), hash, payload, secrets: Box::default() })
 }
 

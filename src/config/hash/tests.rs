@@ -1,4 +1,4 @@
-use super::{ConfigHash, HashKey, HashKeyError, ParseHashError, content_hash};
+use super::{ConfigHash, Form, HashKey, HashKeyError, ParseHashError, content_hash};
 use crate::config::ConfigFile;
 
 const HEX: &str = "87b8e591cc53504a5bc935744db72fe2266d388b2faf63eaf2ad5589f27944c4";
@@ -100,11 +100,24 @@ fn hash_text_is_refused_unless_it_is_64_lower_case_hex_digits() {
 #[test]
 fn hash_is_known_on_the_wire_with_and_without_the_counter_byte() {
     let hash: ConfigHash = HEX.parse().unwrap();
-    assert_eq!(ConfigHash::from_wire(hash.as_bytes()), Some(hash));
+    assert_eq!(hash.to_wire(Form::Plain), hash.as_bytes());
+    assert_eq!(ConfigHash::from_wire(hash.as_bytes()), Some((hash, Form::Plain)));
     for counter in [0, 1, 255] {
-        let sent = hash.correction(counter);
-        assert_eq!(sent.last(), Some(&counter));
-        assert_eq!(ConfigHash::from_wire(&sent), Some(hash));
+        let sent = hash.to_wire(Form::Correction(counter));
+        assert_eq!((&sent[..32], &sent[32..]), (&hash.as_bytes()[..], &[counter][..]));
+        assert_eq!(ConfigHash::from_wire(&sent), Some((hash, Form::Correction(counter))));
+    }
+}
+
+#[test]
+fn each_form_differs_from_the_one_before_in_its_hash_and_in_its_padding() {
+    let hash: ConfigHash = HEX.parse().unwrap();
+    let mut form = Form::Plain;
+    for _ in 0..600 {
+        let next = form.next();
+        assert_ne!(hash.to_wire(form), hash.to_wire(next), "{form:?}");
+        assert_ne!(form.is_padded(), next.is_padded(), "{form:?}");
+        form = next;
     }
 }
 

@@ -19,7 +19,7 @@ fn heartbeat() -> Report {
 }
 
 fn due(agent: &Agent, now: Timestamp) -> Option<u8> {
-    agent.due_offer(&group("g", Some(B), Some(A)), now).map(|revision| revision.hash.as_bytes()[0])
+    agent.due_offer(&group("g", Some(B), Some(A)), now).map(|offer| offer.hash().as_bytes()[0])
 }
 
 fn refuses(agent: &Agent) -> [bool; 3] {
@@ -77,7 +77,7 @@ fn agent_is_exempt_while_the_last_thing_it_was_offered_came_when_it_was_ill() {
         (Some(false), C, false),
     ] {
         hear(&mut agent, Report { healthy: health, ..heartbeat() });
-        agent.note_offer(hash(offered), at(1));
+        agent.note_offer(hash(offered), Form::Plain, at(1));
         assert_eq!(agent.exempt, exempt, "offered {offered:x} with health {health:?}");
     }
 }

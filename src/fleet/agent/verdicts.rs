@@ -1,7 +1,7 @@
 //! What an agent says of its configuration, and what that tells.
 
 use super::{Agent, Edge};
-use crate::config::ConfigHash;
+use crate::config::{ConfigHash, Form};
 use crate::fleet::{ConfigReport, GroupView, Outcome, Verdict, assigned};
 use jiff::Timestamp;
 
@@ -9,14 +9,15 @@ impl Agent {
     /// Updates the ledger from what the agent says of its configuration.
     pub(super) fn judge(&mut self, report: ConfigReport, group: Option<&GroupView>, now: Timestamp) -> Edge {
         let left = self.rolled_back_from(&report, group).map(|left| (left, Verdict::RolledBackByAgent));
-        let given = match &report.outcome {
-            Outcome::Applied => report.hash.zip(Some(Verdict::Applied)),
-            Outcome::Failed(message) => report.hash.zip(Some(Verdict::failed(message))),
+        let verdict = match &report.outcome {
+            Outcome::Applied => Some(Verdict::Applied),
+            Outcome::Failed(message) => Some(Verdict::failed(message)),
             Outcome::Unset | Outcome::Applying => None,
         };
+        let given = report.hash.map(|hash| (hash, report.form)).zip(verdict);
         let mut edge = Edge::None;
-        for (hash, verdict) in [left, given].into_iter().flatten() {
-            if self.note_verdict(hash, verdict, group, now) {
+        for (of, verdict) in [left, given].into_iter().flatten() {
+            if self.note_verdict(of, verdict, group, now) {
                 edge = Edge::Urgent;
             }
         }
@@ -26,11 +27,12 @@ impl Agent {
         if self.running() == ran { edge } else { edge.max(Edge::Slow) }
     }
 
-    /// Notes a verdict. A refusal that answers an offer which was made after the refusal before it is news: that
-    /// one was forgiven.
+    /// Notes a verdict on what was offered. A refusal that answers an offer which was made after the refusal before
+    /// it is news: that one was forgiven. The same refusal told again while that offer is on its way is not, and
+    /// has the form of the offer before.
     fn note_verdict(
         &mut self,
-        hash: ConfigHash,
+        (hash, form): (ConfigHash, Form),
         verdict: Verdict,
         group: Option<&GroupView>,
         now: Timestamp,
@@ -39,7 +41,7 @@ impl Agent {
             return self.ledger.note(hash, verdict, now);
         }
         let at = group.map_or(now, |group| now.max(group.refusals_count_from()));
-        let offered = self.offered.as_ref().filter(|offered| offered.hash == hash);
+        let offered = self.offered.as_ref().filter(|offered| (offered.hash, offered.form) == (hash, form));
         let before = self.ledger.refusal(hash, None).map(|given| given.at);
         let anew = before.zip(offered).is_some_and(|(before, offered)| offered.is_after(before));
         if !anew {
@@ -64,7 +66,11 @@ impl Agent {
     /// The revision that the agent left by itself: it had taken it, and now reports as applied what it ran
     /// before, though nobody told it to. What it reported over another link proves nothing, because another
     /// replica may have told it meanwhile; nor does a return to what it is assigned.
-    fn rolled_back_from(&self, report: &ConfigReport, group: Option<&GroupView>) -> Option<ConfigHash> {
+    fn rolled_back_from(
+        &self,
+        report: &ConfigReport,
+        group: Option<&GroupView>,
+    ) -> Option<(ConfigHash, Form)> {
         let before = self.config.as_ref().filter(|_| self.heard)?;
         let left = before.hash.filter(|left| !self.ledger.refuses(*left))?;
         let had_taken = matches!(before.outcome, Outcome::Applying | Outcome::Applied);
@@ -78,6 +84,6 @@ impl Agent {
         let told = |hash| {
             self.offered.as_ref().is_some_and(|offered| offered.hash == hash) || assigned() == Some(hash)
         };
-        (had_taken && returned && !report.hash.is_some_and(told)).then_some(left)
+        (had_taken && returned && !report.hash.is_some_and(told)).then_some((left, before.form))
     }
 }

@@ -1,7 +1,7 @@
 use super::*;
 
 fn hash(n: u8) -> ConfigHash {
-    ConfigHash::from_wire(&[n; 32]).expect("32 bytes")
+    ConfigHash::from_bytes([n; 32])
 }
 
 fn note(ledger: &mut Ledger, n: u8, verdict: Verdict) -> bool {

@@ -54,7 +54,7 @@ prop_compose! {
         agent.capabilities = Capabilities(capabilities);
         agent.healthy = healthy;
         agent.link = polling.map(|polling| if polling { Link::Polling } else { SOCKET });
-        agent.config = config.map(|(n, outcome)| ConfigReport { hash: n.map(hash), outcome });
+        agent.config = config.map(|(n, outcome)| reported(n, outcome));
         for (n, verdict, second) in verdicts {
             agent.ledger.note(hash(n), verdict, at(second));
         }
@@ -132,7 +132,7 @@ fn chatty(n: u32, host: &str, seed: u64, verdicts: u8, words: &str) -> Agent {
         let hash = ConfigHash::from_bytes(own);
         agent.ledger.note(hash, Verdict::failed(&long(words)), at(0));
         // Not what it refused last, so that there are two contents however little is told of the agent.
-        agent.config.get_or_insert(ConfigReport { hash: Some(hash), outcome: Outcome::Applied });
+        agent.config.get_or_insert(ConfigReport { hash: Some(hash), ..reported(None, Outcome::Applied) });
     }
     agent
 }

@@ -1,8 +1,8 @@
 use super::*;
 use crate::api::{AttributeSelector, Term};
 use crate::config::{ConfigFile, ConfigHash};
-use crate::fleet::{Assignment, Cohort, Delays, GroupView, Rank, Revision};
-use crate::opamp::offer::encode_offer;
+use crate::fleet::{Assignment, Cohort, Delays, GroupView, Payload, Rank, Revision};
+use crate::opamp::offer::encode_files;
 use crate::opamp::proto::{AgentDescription, RemoteConfigStatus, ServerToAgent};
 use futures::FutureExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -23,7 +23,8 @@ fn hub() -> Arc<Hub> {
 /// A view in which all agents are to run a file of so many bytes.
 fn view(revision: u8, bytes: usize) -> Arc<View> {
     let hash = ConfigHash::from_bytes([revision; 32]);
-    let payload = encode_offer(hash, &[ConfigFile::new("", "", vec![b'#'; bytes])]).expect("a file");
+    let file = ConfigFile::new("", "", vec![b'#'; bytes]);
+    let payload = Payload { files: encode_files(&[file]).expect("a file"), ..Payload::default() };
     let target = Revision { name: "r".into(), hash, payload, secrets: Box::default() };
     let terms = [Term { phase: "full".into(), boundary: Rank::ALL.to_string(), ..Default::default() }];
     let group = GroupView {
@@ -64,7 +65,7 @@ fn attach(hub: &Arc<Hub>) -> Attachment {
 }
 
 fn read(encoded: &Encoded) -> ServerToAgent {
-    let together = [&encoded.head[..], &encoded.offer].concat();
+    let together = [&encoded.head[..], &encoded.files].concat();
     ServerToAgent::decode(&together[..]).unwrap_or_else(|error| panic!("{error}"))
 }
 

@@ -1,7 +1,7 @@
 use super::*;
 use crate::config::{ConfigFile, ConfigHash};
-use crate::fleet::{Assignment, Cohort, Delays, GroupView, Rank, Revision, View};
-use crate::opamp::offer::encode_offer;
+use crate::fleet::{Assignment, Cohort, Delays, GroupView, Payload, Rank, Revision, View};
+use crate::opamp::offer::encode_files;
 use crate::opamp::proto::{
     AgentCapabilities, AgentDescription, AgentDisconnect, AnyValue, ComponentHealth, KeyValue,
     RemoteConfigStatus, RemoteConfigStatuses, ServerErrorResponseType, ServerToAgentFlags, any_value,
@@ -94,7 +94,8 @@ impl Server {
 
 fn revision(n: u8) -> Arc<Revision> {
     let hash = ConfigHash::from_bytes([n; 32]);
-    let payload = encode_offer(hash, &[ConfigFile::new("collector.yaml", "text/yaml", [n])]).expect("a file");
+    let file = ConfigFile::new("collector.yaml", "text/yaml", [n]);
+    let payload = Payload { files: encode_files(&[file]).expect("a file"), ..Payload::default() };
     Arc::new(Revision { name: format!("r-{n:x}").into(), hash, payload, secrets: Box::default() })
 }
 
@@ -145,7 +146,7 @@ fn asks_full_state(answer: &Answer) -> bool {
 }
 
 fn offered(answer: &Answer) -> Option<u8> {
-    answer.offer.as_ref().map(|revision| revision.hash.as_bytes()[0])
+    answer.offer.as_ref().map(|offer| offer.hash().as_bytes()[0])
 }
 
 fn renamed(answer: &Answer) -> bool {

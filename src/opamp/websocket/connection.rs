@@ -195,7 +195,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let mut head = head(Opcode::Binary, 1 + message.len());
         head.put_u8(HEADER);
         head.put(message.head);
-        self.write(head.chain(message.offer)).await
+        self.write(head.chain(message.files)).await
     }
 
     /// Writes, within the time that a peer has to read it. Nothing is queued: while one message is written to

@@ -82,7 +82,7 @@ fn agent_that_was_told_to_return_has_not_rolled_back() {
     let mut told = agent();
     hear(&mut told, applied(A));
     hear(&mut told, applied(B));
-    told.note_offer(hash(A), at(1));
+    told.note_offer(hash(A), Form::Plain, at(1));
     hear(&mut told, applied(A));
     assert_eq!(refuses(&told), [false; 3], "told by this replica");
 

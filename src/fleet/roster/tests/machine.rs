@@ -1,7 +1,7 @@
 //! Rules that hold whatever happens, in whatever order.
 
 use super::*;
-use crate::fleet::{Capabilities, ConfigReport, Ledger};
+use crate::fleet::{Capabilities, Ledger};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 
@@ -52,7 +52,7 @@ fn report() -> impl Strategy<Value = Report> {
             capabilities,
             healthy,
             started,
-            config: config.map(|(n, outcome)| ConfigReport { hash: n.map(hash), outcome }),
+            config: config.map(|(n, outcome)| reported(n, outcome)),
         },
     )
 }
@@ -148,16 +148,16 @@ impl World {
 
     /// Takes the offer that is due to an agent, and checks that it may be made.
     fn offer(&mut self, key: &AgentKey) -> Result<Option<u8>, TestCaseError> {
-        let Some(revision) = self.roster.take_offer(key, self.now) else { return Ok(None) };
+        let Some(offer) = self.roster.take_offer(key, self.now) else { return Ok(None) };
         let agent = self.roster.agent(key).expect("known");
-        prop_assert!(!agent.ledger.refuses(revision.hash), "refused");
+        prop_assert!(!agent.ledger.refuses(offer.hash()), "refused");
         prop_assert!(agent.capabilities.has(Capabilities::ACCEPTS_REMOTE_CONFIG));
         prop_assert!(agent.connected() && agent.complete && !self.suspended);
         let group = self.view.group("ns", agent.group.as_deref().expect("in a group")).expect("in the view");
         prop_assert!(group.assignment.loaded);
-        prop_assert!(group.assignment.revisions().any(|live| live.hash == revision.hash));
+        prop_assert!(group.assignment.revisions().any(|live| live.hash == offer.hash()));
         prop_assert!(self.roster.due_offer(key, self.now).is_none(), "twice at once");
-        Ok(Some(revision.hash.as_bytes()[0]))
+        Ok(Some(offer.hash().as_bytes()[0]))
     }
 }
 

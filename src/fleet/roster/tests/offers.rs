@@ -4,7 +4,7 @@ use super::*;
 use crate::api::AttributeSelector;
 
 fn take(roster: &mut Roster, n: u32) -> Option<u8> {
-    roster.take_offer(&key(n), at(1)).map(|revision| revision.hash.as_bytes()[0])
+    roster.take_offer(&key(n), at(1)).map(|offer| offer.hash().as_bytes()[0])
 }
 
 fn sorted(mut keys: Vec<AgentKey>) -> Vec<AgentKey> {

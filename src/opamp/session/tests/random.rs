@@ -105,8 +105,8 @@ fn check(server: &Server, heard: &mut Heard, says: &Says, answer: &Answer) -> Re
     let agent = agent.expect("an agent that is offered something is known");
     prop_assert!(agent.capabilities.has(Capabilities::ACCEPTS_REMOTE_CONFIG));
     prop_assert!(agent.complete && agent.link == Some(says.link) && !says.disconnects);
-    prop_assert!(!agent.ledger.refuses(offer.hash), "a refused configuration was offered again");
-    prop_assert!(!offer.payload.is_empty());
+    prop_assert!(!agent.ledger.refuses(offer.hash()), "a refused configuration was offered again");
+    prop_assert!(!offer.revision.payload.files.is_empty());
     Ok(())
 }
 
