@@ -4,7 +4,8 @@
 //! runtime and no clock, and it uses nothing else of this crate.
 //!
 //! **Invariant: no content in text.** Configuration bodies hold credentials, so the types that
-//! carry content ([`ConfigFile`], [`Value`], [`ParsedFile`], [`Merged`], [`HashKey`]) have no
+//! carry content ([`ConfigFile`], [`Value`], [`ParsedFile`], [`Merged`], [`Desired`], [`HashKey`])
+//! have no
 //! `Debug`, and no error text holds a leaf value: only file names, keys, component ids, kinds and
 //! positions. Guarded by `types_that_hold_content_cannot_be_printed` here and by
 //! `no_leaf_value_shows_up_in_an_error` in `check::tests::hostile`.
@@ -16,13 +17,16 @@
 //! | `value`, `decode`, `parse` | YAML to data, as the Collector reads it, within limits |
 //! | `merge` | several files to one configuration, as the supervisor does |
 //! | `id` | the names of components and pipelines |
+//! | `compare`, `desired` | what an agent is to run beside what it reports as effective |
 //! | `padding` | a file that makes an offer differ and means nothing |
 //! | `mask` | the texts of a secret file, to be masked elsewhere |
 //! | `check` | what would certainly fail on every Collector, found before anything is sent |
 
 mod brief;
 mod check;
+mod compare;
 mod decode;
+mod desired;
 mod file;
 mod hash;
 mod id;
@@ -33,6 +37,8 @@ mod parse;
 mod value;
 
 pub use check::{CheckError, MAX_PROBLEMS, Problem, Reason, Role, check};
+pub use compare::{Departure, Difference, differences};
+pub use desired::Desired;
 pub use file::ConfigFile;
 pub use hash::{ConfigHash, Form, HashKey, HashKeyError, ParseHashError, content_hash};
 pub use id::{ComponentId, InvalidId, PipelineId};
@@ -46,7 +52,7 @@ pub use value::{Kind, Value, has_expansion};
 mod tests {
     use std::fmt::Debug;
 
-    use super::{ConfigFile, HashKey, Merged, ParsedFile, Value};
+    use super::{ConfigFile, Desired, HashKey, Merged, ParsedFile, Value};
 
     /// Implemented once for what has no `Debug` and twice, thus ambiguously, for what has.
     trait Unprintable<How> {
@@ -63,6 +69,7 @@ mod tests {
         <Value as Unprintable<_>>::check();
         <ParsedFile as Unprintable<_>>::check();
         <Merged as Unprintable<_>>::check();
+        <Desired as Unprintable<_>>::check();
         <HashKey as Unprintable<_>>::check();
     }
 }
