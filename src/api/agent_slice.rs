@@ -70,7 +70,8 @@ pub struct AgentEntry {
     /// Indexes in `rings` of those that the agent is in.
     #[serde(rename = "q", default, skip_serializing_if = "Vec::is_empty")]
     pub rings: Vec<u32>,
-    /// Bits: 1 connected, 2 reports its health, 4 healthy, 8 takes configurations, 16 says what became of them.
+    /// Bits: 1 connected, 2 reports its health, 4 healthy, 8 takes configurations, 16 says what became of them, 32 was
+    /// unhealthy when it was last offered something, 64 polls, 128 shows which configuration is in effect.
     #[serde(rename = "f")]
     pub flags: u32,
     /// Index of the agent's version in `versions`.
@@ -140,6 +141,9 @@ impl EntryFlags {
     pub const POLLING: Self = Self(1 << 6);
     /// The agent came with another group's revision, and keeps it until it is admitted.
     pub const WAITS: Self = Self(1 << 8);
+
+    /// The agent shows which configuration is in effect (capability `ReportsEffectiveConfig`).
+    pub const REPORTS_EFFECTIVE: Self = Self(1 << 7);
 
     /// Whether all bits of `other` are set.
     pub fn contains(self, other: Self) -> bool {

@@ -5,7 +5,7 @@ use super::steadiness::Steadiness;
 use super::unpack::Unpacked;
 use super::{
     Adoptee, Attributes, Capabilities, ConfigReport, Description, GroupView, InstanceUid, Ledger, Link,
-    Offer, Outcome, Report, Ring, Rings, assigned,
+    Offer, Outcome, Report, Revision, Ring, Rings, assigned,
 };
 use crate::api::EntryFlags;
 use crate::config::{ConfigHash, Form};
@@ -148,7 +148,8 @@ impl Agent {
             edge.max(report.description.map_or(Edge::None, |description| self.describe(description, group)));
         edge = edge
             .max(report.healthy.map_or(Edge::None, |healthy| self.note_health(healthy, report.started, now)));
-        edge = edge.max(report.config.map_or(Edge::None, |config| self.judge(config, group, now)));
+        let config = report.config.filter(|config| self.answers() || config.hash.is_some());
+        edge = edge.max(config.map_or(Edge::None, |config| self.judge(config, group, now)));
         if self.steady.started() == started { edge } else { edge.max(Edge::Slow) }
     }
 
@@ -220,18 +221,23 @@ impl Agent {
     /// What to send now, if anything. What the agent has already received it would ignore, so it gets that as a
     /// correction.
     pub fn due_offer(&self, group: &GroupView, now: Timestamp) -> Option<Offer> {
-        let admitted = self.adoptee.is_none_or(|adoptee| !adoptee.waits);
-        let ready = self.connected() && self.complete && admitted && group.may_offer();
-        if !ready || !self.capabilities.has(Capabilities::ACCEPTS_REMOTE_CONFIG) {
-            return None;
-        }
-        let revision = assigned(&group.assignment, self.uid, &self.attributes, &self.ledger)?;
+        let revision = self.assigned(group)?;
         let received = self.received_form(revision.hash);
         let wanting = self.is_forgiven(revision.hash) || received.is_none();
         (wanting && !self.waits_for_answer(revision.hash, now)).then(|| match received {
             None => Offer::plain(revision.clone()),
             Some(form) => Offer::correction(revision.clone(), form),
         })
+    }
+
+    /// What the agent is to run, once it can be told.
+    fn assigned<'a>(&self, group: &'a GroupView) -> Option<&'a Arc<Revision>> {
+        let admitted = self.adoptee.is_none_or(|adoptee| !adoptee.waits);
+        let ready = self.connected() && self.complete && admitted && group.may_offer();
+        if !ready || !self.capabilities.has(Capabilities::ACCEPTS_REMOTE_CONFIG) {
+            return None;
+        }
+        assigned(&group.assignment, self.uid, &self.attributes, &self.ledger)
     }
 
     /// Whether the agent refused what it is assigned all the same, and was not offered it again since.
@@ -241,6 +247,11 @@ impl Agent {
             offered.is_some_and(|offered| offered.is_after(time))
         };
         self.ledger.refusal(hash, None).is_some_and(|refusal| !offered_after(refusal.at))
+    }
+
+    /// Whether the agent cannot say what became of a configuration, but shows which one is in effect.
+    pub fn shows_effective(&self) -> bool {
+        !self.answers() && self.capabilities.has(Capabilities::REPORTS_EFFECTIVE_CONFIG)
     }
 
     fn answers(&self) -> bool {

@@ -76,6 +76,7 @@ mod tests {
             name: format!("r-{n}").into(),
             hash,
             payload: crate::fleet::Payload::default(),
+            desired: None,
             secrets: Box::default(),
         })
     }

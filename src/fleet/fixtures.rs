@@ -7,7 +7,7 @@ use super::{
     Roster, View,
 };
 use crate::api::{AttributeSelector, Term};
-use crate::config::{ConfigHash, Form};
+use crate::config::{ConfigFile, ConfigHash, Desired, Form};
 use jiff::{SignedDuration, Timestamp};
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,7 +41,23 @@ pub fn revision(n: u8) -> Arc<Revision> {
 pub fn secret_revision(n: u8, secrets: &[&str]) -> Arc<Revision> {
     let secrets = secrets.iter().map(|text| Box::from(*text)).collect();
     let payload = Payload { files: vec![n].into(), ..Payload::default() };
-    Arc::new(Revision { name: format!("r-{n:x}").into(), hash: hash(n), payload, secrets })
+    Arc::new(Revision {
+        name: format!("r-{n:x}").into(),
+        hash: hash(n),
+        payload,
+        desired: Some(desired(n)),
+        secrets,
+    })
+}
+
+/// What such a revision wants: a receiver with its number.
+pub fn desired(n: u8) -> Desired {
+    Desired::collector(&[effective(n)]).expect("YAML")
+}
+
+/// What an agent that runs such a revision reports as effective.
+pub fn effective(n: u8) -> ConfigFile {
+    ConfigFile::new("", "", format!("receivers: {{nop: {{number: {n}}}}}").into_bytes())
 }
 
 /// An assignment of this target to all agents.
@@ -154,6 +170,7 @@ pub fn seen(uid: InstanceUid, now: Timestamp) -> ObservedAgent {
         healthy: Some(true),
         accepts_config: true,
         reports_config: true,
+        reports_effective: false,
         running: None,
         ledger: Ledger::default(),
         since: now,

@@ -48,6 +48,8 @@ pub struct ObservedAgent {
     pub accepts_config: bool,
     /// Whether it says what became of them.
     pub reports_config: bool,
+    /// Whether it shows which configuration is in effect.
+    pub reports_effective: bool,
     /// The content that it reports as applied.
     pub running: Option<ConfigHash>,
     /// Its verdicts.
@@ -84,6 +86,7 @@ impl ObservedAgent {
             healthy: flags.contains(EntryFlags::REPORTS_HEALTH).then(|| flags.contains(EntryFlags::HEALTHY)),
             accepts_config: flags.contains(EntryFlags::ACCEPTS_CONFIG),
             reports_config: flags.contains(EntryFlags::REPORTS_CONFIG),
+            reports_effective: flags.contains(EntryFlags::REPORTS_EFFECTIVE),
             running: read.running,
             ledger: read.ledger,
             since: time(read.entry.since),
@@ -124,9 +127,17 @@ impl ObservedAgent {
         self.healthy.unwrap_or(true)
     }
 
-    /// The agent can be offered a configuration, and will say what became of it.
+    /// The agent can be offered a configuration, and what became of it will be known: it says so, or shows what is in
+    /// effect.
     pub fn is_eligible(&self) -> bool {
-        self.connected && self.accepts_config && self.reports_config && !self.waits()
+        let known = self.reports_config || self.reports_effective;
+        self.connected && self.accepts_config && known && !self.waits()
+    }
+
+    /// The agent can be offered a configuration, and nobody will ever know what became of it.
+    pub fn is_unverified(&self) -> bool {
+        let known = self.reports_config || self.reports_effective;
+        self.connected && self.accepts_config && !known
     }
 
     /// It came with another group's revision, and keeps that until it is admitted.

@@ -234,6 +234,7 @@ fn flags(agent: &Agent) -> EntryFlags {
         .with(EntryFlags::POLLING, agent.link == Some(Link::Polling))
         .with(EntryFlags::ACCEPTS_CONFIG, agent.capabilities.has(Capabilities::ACCEPTS_REMOTE_CONFIG))
         .with(EntryFlags::REPORTS_CONFIG, agent.capabilities.has(Capabilities::REPORTS_REMOTE_CONFIG))
+        .with(EntryFlags::REPORTS_EFFECTIVE, agent.capabilities.has(Capabilities::REPORTS_EFFECTIVE_CONFIG))
 }
 
 #[cfg(test)]

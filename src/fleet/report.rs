@@ -10,6 +10,8 @@ pub struct Capabilities(pub u64);
 impl Capabilities {
     /// The agent takes configurations; without it none is ever offered (specification, `AcceptsRemoteConfig`).
     pub const ACCEPTS_REMOTE_CONFIG: Self = Self(0x2);
+    /// The agent reports the configuration that is in effect.
+    pub const REPORTS_EFFECTIVE_CONFIG: Self = Self(0x4);
     /// The agent reports its health.
     pub const REPORTS_HEALTH: Self = Self(0x800);
     /// The agent says what became of a configuration.

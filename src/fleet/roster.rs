@@ -6,9 +6,10 @@ use super::text::mask;
 use super::unpack::unpack;
 use super::{
     Adoptee, Agent, AgentKey, ConfigReport, Delays, Edge, GroupView, Link, MAX_MESSAGE_BYTES, Offer, Outcome,
-    Report, SliceContent, SliceId, View, signed,
+    Report, Revision, SliceContent, SliceId, View, signed,
 };
 use crate::api::AgentSliceSpec;
+use crate::config::ConfigHash;
 use jiff::Timestamp;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
@@ -92,6 +93,20 @@ impl Roster {
         if may_move || tells_of_config {
             edge = edge.max(adopt(&mut known.agent, key, &self.view, now));
         }
+        self.slices.mark(known.slice_in(&key.namespace), edge, now);
+    }
+
+    /// The revision that is to be looked for in what an agent on this link reports as effective.
+    pub fn compared_with(&self, key: &AgentKey, link: Link) -> Option<Arc<Revision>> {
+        let agent = self.agent(key).filter(|agent| agent.link == Some(link))?;
+        agent.compared_with(group_of(&self.view, key, agent)?).cloned()
+    }
+
+    /// Takes in whether what an agent reports as effective covers this revision.
+    pub fn note_effective(&mut self, key: &AgentKey, hash: ConfigHash, covers: bool, now: Timestamp) {
+        let Some(known) = self.agents.get_mut(key) else { return };
+        let Some(group) = group_of(&self.view, key, &known.agent) else { return };
+        let edge = known.agent.note_effective(hash, covers, group, now);
         self.slices.mark(known.slice_in(&key.namespace), edge, now);
     }
 

@@ -2,9 +2,9 @@
 
 use super::{Admission, Attributes, Belongings, Cohort, Ring};
 use crate::api::{AssignmentStatus, AttributeSelector, CollectorGroup};
-use crate::config::ConfigHash;
 #[cfg(doc)]
 use crate::config::Form;
+use crate::config::{ConfigHash, Desired};
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, HashMap};
@@ -20,6 +20,9 @@ pub struct Revision {
     pub hash: ConfigHash,
     /// Its files as they go over the wire.
     pub payload: Payload,
+    /// What agents that cannot answer are expected to report as effective; parsed once and shared. Nothing for
+    /// content that cannot be read.
+    pub desired: Option<Desired>,
     /// Texts from Secrets in it, which agents may repeat in their messages and nobody shall read there.
     pub secrets: Box<[Box<str>]>,
 }

@@ -5,12 +5,13 @@ use super::proto::{
     AgentIdentification, ServerCapabilities, ServerErrorResponse, ServerErrorResponseType, ServerToAgent,
     ServerToAgentFlags,
 };
-use crate::fleet::{InstanceUid, Offer};
+use crate::fleet::{Agent, InstanceUid, Offer};
 
 /// What this server does. It is said in every answer, not only in the first: that costs two bytes, and nobody has
 /// to remember who has heard it.
-const CAPABILITIES: u64 =
-    ServerCapabilities::AcceptsStatus as u64 | ServerCapabilities::OffersRemoteConfig as u64;
+const CAPABILITIES: u64 = ServerCapabilities::AcceptsStatus as u64
+    | ServerCapabilities::OffersRemoteConfig as u64
+    | ServerCapabilities::AcceptsEffectiveConfig as u64;
 /// Longest invalid uid that an error echoes, in bytes. Some old clients have uids of 26 or 36 characters, and
 /// recognise only answers to those.
 const MAX_ECHOED_BYTES: usize = 64;
@@ -64,6 +65,14 @@ impl Answer {
     /// Asks the agent for its full state.
     pub fn ask_full_state(&mut self) {
         self.message.flags |= ServerToAgentFlags::ReportFullState as u64;
+    }
+
+    /// Asks for the full state with an offer to an agent that cannot say what becomes of it, but shows what is in
+    /// effect: it reports only changes unasked, and an offer may change nothing for it.
+    pub fn ask_what_is_in_effect(&mut self, agent: Option<&Agent>) {
+        if self.offer.is_some() && agent.is_some_and(Agent::shows_effective) {
+            self.ask_full_state();
+        }
     }
 
     /// Whether this answers with an error.

@@ -11,6 +11,7 @@ use super::answer::Answer;
 use super::metrics::Metrics;
 use super::offer::Encoded;
 use super::proto::AgentToServer;
+use super::report;
 use super::session::{Context, Sessions};
 use crate::fleet::{AgentKey, InstanceUid, Link, Roster, View};
 use bytes::Bytes;
@@ -95,11 +96,29 @@ impl Hub {
     /// Takes in one message and answers it, in at most `limit` bytes.
     pub(super) fn receive(&self, namespace: &Arc<str>, link: Link, message: Bytes, limit: usize) -> Reply {
         let answer = match AgentToServer::decode(message.clone()) {
-            Ok(decoded) => self.with_state(|state| state.receive(decoded, namespace, link)),
+            Ok(decoded) => self.take_in(decoded, namespace, link),
             Err(_) => Answer::bad_request(&salvaged_uid(message), "the message is not an AgentToServer"),
         };
         self.metrics.message(link, if answer.is_error() { "bad_request" } else { "ok" });
         Reply { is_error: answer.is_error(), encoded: self.encode(answer, link, limit) }
+    }
+
+    /// Takes in a decoded message. What it says is in effect is compared afterwards and without the lock, because that
+    /// takes long for a message that wants it to; only for agents that say nothing else of their configuration.
+    fn take_in(&self, message: AgentToServer, namespace: &Arc<str>, link: Link) -> Answer {
+        let effective = message.effective_config.clone();
+        let uid = InstanceUid::from_wire(&message.instance_uid);
+        let answer = self.with_state(|state| state.receive(message, namespace, link));
+        let key = uid.map(|uid| AgentKey { namespace: namespace.clone(), uid });
+        if let (Some(effective), Some(key)) = (effective, key)
+            && let Some(revision) = self.with_roster(|roster| roster.compared_with(&key, link))
+            && let Some(desired) = &revision.desired
+        {
+            let covers = desired.is_covered_by(&report::effective(effective));
+            let now = Timestamp::now();
+            self.with_state(|state| state.roster.note_effective(&key, revision.hash, covers, now));
+        }
+        answer
     }
 
     /// Encodes what is to be sent. An offer that would make it too long is left out (specification, "Message Size
@@ -216,7 +235,9 @@ impl State {
             let key = AgentKey { namespace: attached.namespace.clone(), uid };
             let here = self.roster.agent(&key).is_some_and(|agent| agent.link == Some(Link::Socket(socket)));
             if let Some(offer) = here.then(|| self.roster.take_offer(&key, now)).flatten() {
-                return Some(Answer::push(uid, offer));
+                let mut push = Answer::push(uid, offer);
+                push.ask_what_is_in_effect(self.roster.agent(&key));
+                return Some(push);
             }
         }
         None

@@ -1,10 +1,10 @@
 //! An agent's message in the operator's own terms. The only place that reads the wire types into the domain.
 
 use super::proto::{
-    AgentDescription, AgentToServer, ComponentHealth, KeyValue, RemoteConfigStatus, RemoteConfigStatuses,
+    AgentDescription, AgentToServer, ComponentHealth, EffectiveConfig, KeyValue, RemoteConfigStatus, RemoteConfigStatuses,
     any_value,
 };
-use crate::config::ConfigHash;
+use crate::config::{ConfigFile, ConfigHash};
 use crate::fleet::{Attributes, Capabilities, ConfigReport, Description, Outcome, Report};
 
 /// What a message says. What it leaves out is unchanged; capabilities of 0 are left out, because heartbeats of
@@ -29,6 +29,12 @@ fn started(health: &ComponentHealth) -> Option<i64> {
 /// A message's capabilities, if it has any.
 pub fn capabilities(bits: u64) -> Option<Capabilities> {
     (bits != 0).then_some(Capabilities(bits))
+}
+
+/// The files of an effective configuration.
+pub fn effective(config: EffectiveConfig) -> Vec<ConfigFile> {
+    let files = config.config_map.into_iter().flat_map(|map| map.config_map);
+    files.map(|(name, object)| ConfigFile::new(name, object.content_type, &object.body[..])).collect()
 }
 
 fn description(description: AgentDescription) -> Description {

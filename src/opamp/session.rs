@@ -151,6 +151,7 @@ impl Session {
             answer.ask_full_state();
         }
         answer.offer = context.roster.take_offer(key, context.now);
+        answer.ask_what_is_in_effect(context.roster.agent(key));
         answer
     }
 

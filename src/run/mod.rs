@@ -7,7 +7,7 @@ mod readiness;
 
 use crate::api::ConfigFormat;
 use crate::cluster::{self, Held, RevisionBody, SliceWriter, StartError};
-use crate::config;
+use crate::config::{self, Desired};
 use crate::fleet::{Delays, Payload, Revision, Roster, View};
 use crate::opamp::{self, Hub, Limits};
 use crate::settings::{Settings, Timings};
@@ -231,9 +231,9 @@ async fn hash_key(client: &Client, settings: &Settings, readiness: &Readiness) -
 /// A revision as it is offered.
 fn encode(name: &str, body: &RevisionBody) -> Option<Revision> {
     let secret = body.secret.iter().filter_map(|index| body.files.get(*index));
-    let padding = match body.format {
-        ConfigFormat::Collector => config::padding(&body.files),
-        ConfigFormat::Opaque => None,
+    let (padding, desired) = match body.format {
+        ConfigFormat::Collector => (config::padding(&body.files), Desired::collector(&body.files)),
+        ConfigFormat::Opaque => (None, Some(Desired::opaque(&body.files))),
     };
     Some(Revision {
         name: name.into(),
@@ -242,6 +242,7 @@ fn encode(name: &str, body: &RevisionBody) -> Option<Revision> {
             files: opamp::encode_files(&body.files)?,
             padding: padding.and_then(|file| opamp::encode_files(&[file])).unwrap_or_default(),
         },
+        desired,
         secrets: secret.flat_map(config::secret_texts).collect(),
     })
 }

@@ -1,9 +1,9 @@
 //! What one agent says and does, without a connection and without a clock.
 
 use crate::opamp::proto::{
-    AgentCapabilities, AgentDescription, AgentDisconnect, AgentRemoteConfig, AgentToServer, AnyValue,
-    ComponentHealth, KeyValue, RemoteConfigStatus, RemoteConfigStatuses, ServerToAgent, ServerToAgentFlags,
-    any_value,
+    AgentCapabilities, AgentConfigMap, AgentDescription, AgentDisconnect, AgentRemoteConfig, AgentToServer,
+    AnyValue, ComponentHealth, EffectiveConfig, KeyValue, RemoteConfigStatus, RemoteConfigStatuses,
+    ServerToAgent, ServerToAgentFlags, any_value,
 };
 
 /// The capabilities of a supervisor that takes configurations.
@@ -69,6 +69,8 @@ pub struct Agent {
     config: RemoteConfigStatus,
     /// The hash of the last configuration that it applied.
     applied: Vec<u8>,
+    /// The files of the configuration that is being applied, and of the one in effect, if the agent reports those.
+    files: [Option<AgentConfigMap>; 2],
 }
 
 impl Agent {
@@ -81,6 +83,7 @@ impl Agent {
             introduced: false,
             config: RemoteConfigStatus::default(),
             applied: Vec::new(),
+            files: [None, None],
         }
     }
 
@@ -119,9 +122,29 @@ impl Agent {
         AgentToServer {
             agent_description: Some(description),
             health: Some(ComponentHealth { healthy: true, ..Default::default() }),
-            remote_config_status: Some(self.config.clone()),
+            ..self.status()
+        }
+    }
+
+    /// A message about the agent's configuration, as far as it speaks of that.
+    fn status(&mut self) -> AgentToServer {
+        AgentToServer {
+            remote_config_status: self
+                .can(AgentCapabilities::ReportsRemoteConfig)
+                .then(|| self.config.clone()),
+            effective_config: self.effective(),
             ..self.heartbeat()
         }
+    }
+
+    fn can(&self, capability: AgentCapabilities) -> bool {
+        self.profile.capabilities & capability as u64 != 0
+    }
+
+    /// What is in effect: the files as they came, which is more than a Collector reports and enough for a server.
+    fn effective(&self) -> Option<EffectiveConfig> {
+        let reports = self.can(AgentCapabilities::ReportsEffectiveConfig);
+        reports.then(|| EffectiveConfig { config_map: Some(self.files[1].clone().unwrap_or_default()) })
     }
 
     /// A message that only shows that the agent is there.
@@ -170,6 +193,9 @@ impl Agent {
         if offer.config_hash == self.config.last_remote_config_hash || self.behaviour == Behaviour::Silent {
             return None;
         }
+        if self.can(AgentCapabilities::ReportsEffectiveConfig) {
+            self.files[0].clone_from(&offer.config);
+        }
         Some(self.report(&offer.config_hash, RemoteConfigStatuses::Applying, ""))
     }
 
@@ -184,6 +210,7 @@ impl Agent {
             Behaviour::Rollback if !self.applied.is_empty() => self.roll_back(&hash),
             Behaviour::Apply | Behaviour::Rollback | Behaviour::Silent => {
                 self.applied.clone_from(&hash);
+                self.files[1] = self.files[0].take();
                 vec![self.report(&hash, RemoteConfigStatuses::Applied, "")]
             }
         }
@@ -201,8 +228,7 @@ impl Agent {
             status: status.into(),
             error_message: message.to_owned(),
         };
-        let remote_config_status = Some(self.config.clone());
-        AgentToServer { remote_config_status, ..self.heartbeat() }
+        self.status()
     }
 }
 

@@ -1,11 +1,13 @@
 //! Configurations on their way to simulated agents.
 
 use super::raw::{full, post, request};
-use super::server::{Server, files, group, group_of, pace, revision, uid};
+use super::server::{Server, files, group, group_of, pace, revision, revision_of, uid};
 use super::within;
-use opamp_operator::fleet::Outcome;
+use opamp_operator::config::ConfigFile;
+use opamp_operator::fleet::{Outcome, Revision};
 use opamp_operator::opamp::proto::{RemoteConfigStatuses, ServerToAgent};
 use opamp_operator::sim::{self, Behaviour, Journal, Pace, Profile};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Whether the agent's last word is that it applied this revision.
@@ -132,6 +134,48 @@ async fn agent_that_takes_no_configuration_is_offered_none() {
     within("connected", agent.until(|journal| journal.connected)).await;
     server.assign([group(Some(revision(2)), None)]);
     assert!(agent.stop().await.offers.is_empty());
+}
+
+/// A revision that agents can be seen to run.
+fn shown(number: u8) -> Arc<Revision> {
+    let body = format!("receivers: {{nop: {{number: {number}}}}}").into_bytes();
+    revision_of(number, &[ConfigFile::new("collector.yaml", "text/yaml", body)])
+}
+
+#[tokio::test]
+async fn agent_that_cannot_answer_is_known_by_what_it_shows() {
+    const SHOWS: u64 = 0x1 | 0x2 | 0x4;
+    for (scheme, number) in [("ws", 1), ("http", 2)] {
+        let server = Server::new().await;
+        server.assign([group(Some(shown(7)), None)]);
+        let profile = Profile { capabilities: SHOWS, ..Profile::new(uid(number)) };
+        let mut agent = server.agent(scheme, profile, Behaviour::Apply);
+        within("applied", agent.until(applied(7))).await;
+        let known = server.until("that", uid(number), |agent| agent.running().is_some()).await;
+        assert_eq!(known.running(), Some(revision(7).hash), "{scheme}");
+        assert!(known.capabilities.0 == SHOWS && known.ledger.get(revision(7).hash).is_some());
+        assert!(
+            agent.journal().full_states > 0,
+            "it is asked what it shows, since nothing may change for it"
+        );
+        assert_eq!(numbers(&agent.stop().await), [7]);
+    }
+}
+
+#[tokio::test]
+async fn other_configuration_in_effect_is_no_evidence() {
+    let server = Server::new().await;
+    server.assign([group(Some(shown(1)), None)]);
+    let profile = Profile { capabilities: 0x1 | 0x2 | 0x4, ..Profile::new(uid(1)) };
+    // It applies its first configuration, and goes back to that from the next one.
+    let mut agent = server.agent("ws", profile, Behaviour::Rollback);
+    server.until("the first one", uid(1), |agent| agent.running() == Some(revision(1).hash)).await;
+    server.assign([group(Some(shown(2)), None)]);
+    within("back", agent.until(|journal| journal.offers.len() == 2 && applied(1)(journal))).await;
+    // The server has heard all that it said before its goodbye.
+    assert_eq!(numbers(&agent.stop().await), [1, 2]);
+    let known = server.until("the goodbye", uid(1), |agent| !agent.connected()).await;
+    assert!(known.ledger.get(revision(2).hash).is_none());
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use super::within;
 use jiff::Timestamp;
 use opamp_operator::api::{AttributeSelector, Term};
-use opamp_operator::config::{ConfigFile, ConfigHash};
+use opamp_operator::config::{ConfigFile, ConfigHash, Desired};
 use opamp_operator::fleet::{
     Agent, AgentKey, Assignment, Cohort, Delays, GroupView, InstanceUid, Payload, Rank, Revision, Roster,
     View,
@@ -148,7 +148,13 @@ pub fn revision(number: u8) -> Arc<Revision> {
 pub fn revision_of(number: u8, files: &[ConfigFile]) -> Arc<Revision> {
     let hash = ConfigHash::from_bytes([number; 32]);
     let payload = Payload { files: encode_files(files).expect("files"), ..Payload::default() };
-    Arc::new(Revision { name: format!("r-{number}").into(), hash, payload, secrets: Box::default() })
+    Arc::new(Revision {
+        name: format!("r-{number}").into(),
+        hash,
+        payload,
+        desired: Desired::collector(files),
+        secrets: Box::default(),
+    })
 }
 
 /// A group of all agents, all of which are to run `target`, else `stable`.

@@ -18,6 +18,18 @@ impl Supervisor {
     /// # Panics
     /// When it cannot be started.
     pub fn start(dir: &Path, name: &str, endpoint: &str, attributes: &[(&str, &str)]) -> Self {
+        Self::launch(dir, name, endpoint, attributes, true)
+    }
+
+    /// The same, of one that does not say what becomes of a configuration.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn start_mute(dir: &Path, name: &str, endpoint: &str, attributes: &[(&str, &str)]) -> Self {
+        Self::launch(dir, name, endpoint, attributes, false)
+    }
+
+    fn launch(dir: &Path, name: &str, endpoint: &str, attributes: &[(&str, &str)], answers: bool) -> Self {
         let storage = dir.join(name);
         std::fs::create_dir_all(&storage).expect("a folder");
         let attributes: serde_json::Map<String, serde_json::Value> =
@@ -30,7 +42,7 @@ impl Supervisor {
                 "reports_health": true,
                 "reports_heartbeat": true,
                 "accepts_remote_config": true,
-                "reports_remote_config": true,
+                "reports_remote_config": answers,
                 "accepts_restart_command": true,
             },
             "agent": {

@@ -2,6 +2,7 @@ use super::*;
 use crate::fleet::Verdict;
 use crate::fleet::fixtures::*;
 
+mod effective;
 mod offers;
 mod verdicts;
 

@@ -2,8 +2,9 @@
 
 use super::{Agent, Edge};
 use crate::config::{ConfigHash, Form};
-use crate::fleet::{ConfigReport, GroupView, Outcome, Verdict, assigned};
+use crate::fleet::{ConfigReport, GroupView, Outcome, Revision, Verdict, assigned};
 use jiff::Timestamp;
+use std::sync::Arc;
 
 impl Agent {
     /// Updates the ledger from what the agent says of its configuration.
@@ -25,6 +26,34 @@ impl Agent {
         self.steady.runs(report.hash, &report.outcome, self.healthy);
         self.keep(report);
         if self.running() == ran { edge } else { edge.max(Edge::Slow) }
+    }
+
+    /// The revision that is to be looked for in what the agent reports as effective, if that is all that it says.
+    pub fn compared_with<'a>(&self, group: &'a GroupView) -> Option<&'a Arc<Revision>> {
+        self.assigned(group).filter(|_| self.shows_effective())
+    }
+
+    /// Takes in whether what the agent reports as effective covers this revision. If it does, that is an APPLIED; if
+    /// it does no more, the agent has left it.
+    pub fn note_effective(
+        &mut self,
+        hash: ConfigHash,
+        covers: bool,
+        group: &GroupView,
+        now: Timestamp,
+    ) -> Edge {
+        if self.compared_with(group).is_none_or(|revision| revision.hash != hash) {
+            return Edge::None;
+        }
+        if covers {
+            let report = ConfigReport { hash: Some(hash), form: Form::Plain, outcome: Outcome::Applied };
+            self.judge(report, Some(group), now)
+        } else if self.running() == Some(hash) {
+            self.config = None;
+            Edge::Urgent
+        } else {
+            Edge::None
+        }
     }
 
     /// Notes a verdict on what was offered. A refusal that answers an offer which was made after the refusal before

@@ -81,10 +81,13 @@ fn agent_that_does_not_report_health_counts_as_healthy() {
 
 #[test]
 fn agent_is_eligible_if_it_is_connected_and_takes_configurations_and_reports() {
-    let able = CONNECTED | EntryFlags::ACCEPTS_CONFIG.0 | EntryFlags::REPORTS_CONFIG.0;
-    for without in [0, CONNECTED, EntryFlags::ACCEPTS_CONFIG.0, EntryFlags::REPORTS_CONFIG.0] {
-        let agent = merged(&[("s", true, &slice(entry(able & !without, 0, "")))]);
-        assert_eq!(agent.is_eligible(), without == 0, "without {without}");
+    for reports in [EntryFlags::REPORTS_CONFIG.0, EntryFlags::REPORTS_EFFECTIVE.0] {
+        let able = CONNECTED | EntryFlags::ACCEPTS_CONFIG.0 | reports;
+        for without in [0, CONNECTED, EntryFlags::ACCEPTS_CONFIG.0, reports] {
+            let agent = merged(&[("s", true, &slice(entry(able & !without, 0, "")))]);
+            assert_eq!(agent.is_eligible(), without == 0, "without {without}");
+            assert_eq!(agent.is_unverified(), without == reports, "without {without}");
+        }
     }
 }
 

@@ -73,6 +73,7 @@ fn observed(agent: &Agent) -> ObservedAgent {
         healthy: can(Capabilities::REPORTS_HEALTH).then_some(agent.healthy == Some(true)),
         accepts_config: can(Capabilities::ACCEPTS_REMOTE_CONFIG),
         reports_config: can(Capabilities::REPORTS_REMOTE_CONFIG),
+        reports_effective: can(Capabilities::REPORTS_EFFECTIVE_CONFIG),
         running: agent.running(),
         ledger: agent.ledger.clone(),
         health_since: agent.health_since,

@@ -96,7 +96,13 @@ fn revision(n: u8) -> Arc<Revision> {
     let hash = ConfigHash::from_bytes([n; 32]);
     let file = ConfigFile::new("collector.yaml", "text/yaml", [n]);
     let payload = Payload { files: encode_files(&[file]).expect("a file"), ..Payload::default() };
-    Arc::new(Revision { name: format!("r-{n:x}").into(), hash, payload, secrets: Box::default() })
+    Arc::new(Revision {
+        name: format!("r-{n:x}").into(),
+        hash,
+        payload,
+        desired: None,
+        secrets: Box::default(),
+    })
 }
 
 fn key(uid: [u8; 16]) -> AgentKey {
@@ -203,7 +209,7 @@ fn sequence_goes_on_over_a_reconnect() {
 #[test]
 fn answer_carries_the_uid_and_what_the_server_does() {
     let answer = Server::new().hear(socket(1), full(0)).message;
-    assert_eq!((answer.instance_uid, answer.capabilities), (UID.to_vec(), 0x3));
+    assert_eq!((answer.instance_uid, answer.capabilities), (UID.to_vec(), 0x7));
 }
 
 #[test]
