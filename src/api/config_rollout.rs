@@ -344,7 +344,8 @@ pub struct RolloutAgentCounts {
     /// Connected agents that came with another group's revision and are not admitted yet. They keep what they run.
     #[serde(default)]
     pub adoptees: i64,
-    /// Connected agents that take configurations but never say what became of them.
+    /// Connected agents that take configurations, and neither say what became of them nor show what is in effect.
+    /// They are in no count of the gate: a phase of only such agents needs `approval: Manual`.
     #[serde(default)]
     pub unverified: i64,
     /// In a dry run: eligible agents that run the new content already, so that nothing would change for them.

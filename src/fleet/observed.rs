@@ -137,7 +137,7 @@ impl ObservedAgent {
     /// The agent can be offered a configuration, and nobody will ever know what became of it.
     pub fn is_unverified(&self) -> bool {
         let known = self.reports_config || self.reports_effective;
-        self.connected && self.accepts_config && !known
+        self.connected && self.accepts_config && !known && !self.waits()
     }
 
     /// It came with another group's revision, and keeps that until it is admitted.

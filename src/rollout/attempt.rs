@@ -197,7 +197,7 @@ impl Attempt<'_> {
         if phase.outcome == PhaseOutcome::Passed {
             return self.next(status, tally, index + 1);
         }
-        if !tally.is_settled() || !phases::is_complete(status) {
+        if !may_end(status, tally) {
             return self.wait(status, tally);
         }
         let now = self.input.now;
@@ -233,7 +233,8 @@ impl Attempt<'_> {
     /// next phase does not begin: it would be a share of nothing.
     fn next(&self, status: &mut ConfigRolloutStatus, tally: &Tally, index: usize) -> Outcome {
         phases::end(status, PhaseOutcome::Passed);
-        if index < status.phases.len() && tally.counts.eligible == 0 {
+        let next = status.phases.get(index).map(|next| &next.phase);
+        if next.is_some_and(|next| !phases::can_reach(next, &tally.counts)) {
             return self.wait(status, tally);
         }
         if index >= status.phases.len() {
@@ -255,9 +256,7 @@ impl Attempt<'_> {
         let last = status.phases.len().saturating_sub(1);
         match phases::current(status).map(|(index, _)| index) {
             // The last phase ends with evidence only: what it completes becomes stable.
-            Some(index) if index == last && !(tally.is_settled() && phases::is_complete(status)) => {
-                self.wait(status, tally)
-            }
+            Some(index) if index == last && !may_end(status, tally) => self.wait(status, tally),
             Some(index) if index == last => self.complete(status, tally),
             Some(index) => self.next(status, tally, if full { last } else { index + 1 }),
             None => self.next(status, tally, if full { last } else { 0 }),
@@ -353,6 +352,14 @@ impl Attempt<'_> {
         let text = format!("{back} of {} agents are back on {stable}: {why}", cohort.len());
         Outcome::new(RolloutState::RollingBack, reason, text)
     }
+}
+
+/// Whether the phase under way has what it needs to end: evidence, or agents that cannot give any and a person who is
+/// asked instead.
+fn may_end(status: &ConfigRolloutStatus, tally: &Tally) -> bool {
+    let current = phases::current(status).map(|(_, phase)| phase.phase.approval);
+    let enough = tally.is_settled() || tally.is_blind() && current == Some(Approval::Manual);
+    enough && phases::is_complete(status)
 }
 
 fn rolled_back(status: &ConfigRolloutStatus, reason: Reason) -> Outcome {

@@ -34,6 +34,9 @@ fn waiting_for_ring(status: &ConfigRolloutStatus) -> Option<&str> {
 }
 
 fn agents(counts: &RolloutAgentCounts) -> String {
+    if counts.targeted == 0 && counts.unverified > 0 {
+        return format!("no agent can show what became of it, so only a person can judge{}", apart(counts));
+    }
     if counts.targeted == 0 {
         return format!("no agent of the phase is reachable{}", apart(counts));
     }
@@ -93,7 +96,12 @@ pub fn nobody(counts: &RolloutAgentCounts) -> String {
     if all == 0 {
         return "no agent matches the group; the rollout starts when one connects".to_owned();
     }
-    format!("none of the group's {all} agents can take a configuration{}", apart(counts))
+    let blind = if counts.unverified > 0 {
+        "; phases with approval: Manual reach those that cannot show it"
+    } else {
+        ""
+    };
+    format!("none of the group's {all} agents can take a configuration and show it{}{blind}", apart(counts))
 }
 
 /// The agents that are in no count of the outcome.
@@ -102,7 +110,7 @@ pub fn apart(counts: &RolloutAgentCounts) -> String {
         (counts.offline, "offline"),
         (counts.incompatible, "without AcceptsRemoteConfig"),
         (counts.adoptees, "to be admitted from another group"),
-        (counts.unverified, "without ReportsRemoteConfig"),
+        (counts.unverified, "without ReportsRemoteConfig and ReportsEffectiveConfig"),
     ];
     let named: Vec<String> =
         kinds.iter().filter(|(n, _)| *n > 0).map(|(n, kind)| format!("{n} {kind}")).collect();

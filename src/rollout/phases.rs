@@ -2,8 +2,8 @@
 
 use super::tally::length;
 use crate::api::{
-    AttributeSelector, Cohort, ConfigRolloutStatus, CurrentPhase, Phase, PhaseOutcome, PhaseStatus, Share,
-    Term,
+    Approval, AttributeSelector, Cohort, ConfigRolloutStatus, CurrentPhase, Phase, PhaseOutcome, PhaseStatus,
+    RolloutAgentCounts, Share, Term,
 };
 use crate::fleet::{self, ObservedAgent, Rank, Ring, Seed};
 use jiff::{SignedDuration, Timestamp};
@@ -89,7 +89,8 @@ fn plan_of(status: &ConfigRolloutStatus, index: usize, agents: &[ObservedAgent])
     };
     let Phase { selector, agents: share, .. } = &phase.phase;
     let ring = selector.clone().map(Ring::new);
-    let eligible = || agents.iter().filter(|agent| agent.is_eligible());
+    let blind = is_blind(&phase.phase, ring.as_ref(), agents);
+    let eligible = || agents.iter().filter(|agent| counts(agent, blind));
     let mut ranks = Vec::new();
     for agent in eligible() {
         if ring.as_ref().map_or(Some(true), |ring| agent.rings.has(ring.key()))? {
@@ -108,6 +109,25 @@ fn plan_of(status: &ConfigRolloutStatus, index: usize, agents: &[ObservedAgent])
     };
     let added = eligible().filter(is_added).count();
     Some(Plan { boundary, count: eligible().filter(|agent| is_in(agent)).count() + added, added })
+}
+
+/// Whether a phase takes agents of which nobody will know what became: it waits for a person, and there are no others
+/// in its ring.
+fn is_blind(phase: &Phase, ring: Option<&Ring>, agents: &[ObservedAgent]) -> bool {
+    let may_be_in =
+        |agent: &ObservedAgent| ring.is_none_or(|ring| agent.rings.has(ring.key()) != Some(false));
+    phase.approval == Approval::Manual && !agents.iter().any(|agent| agent.is_eligible() && may_be_in(agent))
+}
+
+/// Whether a phase counts an agent when it fixes whom to let in.
+fn counts(agent: &ObservedAgent, blind: bool) -> bool {
+    if blind { agent.is_unverified() } else { agent.is_eligible() }
+}
+
+/// Whether a phase, if it began now, would let in agents that can be reached: those that will be judged, or with a
+/// person's approval those that cannot be.
+pub fn can_reach(phase: &Phase, counts: &RolloutAgentCounts) -> bool {
+    counts.eligible > 0 || phase.approval == Approval::Manual && counts.unverified > 0
 }
 
 /// The highest rank that is in by a term with this selector.
@@ -178,8 +198,9 @@ fn waiting(cohort: &Cohort, phase: &Phase, agents: &[ObservedAgent], goal: Rank)
         return Vec::new();
     };
     let ring = phase.selector.clone().map(Ring::new);
+    let blind = is_blind(phase, ring.as_ref(), agents);
     let waiting = agents.iter().filter(|agent| {
-        agent.is_eligible()
+        counts(agent, blind)
             && ring.as_ref().is_none_or(|ring| agent.is_in(ring))
             && !inside.contains(agent.uid, |ring| agent.is_in(ring))
     });

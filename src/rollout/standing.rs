@@ -28,7 +28,8 @@ pub struct Rules {
 pub enum Standing {
     /// It was not seen since its phase began: it blocks nothing, and takes its revision when it returns.
     Absent,
-    /// It takes no configurations, or never says what became of them, or waits to be adopted: in no count of the gate.
+    /// It takes no configurations, or nobody can know what became of them, or it waits to be adopted: in no count of
+    /// the gate.
     Unable,
     /// It was unhealthy before the offer, so what is wrong with it does not count against the target.
     Exempt,

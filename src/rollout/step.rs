@@ -4,7 +4,7 @@ use super::attempt::{self, Attempt};
 use super::conditions::{Verdict, conditions};
 use super::plan::Plan;
 use super::requests::{self, Asked};
-use super::{message, plan, tally, undo};
+use super::{message, phases, plan, tally, undo};
 use crate::api::{
     ConfigRolloutStatus, DRY_RUN_ANNOTATION, Reason, RevisionState, RolloutState, Stage, Strategy,
 };
@@ -283,10 +283,10 @@ fn start(
     if let Some(falling) = falling(attempt, status, notices) {
         return falling;
     }
-    if !attempt.input.agents.iter().any(ObservedAgent::is_eligible) {
+    let counts = tally(attempt.input.agents, None, None).counts;
+    if !attempt.input.strategy.phases.iter().any(|phase| phases::can_reach(phase, &counts)) {
         attempt::refuse_all(notices, "no agent of the group is reachable");
         attempt.advance(status, &mut []);
-        let counts = tally(attempt.input.agents, None, None).counts;
         return Outcome::new(RolloutState::Pending, Reason::NoReachableAgents, message::nobody(&counts));
     }
     if !retried {

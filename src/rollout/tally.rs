@@ -20,6 +20,8 @@ pub struct Tally {
     pub failures: Vec<FailureEntry>,
     /// Agents of the cohort that are in the count of the gate.
     pub judged: usize,
+    /// Agents of the cohort of which nobody can know what became of the target; in no count of the gate.
+    pub unverified: usize,
     /// Agents of the cohort that applied the target and may still become healthy.
     pub recovering: usize,
     /// Agents of the cohort whose replica died.
@@ -112,10 +114,10 @@ fn presence(agents: &[ObservedAgent]) -> RolloutAgentCounts {
             &mut counts.incompatible
         } else if agent.waits() {
             &mut counts.adoptees
-        } else if agent.reports_config {
-            &mut counts.eligible
-        } else {
+        } else if agent.is_unverified() {
             &mut counts.unverified
+        } else {
+            &mut counts.eligible
         };
         *count += 1;
     }
@@ -128,7 +130,11 @@ impl Tally {
         self.counts.targeted += i64::from(eligible);
         let counts = &mut self.counts;
         match standing {
-            Standing::Absent | Standing::Unable | Standing::Exempt => return,
+            Standing::Unable => {
+                self.unverified += usize::from(agent.is_unverified());
+                return;
+            }
+            Standing::Absent | Standing::Exempt => return,
             Standing::Pending => counts.pending += 1,
             Standing::Recovering => {
                 counts.updated += 1;
@@ -181,6 +187,12 @@ impl Tally {
                 );
             }
         }
+    }
+
+    /// Whether there is nobody to be judged, but agents that have the target for all that anybody can know. Only a
+    /// person can decide then.
+    pub fn is_blind(&self) -> bool {
+        self.judged == 0 && self.unverified > 0
     }
 
     /// Whether every agent that can be judged has been, and at least one is good: without evidence nothing

@@ -9,4 +9,5 @@ mod properties;
 mod requests;
 mod rings;
 mod undo;
+mod unverified;
 mod world;

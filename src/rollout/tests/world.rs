@@ -205,7 +205,8 @@ impl World {
             Side::Target => assignment.target,
             Side::Stable => assignment.stable,
         }?;
-        (member.seen.is_eligible() && member.seen.running != Some(hash(&name))).then_some(name)
+        let able = member.seen.connected && member.seen.accepts_config;
+        (able && member.seen.running != Some(hash(&name))).then_some(name)
     }
 
     fn answer(&mut self, index: usize, name: &str) {
@@ -214,6 +215,8 @@ impl World {
         member.seen.exempt = member.seen.healthy == Some(false);
         match member.manner {
             Manner::Silent => {}
+            // Nobody will ever know what became of it.
+            _ if member.seen.is_unverified() => {}
             Manner::Refuses if bad => member.seen.ledger.renew(hash(name), Verdict::failed("no"), now),
             _ => {
                 member.seen.running = Some(hash(name));
