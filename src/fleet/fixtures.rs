@@ -3,8 +3,7 @@
 use super::{
     Agent, AgentKey, Assignment, Attributes, Capabilities, Cohort, ConfigReport, Delays, Description,
     Faltered, GroupView, InstanceUid, Ledger, Link, ObservedAgent, Outcome, Payload, Rank, Report, Revision,
-    Rings,
-    Roster, View,
+    Rings, Roster, View,
 };
 use crate::api::{AttributeSelector, Term};
 use crate::config::{ConfigFile, ConfigHash, Desired, Form};

@@ -1,8 +1,8 @@
 //! An agent's message in the operator's own terms. The only place that reads the wire types into the domain.
 
 use super::proto::{
-    AgentDescription, AgentToServer, ComponentHealth, EffectiveConfig, KeyValue, RemoteConfigStatus, RemoteConfigStatuses,
-    any_value,
+    AgentDescription, AgentToServer, ComponentHealth, EffectiveConfig, KeyValue, RemoteConfigStatus,
+    RemoteConfigStatuses, any_value,
 };
 use crate::config::{ConfigFile, ConfigHash};
 use crate::fleet::{Attributes, Capabilities, ConfigReport, Description, Outcome, Report};

@@ -145,14 +145,17 @@ fn applied(agent: &ObservedAgent, admitted: Admission, rules: &Rules) -> Standin
     if agent.exempt {
         return if agent.is_healthy() { Standing::Good } else { Standing::Exempt };
     }
-    if let Some(failure) = faltered(agent, counts_from, rules) {
+    let settled = counts_from.saturating_add(rules.interval * 2).unwrap_or(Timestamp::MAX);
+    // What an agent only shows may be shown before it has started anew to apply it.
+    let well_from = if agent.reports_config { counts_from } else { settled };
+    if let Some(failure) = faltered(agent, well_from, settled) {
         return Standing::Failed(failure);
     }
     if agent.is_healthy() {
         return Standing::Good;
     }
     // One that was not healthy yet has two heartbeats to become so: supervisors start unhealthy.
-    let fell = agent.health_since > counts_from;
+    let fell = agent.health_since > well_from;
     if fell || rules.now.duration_since(counts_from) > rules.interval * 2 {
         Standing::Failed(Failure::new(
             "Unhealthy",
@@ -164,11 +167,10 @@ fn applied(agent: &ObservedAgent, admitted: Admission, rules: &Rules) -> Standin
     }
 }
 
-/// How the agent did not stay well since then, whatever it says now. A start within two heartbeats of applying the
-/// target belongs to that: supervisors start their Collectors anew to apply.
-fn faltered(agent: &ObservedAgent, since: Timestamp, rules: &Rules) -> Option<Failure> {
-    let settled = since.saturating_add(rules.interval * 2).unwrap_or(Timestamp::MAX);
-    if let Some(at) = agent.faltered.fell_ill.filter(|at| *at > since) {
+/// How the agent did not stay well, whatever it says now. A start within two heartbeats of applying the target, before
+/// it has `settled`, belongs to that: supervisors start their Collectors anew to apply.
+fn faltered(agent: &ObservedAgent, well_from: Timestamp, settled: Timestamp) -> Option<Failure> {
+    if let Some(at) = agent.faltered.fell_ill.filter(|at| *at > well_from) {
         return Some(Failure::new("Unhealthy", "turned unhealthy with the target", at));
     }
     let at = agent.faltered.restarted.filter(|at| *at > settled)?;

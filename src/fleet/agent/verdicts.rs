@@ -23,7 +23,9 @@ impl Agent {
             }
         }
         let ran = self.running();
-        self.steady.runs(report.hash, &report.outcome, self.healthy);
+        // What is shown may be shown before the agent starts anew to apply it, with the health of what it ran before.
+        let healthy = if self.answers() { self.healthy } else { Some(false) };
+        self.steady.runs(report.hash, &report.outcome, healthy);
         self.keep(report);
         if self.running() == ran { edge } else { edge.max(Edge::Slow) }
     }

@@ -40,6 +40,29 @@ fn agents_that_do_not_show_it_in_time_have_failed() {
 }
 
 #[test]
+fn agent_that_shows_it_before_it_starts_anew_has_two_heartbeats_to_become_well() {
+    for (seconds, expected) in [(30, State::Soaking), (90, State::RolledBack)] {
+        let mut world = World::with_stable(100);
+        for member in &mut world.members {
+            (member.seen.reports_config, member.seen.reports_effective) = (false, true);
+        }
+        world.run_until(State::Soaking);
+        world.tick(5);
+        let canary = world.cohort()[0];
+        let ill = |world: &mut World, healthy| {
+            world.members[canary].seen.healthy = Some(healthy);
+            world.members[canary].seen.health_since = world.now;
+        };
+        ill(&mut world, false);
+        for _ in 0..seconds {
+            world.tick(1);
+        }
+        ill(&mut world, true);
+        assert_eq!(world.tick(1), expected, "ill for {seconds} s: {}", world.status.message);
+    }
+}
+
+#[test]
 fn agent_without_health_is_good_when_it_is_updated_and_stays_connected() {
     let mut world = World::with_stable(100);
     world.members.iter_mut().for_each(|member| member.seen.healthy = None);

@@ -31,6 +31,19 @@ fn configuration_in_effect_is_taken_for_an_applied_of_the_assigned_revision() {
 }
 
 #[test]
+fn agent_that_starts_anew_after_it_showed_a_configuration_has_not_faltered() {
+    let (mut agent, group) = (shows(), group("g", Some(B), Some(A)));
+    let health = |healthy| Report { healthy: Some(healthy), ..heartbeat() };
+    hear(&mut agent, health(true));
+    report(&mut agent, &[effective(B)], &group);
+    hear(&mut agent, health(false));
+    hear(&mut agent, health(true));
+    assert_eq!(agent.steady.faltered().fell_ill, None);
+    hear(&mut agent, health(false));
+    assert!(agent.steady.faltered().fell_ill.is_some(), "it was well with it");
+}
+
+#[test]
 fn agent_that_shows_it_no_more_has_left_it() {
     let (mut agent, group) = (shows(), group("g", Some(B), Some(A)));
     report(&mut agent, &[effective(B)], &group);
