@@ -276,3 +276,28 @@ async fn expire(hub: Arc<Hub>, metrics: Arc<Metrics>, every: Duration) {
         metrics.connected_agents.set(i64::try_from(connected).unwrap_or(i64::MAX));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{ConfigFile, ConfigHash};
+
+    fn encoded(format: ConfigFormat, body: &str) -> Revision {
+        let files = vec![ConfigFile::new("a", "", body.as_bytes())];
+        let hash = ConfigHash::from_bytes([7; 32]);
+        encode("r-1", &RevisionBody { hash, format, files, secret: Vec::new() }).expect("a file")
+    }
+
+    #[test]
+    fn only_a_collector_configuration_is_padded_and_looked_into() {
+        let effective = [ConfigFile::new("", "", &b"{receivers: {nop: {x: 1}, otlp: }}"[..])];
+        for (format, padded, covered) in
+            [(ConfigFormat::Collector, true, true), (ConfigFormat::Opaque, false, false)]
+        {
+            let revision = encoded(format, "receivers: {nop: {x: 1}}");
+            assert_eq!(!revision.payload.padding.is_empty(), padded, "{format:?}");
+            let desired = revision.desired.expect("something is desired");
+            assert_eq!(desired.is_covered_by(&effective), covered, "{format:?}");
+        }
+    }
+}
