@@ -127,17 +127,19 @@ impl ObservedAgent {
         self.healthy.unwrap_or(true)
     }
 
-    /// The agent can be offered a configuration, and what became of it will be known: it says so, or shows what is in
-    /// effect.
+    /// The agent can be offered a configuration, and what became of it will be known.
     pub fn is_eligible(&self) -> bool {
-        let known = self.reports_config || self.reports_effective;
-        self.connected && self.accepts_config && known && !self.waits()
+        self.connected && self.accepts_config && self.tells_outcome() && !self.waits()
     }
 
     /// The agent can be offered a configuration, and nobody will ever know what became of it.
     pub fn is_unverified(&self) -> bool {
-        let known = self.reports_config || self.reports_effective;
-        self.connected && self.accepts_config && !known && !self.waits()
+        self.connected && self.accepts_config && !self.tells_outcome() && !self.waits()
+    }
+
+    /// What became of a configuration can be known: the agent says it, or shows what is in effect.
+    pub fn tells_outcome(&self) -> bool {
+        self.reports_config || self.reports_effective
     }
 
     /// It came with another group's revision, and keeps that until it is admitted.

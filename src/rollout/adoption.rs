@@ -108,7 +108,7 @@ fn raise(
 ) -> Option<AdoptionStatus> {
     let seed = Seed::parse(&prior.seed)?;
     let can_take = |(agent, assigned): &&Adopted<'_>| {
-        agent.connected && agent.accepts_config && agent.reports_config && assigned.is_some()
+        agent.connected && agent.accepts_config && agent.tells_outcome() && assigned.is_some()
     };
     let taking: Vec<&Adopted<'_>> =
         agents.iter().filter(can_take).filter(|(agent, _)| came(agent) <= prior.until.0).collect();

@@ -34,7 +34,7 @@ fn admission(until: i64) -> Option<Admission> {
 fn arrives(roster: &mut Roster, running: Option<u8>) -> Option<ConfigHash> {
     let config = config(running, Outcome::Applied).config;
     roster.receive(&key(1), Report { config, ..full() }, SOCKET, at(1));
-    roster.due_offer(&key(1), at(1)).map(|revision| revision.hash)
+    roster.due_offer(&key(1), at(1)).map(|offer| offer.hash())
 }
 
 #[test]
@@ -44,7 +44,7 @@ fn agent_with_another_groups_revision_keeps_it_until_it_is_admitted() {
     assert_eq!(arrives(&mut roster, Some(A)), None);
     let due = roster.set_view(view_with(admission(5)), at(6));
     assert_eq!(due, [key(1)]);
-    assert_eq!(roster.take_offer(&key(1), at(6)).map(|revision| revision.hash), Some(hash(B)));
+    assert_eq!(roster.take_offer(&key(1), at(6)).map(|offer| offer.hash()), Some(hash(B)));
     roster.receive(&key(1), applied(B), SOCKET, at(7));
     assert!(roster.agent(&key(1)).is_some_and(|agent| agent.adoptee.is_some_and(|adoptee| !adoptee.waits)));
     roster.set_view(view_with(None), at(8));
