@@ -3,6 +3,7 @@
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// The version of the entries' format that this program writes.
 pub const SLICE_FORMAT_VERSION: u32 = 1;
@@ -36,6 +37,9 @@ pub struct AgentSliceSpec {
     /// Table of agent versions (`service.version`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub versions: Vec<String>,
+    /// Table of the builds of these agents: what they were built with, as far as it is known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub builds: Vec<BuildEntry>,
     /// Table of the rings (phases with a selector) that each entry was compared with, by key: 16 lower-case hex
     /// digits that stand for the selector.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -50,6 +54,17 @@ pub struct AgentSliceSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 250))]
     pub agents: Vec<AgentEntry>,
+}
+
+/// What agents were built with.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct BuildEntry {
+    /// Stands for the hash that these agents report of their components: 16 lower-case hex digits.
+    #[serde(rename = "k")]
+    pub key: String,
+    /// The component types of each section, separated by spaces: `receivers` to `otlp hostmetrics`.
+    #[serde(rename = "c", default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub components: BTreeMap<String, String>,
 }
 
 /// One agent. Keys are short because ten thousand of these travel at once.
@@ -67,6 +82,9 @@ pub struct AgentEntry {
     /// Index of another group that matches as well and lost, in `groups`.
     #[serde(rename = "o", default, skip_serializing_if = "Option::is_none")]
     pub overlapping: Option<u32>,
+    /// Index of what the agent was built with in `builds`; absent: it is not known.
+    #[serde(rename = "b", default, skip_serializing_if = "Option::is_none")]
+    pub build: Option<u32>,
     /// Indexes in `rings` of those that the agent is in.
     #[serde(rename = "q", default, skip_serializing_if = "Vec::is_empty")]
     pub rings: Vec<u32>,

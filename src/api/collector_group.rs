@@ -221,7 +221,8 @@ pub struct Problem {
     pub host: String,
     /// What kind of problem. `NotRolledBack`: the rollback is over, and the agent still runs the revision that was
     /// rolled back. `Failed`: the agent refused the target revision. `NothingToOffer`: it refused
-    /// both revisions of its group. `Unhealthy`: it reports to be unhealthy.
+    /// both revisions of its group. `Unhealthy`: it reports to be unhealthy. `Incompatible`: it was built without a
+    /// component of the target revision; one entry stands for all agents of its build.
     pub kind: ProblemKind,
     /// What the agent says of it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -241,6 +242,8 @@ pub enum ProblemKind {
     Failed,
     /// The agent reports to be unhealthy.
     Unhealthy,
+    /// The agent was built without a component of the target revision, and so were others of its build.
+    Incompatible,
 }
 
 #[cfg(test)]

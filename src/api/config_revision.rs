@@ -5,6 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// The content, and where it came from.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -46,6 +47,10 @@ pub struct ConfigRevisionSpec {
     /// offered once more. `Opaque`: anything else, never looked into.
     #[serde(default = "opaque")]
     pub format: ConfigFormat,
+    /// The component types that the files define, by section; agents that say what they were built with are not offered
+    /// what they lack. Absent: not looked into.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub components: Option<BTreeMap<String, Vec<String>>>,
     /// The files in bytewise order of name.
     pub files: Vec<RevisionFile>,
     /// Who changed the content: the user that the API server stamped on the rollout (`policies/`), else the field

@@ -338,7 +338,8 @@ pub struct RolloutAgentCounts {
     /// Agents that are not connected. They take their revision when they return.
     #[serde(default)]
     pub offline: i64,
-    /// Connected agents that do not take configurations. They are offered nothing.
+    /// Connected agents that do not take configurations, or were built without a component of the target. They are not
+    /// offered it.
     #[serde(default)]
     pub incompatible: i64,
     /// Connected agents that came with another group's revision and are not admitted yet. They keep what they run.

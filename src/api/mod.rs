@@ -18,7 +18,7 @@ mod share;
 mod strategy;
 
 pub use agent_slice::{
-    AgentEntry, AgentSlice, AgentSliceSpec, EntryFlags, SLICE_FORMAT_VERSION, VerdictEntry,
+    AgentEntry, AgentSlice, AgentSliceSpec, BuildEntry, EntryFlags, SLICE_FORMAT_VERSION, VerdictEntry,
 };
 pub use collector_group::{
     AdoptionStatus, AgentCounts, AssignmentStatus, CollectorGroup, CollectorGroupSpec, CollectorGroupStatus,

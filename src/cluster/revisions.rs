@@ -1,7 +1,7 @@
 //! Reads a revision's files back, byte for byte, from the `ConfigRevision` and its Secret.
 
 use crate::api::{ConfigFormat, ConfigRevision, FileSource, REVISION_FILES_SUFFIX, RevisionFile};
-use crate::config::{ConfigFile, ConfigHash};
+use crate::config::{ConfigFile, ConfigHash, Inventory};
 use k8s_openapi::api::core::v1::Secret;
 use kube::Client;
 use kube::api::Api;
@@ -12,6 +12,8 @@ pub struct RevisionBody {
     pub hash: ConfigHash,
     /// What the files are.
     pub format: ConfigFormat,
+    /// The component types in it, if they are known.
+    pub needs: Option<Inventory>,
     /// Its files.
     pub files: Vec<ConfigFile>,
     /// The indexes of the files whose bodies come from Secrets.
@@ -52,6 +54,7 @@ pub async fn load(client: &Client, namespace: &str, name: &str) -> Result<Revisi
     let files = revision.spec.files.iter().enumerate();
     Ok(RevisionBody {
         hash: revision.spec.hash.parse().map_err(|_| LoadError::Hash)?,
+        needs: revision.spec.components.clone().map(Inventory::new),
         format: revision.spec.format,
         secret: files.clone().filter(|(_, file)| from_secret(file)).map(|(index, _)| index).collect(),
         files: files.map(|(index, file)| read(index, file, secret.as_ref())).collect::<Result<_, _>>()?,

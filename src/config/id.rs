@@ -33,6 +33,11 @@ pub struct PipelineId(String);
 pub struct InvalidId;
 
 impl ComponentId {
+    /// The part before the slash: which factory makes it.
+    pub fn component_type(&self) -> &str {
+        self.0.split_once('/').map_or(&*self.0, |(kind, _)| kind)
+    }
+
     /// The id in one spelling: without the white space that the Collector ignores around its parts.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -16,6 +16,7 @@
 //! | `hash` | the identity of a content |
 //! | `value`, `decode`, `parse` | YAML to data, as the Collector reads it, within limits |
 //! | `merge` | several files to one configuration, as the supervisor does |
+//! | `inventory` | the component types that a configuration needs, and those of a build |
 //! | `id` | the names of components and pipelines |
 //! | `compare`, `desired` | what an agent is to run beside what it reports as effective |
 //! | `padding` | a file that makes an offer differ and means nothing |
@@ -30,6 +31,7 @@ mod desired;
 mod file;
 mod hash;
 mod id;
+mod inventory;
 mod mask;
 mod merge;
 mod padding;
@@ -42,6 +44,7 @@ pub use desired::Desired;
 pub use file::ConfigFile;
 pub use hash::{ConfigHash, Form, HashKey, HashKeyError, ParseHashError, content_hash};
 pub use id::{ComponentId, InvalidId, PipelineId};
+pub use inventory::Inventory;
 pub use mask::secret_texts;
 pub use merge::{Merged, ParsedFile, merge};
 pub use padding::padding;

@@ -3,7 +3,7 @@
 use super::revision::Known;
 use crate::api::{CollectorGroup, ConfigRevision, ConfigRollout};
 use crate::cluster::{Announcer, Held, Observatory, Written, write_status};
-use crate::config::{ConfigHash, HashKey};
+use crate::config::{ConfigHash, HashKey, Inventory};
 use crate::rollout::{Claim, Content, RevisionFacts, holder};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
@@ -169,6 +169,20 @@ impl Leader {
             Some((revision.name_any(), known))
         })
         .collect()
+    }
+
+    /// The component types that these revisions need, as far as they are known.
+    pub(super) fn needs<'a>(
+        &self,
+        namespace: &str,
+        names: impl IntoIterator<Item = &'a str>,
+    ) -> BTreeMap<String, Inventory> {
+        let needed = |name: &'a str| {
+            let known = self.revision(namespace, name)?;
+            let components = known.0.as_ref().ok()?.spec.components.clone()?;
+            Some((name.to_owned(), Inventory::new(components)))
+        };
+        names.into_iter().filter_map(needed).collect()
     }
 
     /// One revision as it stands, without its bodies.

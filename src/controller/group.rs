@@ -10,6 +10,7 @@ use kube::ResourceExt;
 use kube::api::Api;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Brings a group's status in line with its rollout and its agents.
@@ -24,11 +25,19 @@ pub async fn reconcile(guarded: Arc<Guarded<CollectorGroup>>, leader: Arc<Leader
         return Ok(Action::await_change());
     }
     let prior = group.status.clone().unwrap_or_default();
+    let rollout = rollout_status(&leader, &namespace, &name);
+    let named = [
+        rollout.as_ref().and_then(|status| status.target_revision.clone()),
+        rollout.as_ref().and_then(|status| status.stable_revision.clone()),
+    ];
+    let before = prior.assignment.as_ref().map(AssignmentStatus::revisions).unwrap_or_default();
+    let named: BTreeSet<String> = named.into_iter().flatten().chain(before).collect();
     let mut next = group_status(&GroupInput {
         name: &name,
         generation: group.metadata.generation.unwrap_or_default(),
         prior: &prior,
-        rollout: rollout_status(&leader, &namespace, &name).as_ref(),
+        rollout: rollout.as_ref(),
+        needs: &leader.needs(&namespace, named.iter().map(String::as_str)),
         revisions: &hashes(&leader.revisions(&namespace)),
         agents: &agents,
         offline_after: group.spec.offline_after.get(),

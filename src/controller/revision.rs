@@ -3,11 +3,11 @@
 use super::content::ResolvedFile;
 use super::stamps::changed_by;
 use crate::api::{
-    Body, ConfigRevision, ConfigRevisionSpec, ConfigRevisionStatus, ConfigRollout, FileSource, PROVEN_LABEL,
-    ROLLOUT_LABEL, RevisionFile, RevisionState,
+    Body, ConfigFormat, ConfigRevision, ConfigRevisionSpec, ConfigRevisionStatus, ConfigRollout, FileSource,
+    PROVEN_LABEL, ROLLOUT_LABEL, RevisionFile, RevisionState,
 };
 use crate::cluster::files_secret_name;
-use crate::config::ConfigHash;
+use crate::config::{ConfigFile, ConfigHash, Inventory};
 use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
@@ -83,6 +83,7 @@ pub fn new_revision(
         number,
         hash: hash.to_string(),
         format: rollout.spec.config.format,
+        components: needed(rollout.spec.config.format, files),
         files: files.iter().map(revision_file).collect(),
         author,
         created_at: Time(now),
@@ -91,6 +92,17 @@ pub fn new_revision(
     revision.metadata.labels = Some(rollout_label(&name));
     revision.metadata.owner_references = Some(vec![owner(rollout)]);
     revision
+}
+
+/// The component types that a Collector configuration defines, as it stands in its revision.
+fn needed(format: ConfigFormat, files: &[ResolvedFile]) -> Option<BTreeMap<String, Vec<String>>> {
+    if format != ConfigFormat::Collector {
+        return None;
+    }
+    let files: Vec<ConfigFile> = files.iter().map(|resolved| resolved.file.clone()).collect();
+    let needed = Inventory::needed_by(&files);
+    let sections = needed.sections();
+    Some(sections.map(|(section, types)| (section.to_owned(), types.iter().cloned().collect())).collect())
 }
 
 fn revision_file(resolved: &ResolvedFile) -> RevisionFile {

@@ -30,6 +30,9 @@ pub async fn reconcile(guarded: Arc<Guarded<ConfigRollout>>, leader: Arc<Leader>
     let Some(group) = group_facts(&leader, rollout).await? else { return Ok(Action::await_change()) };
     let wanted = group.wanted().map(str::to_owned);
     let prior = rollout.status.clone().unwrap_or_default();
+    // The step may begin with what is wanted, or with what an undo names; that begins with the next one.
+    let named: BTreeSet<String> =
+        [wanted.clone(), prior.target_revision.clone()].into_iter().flatten().collect();
     let mut next = step(&Input {
         generation: rollout.metadata.generation.unwrap_or_default(),
         strategy: &rollout.spec.strategy,
@@ -37,6 +40,7 @@ pub async fn reconcile(guarded: Arc<Guarded<ConfigRollout>>, leader: Arc<Leader>
         annotations: rollout.annotations(),
         prior: &prior,
         group,
+        needs: &leader.needs(&namespace, named.iter().map(String::as_str)),
         revisions: &facts(&leader.revisions(&namespace), &rollout.name_any()),
         agents: agents_of(&agents, &rollout.spec.group_name),
         assumed_interval: leader.assumed_interval,

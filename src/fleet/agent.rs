@@ -4,8 +4,8 @@ use super::offered::Offered;
 use super::steadiness::Steadiness;
 use super::unpack::Unpacked;
 use super::{
-    Adoptee, Attributes, Capabilities, ConfigReport, Description, GroupView, InstanceUid, Ledger, Link,
-    Offer, Outcome, Report, Revision, Ring, Rings, assigned,
+    Adoptee, Attributes, Build, Capabilities, ConfigReport, Description, GroupView, InstanceUid, Ledger,
+    Link, Offer, Outcome, Report, Revision, Ring, Rings, assigned,
 };
 use crate::api::EntryFlags;
 use crate::config::{ConfigHash, Form};
@@ -59,6 +59,8 @@ pub struct Agent {
     pub group: Option<Arc<str>>,
     /// Another group that matches too.
     pub overlapping: Option<Arc<str>>,
+    /// What it was built with.
+    pub build: Option<Arc<Build>>,
     /// Whether it came with another group's revision.
     pub adoptee: Option<Adoptee>,
     /// The rings that an earlier run wrote, until the agent has described itself again.
@@ -87,6 +89,7 @@ impl Agent {
             complete: false,
             group: None,
             overlapping: None,
+            build: None,
             adoptee: None,
             restored: None,
             heard: false,
@@ -237,7 +240,13 @@ impl Agent {
         if !ready || !self.capabilities.has(Capabilities::ACCEPTS_REMOTE_CONFIG) {
             return None;
         }
-        assigned(&group.assignment, self.uid, &self.attributes, &self.ledger)
+        assigned(&group.assignment, self.uid, &self.attributes, &self.ledger, |revision| self.lacks(revision))
+    }
+
+    /// Whether it is known not to have a component of this revision.
+    pub(super) fn lacks(&self, revision: &Revision) -> bool {
+        let built = self.build.as_ref().and_then(|build| build.components());
+        built.zip(revision.needs.as_ref()).is_some_and(|(built, needs)| !needs.is_within(built))
     }
 
     /// Whether the agent refused what it is assigned all the same, and was not offered it again since.

@@ -1,6 +1,6 @@
 //! Which revision an agent is to run: the pure function of the design's section 5.
 
-use super::{Assignment, Attributes, InstanceUid, Ledger, Revision};
+use super::{Assignment, Attributes, Cohort, InstanceUid, Ledger, Revision};
 use crate::config::ConfigHash;
 use jiff::Timestamp;
 use std::sync::Arc;
@@ -41,6 +41,9 @@ pub fn side(sides: &Sides, in_cohort: impl FnOnce() -> bool, ledger: &Ledger) ->
 
 /// The agent's assigned revision, by [`side`].
 ///
+/// An agent that lacks a component of the target is treated as outside the cohort, and one that lacks one of stable is
+/// given nothing: they could not run it.
+///
 /// Offers and every comparison use this one, never the group's target: so one agent that fails goes back to
 /// stable by itself, and a supervisor that returned to stable by itself is in sync with it.
 pub fn assigned<'a>(
@@ -48,10 +51,13 @@ pub fn assigned<'a>(
     uid: InstanceUid,
     attributes: &Attributes,
     ledger: &Ledger,
+    lacks: impl Fn(&Revision) -> bool,
 ) -> Option<&'a Arc<Revision>> {
     let hash = |revision: &Option<Arc<Revision>>| revision.as_ref().map(|revision| revision.hash);
     let in_cohort = || {
-        assignment.cohort.as_ref().is_some_and(|cohort| cohort.contains(uid, |ring| ring.matches(attributes)))
+        let inside = |cohort: &Cohort| cohort.contains(uid, |ring| ring.matches(attributes));
+        assignment.cohort.as_ref().is_some_and(inside)
+            && !assignment.target.as_ref().is_some_and(|target| lacks(target))
     };
     let sides = Sides {
         target: hash(&assignment.target),
@@ -61,7 +67,7 @@ pub fn assigned<'a>(
     };
     match side(&sides, in_cohort, ledger)? {
         Side::Target => assignment.target.as_ref(),
-        Side::Stable => assignment.stable.as_ref(),
+        Side::Stable => assignment.stable.as_ref().filter(|stable| !lacks(stable)),
     }
 }
 
@@ -69,7 +75,7 @@ pub fn assigned<'a>(
 mod tests {
     use super::*;
     use crate::api::Term;
-    use crate::fleet::{Cohort, Rank, Verdict};
+    use crate::fleet::{Rank, Verdict};
     fn revision(n: u8) -> Arc<Revision> {
         let hash = ConfigHash::from_bytes([n; 32]);
         Arc::new(Revision {
@@ -77,6 +83,7 @@ mod tests {
             hash,
             payload: crate::fleet::Payload::default(),
             desired: None,
+            needs: None,
             secrets: Box::default(),
         })
     }
@@ -99,7 +106,7 @@ mod tests {
         for n in refused {
             ledger.note(revision(*n).hash, Verdict::failed("no"), Timestamp::UNIX_EPOCH);
         }
-        assigned(assignment, InstanceUid::new([9; 16]), &Attributes::default(), &ledger)
+        assigned(assignment, InstanceUid::new([9; 16]), &Attributes::default(), &ledger, |_| false)
             .map(|r| r.name.to_string())
     }
 
@@ -129,6 +136,19 @@ mod tests {
     fn rollback_offers_stable_even_to_agents_that_refused_it() {
         let back = Assignment { rolling_back: true, ..assignment(false, Some(2), Some(1)) };
         assert_eq!(assigned_to(&back, &[1, 2]).as_deref(), Some("r-1"));
+    }
+
+    #[test]
+    fn agent_is_never_assigned_what_it_lacks_a_component_of() {
+        let both = assignment(true, Some(2), Some(1));
+        for (lacking, expected) in [(&[][..], Some("r-2")), (&["r-2"], Some("r-1")), (&["r-2", "r-1"], None)]
+        {
+            let lacks = |revision: &Revision| lacking.contains(&&*revision.name);
+            let (uid, ledger) = (InstanceUid::new([9; 16]), Ledger::default());
+            let got =
+                assigned(&both, uid, &Attributes::default(), &ledger, lacks).map(|r| r.name.to_string());
+            assert_eq!(got.as_deref(), expected, "{lacking:?}");
+        }
     }
 
     #[test]

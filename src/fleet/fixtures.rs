@@ -45,6 +45,7 @@ pub fn secret_revision(n: u8, secrets: &[&str]) -> Arc<Revision> {
         hash: hash(n),
         payload,
         desired: Some(desired(n)),
+        needs: None,
         secrets,
     })
 }
@@ -175,6 +176,7 @@ pub fn seen(uid: InstanceUid, now: Timestamp) -> ObservedAgent {
         since: now,
         health_since: now,
         started: None,
+        build: None,
         adoptee: None,
         faltered: Faltered::default(),
         exempt: false,

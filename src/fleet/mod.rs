@@ -7,7 +7,7 @@
 //!
 //! | file | concern |
 //! | --- | --- |
-//! | `uid`, `attributes`, `report`, `text` | who an agent is, and what it says |
+//! | `uid`, `attributes`, `builds`, `report`, `text` | who an agent is, and what it says |
 //! | `agent`, `offer`, `offered`, `ledger`, `steadiness` | what is known of one agent, and when it is due which offer |
 //! | `view`, `cohort`, `ring`, `adoptees`, `assignment` | what an agent is to run |
 //! | `roster`, `slices` | all agents of a replica, and what is to be written of them |
@@ -17,6 +17,7 @@ mod adoptees;
 mod agent;
 mod assignment;
 mod attributes;
+mod builds;
 mod cohort;
 #[cfg(test)]
 pub(crate) mod fixtures;
@@ -39,6 +40,7 @@ pub use adoptees::{Admission, Adoptee, Belonging, Belongings, Claimant};
 pub use agent::{Agent, Edge};
 pub use assignment::{Side, Sides, assigned, side};
 pub use attributes::{Attributes, matches};
+pub use builds::{Build, BuildKey, BuildReport};
 pub use cohort::{Cohort, Rank, Seed};
 pub use ledger::{Given, Ledger, MAX_MESSAGE_BYTES, Verdict};
 pub use observed::{ObservedAgent, Replica, SliceSource, merge};

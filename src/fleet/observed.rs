@@ -3,8 +3,9 @@
 use super::unpack::{Unpacked, unpack};
 use super::{Adoptee, Faltered, InstanceUid, Ledger, Ring, Rings};
 use crate::api::{AgentSliceSpec, EntryFlags};
-use crate::config::ConfigHash;
+use crate::config::{ConfigHash, Inventory};
 use jiff::Timestamp;
+use std::sync::Arc;
 
 /// Whether a replica holds its Lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +37,8 @@ pub struct ObservedAgent {
     pub host: String,
     /// The group that it belongs to.
     pub group: Option<String>,
+    /// What it was built with, if that is known.
+    pub build: Option<Arc<Inventory>>,
     /// The rings that it is in.
     pub rings: Rings,
     /// Another group that matches it too.
@@ -80,6 +83,7 @@ impl ObservedAgent {
             uid: read.uid,
             host: read.entry.host.clone(),
             group: read.group.map(str::to_owned),
+            build: read.build.map(|(_, components)| components),
             rings: read.rings,
             overlapping: read.overlapping.map(str::to_owned),
             connected: replica == Replica::Alive && connected,
@@ -101,6 +105,12 @@ impl ObservedAgent {
                 _ => None,
             },
         }
+    }
+
+    /// What it is known to lack for content that needs these components.
+    pub fn missing(&self, needs: Option<&Inventory>) -> Vec<String> {
+        let (Some(built), Some(needs)) = (&self.build, needs) else { return Vec::new() };
+        needs.missing_from(built)
     }
 
     /// Whether it is known to be in a ring.

@@ -1,10 +1,10 @@
 //! Packs agents into slices: short entries that refer to tables.
 
-use super::{Agent, Capabilities, Faltered, Given, Link, Ring, Verdict, clean};
-use crate::api::{AgentEntry, AgentSliceSpec, EntryFlags, SLICE_FORMAT_VERSION, VerdictEntry};
-use crate::config::ConfigHash;
+use super::{Agent, Build, Capabilities, Faltered, Given, Link, Ring, Verdict, clean};
+use crate::api::{AgentEntry, AgentSliceSpec, BuildEntry, EntryFlags, SLICE_FORMAT_VERSION, VerdictEntry};
+use crate::config::{ConfigHash, Inventory};
 use serde::Serialize;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
 use std::io::{self, Write};
 
@@ -31,6 +31,7 @@ const MAX_VERSION_BYTES: usize = 64;
 struct Detail {
     host_bytes: usize,
     versions: bool,
+    builds: bool,
     verdicts: usize,
     /// Distinct contents in the slice. Agents choose the hashes that they report.
     revisions: usize,
@@ -39,10 +40,10 @@ struct Detail {
 /// Tried in this order until a slice is short enough. A fleet as fleets are gets the first; the last is short
 /// enough whatever hashes, versions and hosts agents make up.
 const DETAILS: [Detail; 4] = [
-    Detail { host_bytes: 64, versions: true, verdicts: usize::MAX, revisions: usize::MAX },
-    Detail { host_bytes: 64, versions: false, verdicts: 4, revisions: usize::MAX },
-    Detail { host_bytes: 24, versions: false, verdicts: 2, revisions: usize::MAX },
-    Detail { host_bytes: 0, versions: false, verdicts: 1, revisions: 250 },
+    Detail { host_bytes: 64, versions: true, builds: true, verdicts: usize::MAX, revisions: usize::MAX },
+    Detail { host_bytes: 64, versions: false, builds: true, verdicts: 4, revisions: usize::MAX },
+    Detail { host_bytes: 24, versions: false, builds: true, verdicts: 2, revisions: usize::MAX },
+    Detail { host_bytes: 0, versions: false, builds: false, verdicts: 1, revisions: 250 },
 ];
 
 /// Packs agents into one slice; `rings` are those of their groups. Messages get the room that is left; one for which there is none is left out, its
@@ -127,6 +128,7 @@ struct Packer<'a> {
     rings: &'a [&'a Ring],
     groups: Table<&'a str>,
     versions: Table<&'a str>,
+    builds: Vec<&'a Build>,
     revisions: Table<ConfigHash>,
     /// The words of each verdict that was packed, in order; empty where it has none.
     words: Vec<&'a str>,
@@ -139,6 +141,7 @@ impl<'a> Packer<'a> {
             rings,
             groups: Table::new(),
             versions: Table::new(),
+            builds: Vec::new(),
             revisions: Table::new(),
             words: Vec::new(),
         }
@@ -150,6 +153,7 @@ impl<'a> Packer<'a> {
             replica: replica.to_owned(),
             groups: self.groups.list,
             versions: self.versions.list,
+            builds: self.builds.into_iter().map(build_entry).collect(),
             rings: self.rings.iter().map(|ring| ring.key().to_string()).collect(),
             revisions: self.revisions.list,
             messages: Vec::new(),
@@ -163,6 +167,7 @@ impl<'a> Packer<'a> {
             host: clean(agent.host(), self.detail.host_bytes),
             group: self.group(agent.group.as_deref()),
             overlapping: self.group(agent.overlapping.as_deref()),
+            build: agent.build.as_deref().and_then(|build| self.build(build)),
             rings: self.rings(agent),
             flags: flags(agent).0,
             version: agent.version().and_then(|version| self.version(version)),
@@ -178,6 +183,17 @@ impl<'a> Packer<'a> {
     fn group(&mut self, name: Option<&'a str>) -> Option<u32> {
         let name = name?;
         self.groups.put(name, || name.to_owned())
+    }
+
+    /// Builds of which nothing is known are left out.
+    fn build(&mut self, build: &'a Build) -> Option<u32> {
+        build.components().filter(|_| self.detail.builds)?;
+        let known = self.builds.iter().position(|known| known.key == build.key);
+        let index = known.unwrap_or_else(|| {
+            self.builds.push(build);
+            self.builds.len() - 1
+        });
+        u32::try_from(index).ok()
     }
 
     fn rings(&self, agent: &Agent) -> Vec<u32> {
@@ -221,6 +237,15 @@ impl<'a> Packer<'a> {
         let revision = self.revision(given.hash)?;
         self.words.push(words);
         Some(VerdictEntry { revision, code, message: None, at: given.at.as_second() })
+    }
+}
+
+fn build_entry(build: &Build) -> BuildEntry {
+    let sections = build.components().into_iter().flat_map(Inventory::sections);
+    let joined = |types: &BTreeSet<String>| types.iter().map(String::as_str).collect::<Vec<_>>().join(" ");
+    BuildEntry {
+        key: build.key.to_string(),
+        components: sections.map(|(section, types)| (section.to_owned(), joined(types))).collect(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! One message of an agent in the operator's own terms.
 
-use super::Attributes;
+use super::{Attributes, BuildReport};
 use crate::config::{ConfigHash, Form};
 
 /// The `AgentCapabilities` bits of a message, as a set.
@@ -12,6 +12,8 @@ impl Capabilities {
     pub const ACCEPTS_REMOTE_CONFIG: Self = Self(0x2);
     /// The agent reports the configuration that is in effect.
     pub const REPORTS_EFFECTIVE_CONFIG: Self = Self(0x4);
+    /// The agent tells what it was built with.
+    pub const REPORTS_AVAILABLE_COMPONENTS: Self = Self(0x4000);
     /// The agent reports its health.
     pub const REPORTS_HEALTH: Self = Self(0x800);
     /// The agent says what became of a configuration.
@@ -34,6 +36,8 @@ pub struct Report {
     pub capabilities: Option<Capabilities>,
     /// Whether the agent is healthy.
     pub healthy: Option<bool>,
+    /// What it was built with.
+    pub build: Option<BuildReport>,
     /// When its process was started, by its own clock, in seconds since 1970; told with its health.
     pub started: Option<i64>,
     /// What became of the last configuration.

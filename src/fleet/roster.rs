@@ -1,12 +1,13 @@
 //! The agents that one replica serves, the groups that they fall into, and the slices that tell of them.
 
+use super::builds::Builds;
 use super::pack::pack;
 use super::slices::Slices;
 use super::text::mask;
 use super::unpack::unpack;
 use super::{
-    Adoptee, Agent, AgentKey, ConfigReport, Delays, Edge, GroupView, Link, MAX_MESSAGE_BYTES, Offer, Outcome,
-    Report, Revision, SliceContent, SliceId, View, signed,
+    Adoptee, Agent, AgentKey, BuildReport, Capabilities, ConfigReport, Delays, Edge, GroupView, Link,
+    MAX_MESSAGE_BYTES, Offer, Outcome, Report, Revision, SliceContent, SliceId, View, signed,
 };
 use crate::api::AgentSliceSpec;
 use crate::config::ConfigHash;
@@ -30,6 +31,7 @@ pub struct Roster {
     /// While this is set no offers are made.
     suspended: bool,
     agents: HashMap<AgentKey, Known>,
+    builds: Builds,
     slices: Slices,
 }
 
@@ -50,6 +52,7 @@ impl Roster {
             informed: false,
             suspended: false,
             agents: HashMap::new(),
+            builds: Builds::default(),
             slices: Slices::new(delays),
         }
     }
@@ -63,8 +66,14 @@ impl Roster {
                 // It stood in two slices, because the run ended between the writes of its move.
                 Entry::Occupied(known) => known.into_mut().agent.ledger.merge(&read.ledger),
                 Entry::Vacant(place) => {
+                    let build = read.build.clone().and_then(|(build, components)| {
+                        self.builds.learn(&id.namespace, build, (*components).clone());
+                        self.builds.get(&id.namespace, build)
+                    });
                     self.slices.put(id.clone(), read.uid);
-                    place.insert(Known { agent: Agent::restored(read, now).into(), slice: id.number });
+                    let mut agent = Agent::restored(read, now);
+                    agent.build = build;
+                    place.insert(Known { agent: agent.into(), slice: id.number });
                 }
             }
         }
@@ -86,6 +95,7 @@ impl Roster {
         if let Some(config) = &mut report.config {
             mask_secrets(config, &self.view, &key.namespace, group);
         }
+        let build = report.build.take();
         let mut edge = known.agent.receive(report, link, group, now);
         if may_move {
             edge = edge.max(regroup(&mut known.agent, &key.namespace, &self.view));
@@ -94,6 +104,36 @@ impl Roster {
             edge = edge.max(adopt(&mut known.agent, key, &self.view, now));
         }
         self.slices.mark(known.slice_in(&key.namespace), edge, now);
+        if let Some(build) = build {
+            self.note_build(key, build, now);
+        }
+    }
+
+    /// Takes in what an agent was built with, and what the others of its build are made of.
+    fn note_build(&mut self, key: &AgentKey, report: BuildReport, now: Timestamp) {
+        let Some(known) = self.agents.get_mut(key) else { return };
+        let before = known.agent.build.as_ref().map(|build| build.key);
+        if before != Some(report.key) {
+            known.agent.build = self.builds.get(&key.namespace, report.key);
+            self.slices.mark(known.slice_in(&key.namespace), Edge::Slow, now);
+        }
+        let Some(components) = report.components else { return };
+        if !self.builds.learn(&key.namespace, report.key, components) {
+            return;
+        }
+        let of_build = |agent: &Agent| agent.build.as_ref().is_some_and(|build| build.key == report.key);
+        for (other, known) in self.agents.iter().filter(|(_, known)| of_build(&known.agent)) {
+            self.slices.mark(known.slice_in(&other.namespace), Edge::Slow, now);
+        }
+    }
+
+    /// Whether an agent is to be asked now for the components that it was built with; notes that it is. One of those
+    /// with the same hash is asked for all of them.
+    pub fn ask_for_components(&mut self, key: &AgentKey, now: Timestamp) -> bool {
+        let Some(agent) = self.agents.get(key).map(|known| &known.agent) else { return false };
+        let tells = agent.capabilities.has(Capabilities::REPORTS_AVAILABLE_COMPONENTS);
+        let build = agent.build.as_ref().filter(|_| tells);
+        build.is_some_and(|build| self.builds.ask(&key.namespace, build, now))
     }
 
     /// The revision that is to be looked for in what an agent on this link reports as effective.

@@ -1,9 +1,9 @@
 //! Reads agents back from slices, also from those of neighbouring versions and from damaged ones.
 
 use super::pack::{APPLIED, FAILED, FELL_ILL, RESTARTED, ROLLED_BACK};
-use super::{Adoptee, Faltered, InstanceUid, Ledger, RingKey, Rings, Verdict};
-use crate::api::{AgentEntry, AgentSliceSpec, EntryFlags, SLICE_FORMAT_VERSION};
-use crate::config::ConfigHash;
+use super::{Adoptee, BuildKey, Faltered, InstanceUid, Ledger, RingKey, Rings, Verdict};
+use crate::api::{AgentEntry, AgentSliceSpec, BuildEntry, EntryFlags, SLICE_FORMAT_VERSION};
+use crate::config::{ConfigHash, Inventory};
 use jiff::Timestamp;
 use std::sync::Arc;
 
@@ -17,6 +17,8 @@ pub struct Unpacked<'a> {
     pub group: Option<&'a str>,
     /// The name of another group that matches too.
     pub overlapping: Option<&'a str>,
+    /// What it was built with, if that is known.
+    pub build: Option<(BuildKey, Arc<Inventory>)>,
     /// The rings that it is in.
     pub rings: Rings,
     /// The content that runs.
@@ -35,6 +37,7 @@ pub struct Unpacked<'a> {
 pub fn unpack(slice: &AgentSliceSpec) -> impl Iterator<Item = Unpacked<'_>> {
     let known = slice.format_version == SLICE_FORMAT_VERSION;
     let hashes: Vec<Option<ConfigHash>> = slice.revisions.iter().map(|text| text.parse().ok()).collect();
+    let builds: Vec<Option<(BuildKey, Arc<Inventory>)>> = slice.builds.iter().map(read_build).collect();
     let asked: Arc<[RingKey]> = slice.rings.iter().filter_map(|text| RingKey::parse(text)).collect();
     let hash_at = move |index: u32| hashes.get(index as usize).copied().flatten();
     slice.agents.iter().filter(move |_| known).filter_map(move |entry| {
@@ -44,6 +47,7 @@ pub fn unpack(slice: &AgentSliceSpec) -> impl Iterator<Item = Unpacked<'_>> {
             uid: InstanceUid::from_hex(&entry.uid)?,
             group: group_at(entry.group),
             overlapping: group_at(entry.overlapping),
+            build: builds.get(entry.build.map_or(usize::MAX, |index| index as usize)).cloned().flatten(),
             rings: Rings::new(asked.clone(), read_rings(slice, entry)),
             running: entry.running.and_then(&hash_at),
             ledger: read_ledger(slice, entry, &hash_at),
@@ -55,6 +59,12 @@ pub fn unpack(slice: &AgentSliceSpec) -> impl Iterator<Item = Unpacked<'_>> {
             faltered: read_faltered(entry),
         })
     })
+}
+
+fn read_build(entry: &BuildEntry) -> Option<(BuildKey, Arc<Inventory>)> {
+    let types = |text: &String| text.split(' ').map(str::to_owned).collect();
+    let sections = entry.components.iter().map(|(section, text)| (section.as_str(), types(text)));
+    Some((BuildKey::parse(&entry.key)?, Arc::new(Inventory::new(sections))))
 }
 
 fn read_rings(slice: &AgentSliceSpec, entry: &AgentEntry) -> Vec<RingKey> {

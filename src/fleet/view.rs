@@ -4,7 +4,7 @@ use super::{Admission, Attributes, Belongings, Cohort, Ring};
 use crate::api::{AssignmentStatus, AttributeSelector, CollectorGroup};
 #[cfg(doc)]
 use crate::config::Form;
-use crate::config::{ConfigHash, Desired};
+use crate::config::{ConfigHash, Desired, Inventory};
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, HashMap};
@@ -23,6 +23,8 @@ pub struct Revision {
     /// What agents that cannot answer are expected to report as effective; parsed once and shared. Nothing for
     /// content that cannot be read.
     pub desired: Option<Desired>,
+    /// The component types in it, if they are known.
+    pub needs: Option<Inventory>,
     /// Texts from Secrets in it, which agents may repeat in their messages and nobody shall read there.
     pub secrets: Box<[Box<str>]>,
 }

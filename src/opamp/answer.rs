@@ -67,6 +67,11 @@ impl Answer {
         self.message.flags |= ServerToAgentFlags::ReportFullState as u64;
     }
 
+    /// Asks for the components that the agent was built with.
+    pub fn ask_components(&mut self) {
+        self.message.flags |= ServerToAgentFlags::ReportAvailableComponents as u64;
+    }
+
     /// Asks for the full state with an offer to an agent that cannot say what becomes of it, but shows what is in
     /// effect: it reports only changes unasked, and an offer may change nothing for it.
     pub fn ask_what_is_in_effect(&mut self, agent: Option<&Agent>) {

@@ -94,8 +94,14 @@ mod tests {
             files: encode_files(&files()).expect("files"),
             padding: encode_files(padding).unwrap_or_default(),
         };
-        let revision =
-            Revision { name: "r".into(), hash: HASH, payload, desired: None, secrets: Box::default() };
+        let revision = Revision {
+            name: "r".into(),
+            hash: HASH,
+            payload,
+            desired: None,
+            needs: None,
+            secrets: Box::default(),
+        };
         Offer { revision: Arc::new(revision), form }
     }
 

@@ -1,11 +1,13 @@
 //! An agent's message in the operator's own terms. The only place that reads the wire types into the domain.
 
 use super::proto::{
-    AgentDescription, AgentToServer, ComponentHealth, EffectiveConfig, KeyValue, RemoteConfigStatus,
-    RemoteConfigStatuses, any_value,
+    AgentDescription, AgentToServer, AvailableComponents, ComponentDetails, ComponentHealth, EffectiveConfig,
+    KeyValue, RemoteConfigStatus, RemoteConfigStatuses, any_value,
 };
-use crate::config::{ConfigFile, ConfigHash};
-use crate::fleet::{Attributes, Capabilities, ConfigReport, Description, Outcome, Report};
+use crate::config::{ConfigFile, ConfigHash, Inventory};
+use crate::fleet::{
+    Attributes, BuildKey, BuildReport, Capabilities, ConfigReport, Description, Outcome, Report,
+};
 
 /// What a message says. What it leaves out is unchanged; capabilities of 0 are left out, because heartbeats of
 /// real clients have none.
@@ -16,8 +18,21 @@ pub fn report(message: AgentToServer, full: bool) -> Report {
         capabilities: capabilities(message.capabilities),
         healthy: message.health.as_ref().map(|health| health.healthy),
         started: message.health.as_ref().and_then(started),
+        build: message.available_components.and_then(build),
         config: message.remote_config_status.map(config),
     }
+}
+
+/// What an agent was built with. Agents send the hash alone until they are asked for more.
+fn build(available: AvailableComponents) -> Option<BuildReport> {
+    if available.hash.is_empty() {
+        return None;
+    }
+    let types = |section: ComponentDetails| section.sub_component_map.into_keys().collect();
+    let told = !available.components.is_empty();
+    let sections = available.components.into_iter().map(|(name, section)| (name, types(section)));
+    let components = told.then(|| Inventory::new(sections));
+    Some(BuildReport { key: BuildKey::of(&available.hash), components })
 }
 
 /// When a process was started; 0 means that it does not run.
@@ -135,5 +150,28 @@ mod tests {
             ..Default::default()
         };
         assert_eq!(report(message, true), expected);
+    }
+
+    #[test]
+    fn build_is_known_by_its_hash_and_its_components_once_they_are_told() {
+        let types = |names: &[&str]| {
+            let details = |name: &&str| ((*name).to_owned(), ComponentDetails::default());
+            ComponentDetails { sub_component_map: names.iter().map(details).collect(), ..Default::default() }
+        };
+        let read = |hash: &[u8], components: &[(&str, ComponentDetails)]| {
+            let components = components.iter().map(|(name, details)| ((*name).to_owned(), details.clone()));
+            let available = AvailableComponents { components: components.collect(), hash: hash.to_vec() };
+            report(AgentToServer { available_components: Some(available), ..Default::default() }, false).build
+        };
+        let key = BuildKey::of(b"hash");
+        assert_eq!(read(b"hash", &[]), Some(BuildReport { key, components: None }));
+        let expected = Inventory::new([("receivers", vec!["nop".to_owned(), "otlp".to_owned()])]);
+        let told = read(b"hash", &[("receivers", types(&["otlp", "nop"])), ("other", types(&["x"]))]);
+        assert_eq!(told, Some(BuildReport { key, components: Some(expected) }));
+        assert_eq!(
+            read(b"", &[("receivers", types(&["otlp"]))]),
+            None,
+            "without a hash nobody could ask once"
+        );
     }
 }

@@ -150,6 +150,9 @@ impl Session {
         if self.asked {
             answer.ask_full_state();
         }
+        if context.roster.ask_for_components(key, context.now) {
+            answer.ask_components();
+        }
         answer.offer = context.roster.take_offer(key, context.now);
         answer.ask_what_is_in_effect(context.roster.agent(key));
         answer

@@ -1,6 +1,7 @@
 //! One attempt with one revision: through its phases, or back.
 
 use super::assignment::is_going_back;
+use super::crowd::Crowd;
 use super::message;
 use super::phases::{self, Begun, Pace};
 use super::requests::{Asked, Request};
@@ -114,15 +115,15 @@ impl Attempt<'_> {
             now: self.input.now,
         });
         let before = status.agents.updated;
-        let to_come = phases::to_come(status, self.input.agents);
+        let to_come = phases::to_come(status, &self.crowd(status));
         if status.cohort.as_ref().is_some_and(is_going_back) {
             let target = rules.map(|rules| rules.target);
-            let tally = returning(self.input.agents, members.as_ref(), target, &status.agents);
+            let tally = returning(&self.crowd(status), members.as_ref(), target, &status.agents);
             status.agents = tally.counts.clone();
             status.progress = format!("{}/{}", tally.counts.updated, tally.counts.eligible);
             return tally;
         }
-        let tally = tally(self.input.agents, members.as_ref(), rules.as_ref());
+        let tally = tally(&self.crowd(status), members.as_ref(), rules.as_ref());
         if let Some(current) = status.current_phase.as_mut().filter(|_| tally.counts.updated > before) {
             current.progress_at = Time(self.input.now);
         }
@@ -160,6 +161,11 @@ impl Attempt<'_> {
         }
     }
 
+    /// The group's agents as the target meets them.
+    fn crowd(&self, status: &ConfigRolloutStatus) -> Crowd<'_> {
+        self.input.crowd(status.target_revision.as_deref())
+    }
+
     fn members(&self, status: &ConfigRolloutStatus) -> Option<Members> {
         let apply_timeout = signed(self.input.strategy.apply_timeout.get());
         Members::read(status.cohort.as_ref()?, &status.phases, apply_timeout)
@@ -167,7 +173,8 @@ impl Attempt<'_> {
 
     /// Begins the phase at `index`, or the next one that lets somebody in.
     fn begin_phase(&self, status: &mut ConfigRolloutStatus, index: usize, in_flight: i64) -> Begun {
-        let begun = phases::begin(status, index, self.input.agents, self.input.now);
+        let crowd = self.crowd(status);
+        let begun = phases::begin(status, index, &crowd, self.input.now);
         if begun == Begun::Yes {
             self.let_in(status, in_flight);
         }
@@ -182,7 +189,8 @@ impl Attempt<'_> {
             apply_timeout: signed(self.input.strategy.apply_timeout.get()),
             now: self.input.now,
         };
-        phases::let_in(status, self.input.agents, &pace)
+        let crowd = self.crowd(status);
+        phases::let_in(status, &crowd, &pace)
     }
 
     /// Judges the phase under way.
@@ -332,9 +340,9 @@ impl Attempt<'_> {
     fn roll_back(&self, status: &mut ConfigRolloutStatus, reason: Reason, why: &str) -> Outcome {
         let stable = status.stable_revision.clone().unwrap_or_default();
         let hash = self.input.revisions.get(&stable).map(|revision| revision.hash);
-        let members = self.members(status);
+        let (crowd, members) = (self.crowd(status), self.members(status));
         let in_cohort = |agent: &&crate::fleet::ObservedAgent| {
-            agent.is_eligible() && members.as_ref().is_some_and(|members| members.contains(agent))
+            crowd.is_eligible(agent) && members.as_ref().is_some_and(|members| members.contains(agent))
         };
         let cohort: Vec<_> = self.input.agents.iter().filter(in_cohort).collect();
         let back = cohort.iter().filter(|agent| agent.running == hash && hash.is_some()).count();

@@ -7,8 +7,8 @@ use crate::api::{
     AdoptionStatus, AgentCounts, AssignmentStatus, CollectorGroupStatus, ConditionType, Conditions,
     ConfigRolloutStatus, Problem, ProblemKind, Reason, Stage,
 };
-use crate::config::ConfigHash;
-use crate::fleet::{Cohort, Given, ObservedAgent, Side, Sides, Verdict, side};
+use crate::config::{ConfigHash, Inventory};
+use crate::fleet::{Cohort, Given, MAX_MESSAGE_BYTES, ObservedAgent, Side, Sides, Verdict, clean, side};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use std::collections::BTreeMap;
@@ -29,6 +29,8 @@ pub struct GroupInput<'a> {
     pub rollout: Option<&'a ConfigRolloutStatus>,
     /// The hashes of the revisions that exist, by name.
     pub revisions: &'a BTreeMap<String, ConfigHash>,
+    /// The component types that the live revisions need, by name, as far as they are known.
+    pub needs: &'a BTreeMap<String, Inventory>,
     /// All agents of the namespace, as all replicas see them.
     pub agents: &'a [ObservedAgent],
     /// Silence that means gone, for its agents.
@@ -46,13 +48,13 @@ pub struct GroupInput<'a> {
 /// The group's status, given what is known now.
 pub fn group_status(input: &GroupInput<'_>) -> CollectorGroupStatus {
     let mut assignment = assignment(input.prior.assignment.as_ref(), input.generation, input.rollout);
-    let live = Live::new(&assignment, input.revisions, stage(input.rollout) == Some(Stage::RolledBack));
+    let live = Live::new(&assignment, input, stage(input.rollout) == Some(Stage::RolledBack));
     let members: Vec<&ObservedAgent> =
         input.agents.iter().filter(|agent| in_group(agent, input.name)).collect();
     assignment.adoption = adoption(input, &assignment, &live, &members);
     let agents = live.count(&members);
     let overlaps = input.agents.iter().filter(|agent| overlaps(agent, input.name)).count();
-    let able = members.iter().filter(|agent| agent.is_eligible()).count();
+    let able = members.iter().filter(|agent| live.is_able(agent)).count();
     let left = members.iter().filter(|agent| live.is_left(agent)).count();
     let waiting = members.iter().filter(|agent| agent.connected && agent.waits()).count();
     let facts = Facts { able: length(able), overlaps, left, waiting };
@@ -73,7 +75,7 @@ pub fn group_status(input: &GroupInput<'_>) -> CollectorGroupStatus {
 fn adoption(
     input: &GroupInput<'_>,
     next: &AssignmentStatus,
-    live: &Live,
+    live: &Live<'_>,
     members: &[&ObservedAgent],
 ) -> Option<AdoptionStatus> {
     let prior = input.prior.assignment.as_ref();
@@ -111,20 +113,21 @@ fn stage(rollout: Option<&ConfigRolloutStatus>) -> Option<Stage> {
 }
 
 /// The two live revisions, ready to compare agents with.
-struct Live {
+struct Live<'a> {
     sides: Sides,
+    /// The component types in the target.
+    target_needs: Option<&'a Inventory>,
+    /// The component types in the stable revision.
+    stable_needs: Option<&'a Inventory>,
     cohort: Option<Cohort>,
     /// The rollback is over: nobody is to run the target any more.
     rolled_back: bool,
 }
 
-impl Live {
-    fn new(
-        assignment: &AssignmentStatus,
-        revisions: &BTreeMap<String, ConfigHash>,
-        rolled_back: bool,
-    ) -> Self {
-        let hash = |name: &Option<String>| name.as_ref().and_then(|name| revisions.get(name)).copied();
+impl<'a> Live<'a> {
+    fn new(assignment: &AssignmentStatus, input: &GroupInput<'a>, rolled_back: bool) -> Self {
+        let hash = |name: &Option<String>| name.as_ref().and_then(|name| input.revisions.get(name)).copied();
+        let needs = |name: &Option<String>| name.as_ref().and_then(|name| input.needs.get(name));
         Self {
             sides: Sides {
                 target: hash(&assignment.target),
@@ -132,6 +135,8 @@ impl Live {
                 rolling_back: assignment.rolling_back,
                 retried_at: assignment.retried_at.as_ref().map(|time| time.0),
             },
+            target_needs: needs(&assignment.target),
+            stable_needs: needs(&assignment.stable),
             cohort: Cohort::read(&assignment.seed, &assignment.terms),
             rolled_back,
         }
@@ -139,12 +144,18 @@ impl Live {
 
     fn assigned(&self, agent: &ObservedAgent) -> Option<ConfigHash> {
         let in_cohort = || {
-            self.cohort.as_ref().is_some_and(|cohort| cohort.contains(agent.uid, |ring| agent.is_in(ring)))
+            let inside = |cohort: &Cohort| cohort.contains(agent.uid, |ring| agent.is_in(ring));
+            self.cohort.as_ref().is_some_and(inside) && !lacks(agent, self.target_needs)
         };
         match side(&self.sides, in_cohort, &agent.ledger)? {
             Side::Target => self.sides.target,
-            Side::Stable => self.sides.stable,
+            Side::Stable => self.sides.stable.filter(|_| !lacks(agent, self.stable_needs)),
         }
+    }
+
+    /// The agent can be given one of the revisions.
+    fn is_able(&self, agent: &ObservedAgent) -> bool {
+        agent.is_eligible() && !(lacks(agent, self.target_needs) && self.assigned(agent).is_none())
     }
 
     fn in_sync(&self, agent: &ObservedAgent) -> bool {
@@ -177,6 +188,7 @@ impl Live {
     /// The worst first, then the longest-standing, so that the list does not flutter.
     fn problems(&self, members: &[&ObservedAgent]) -> Vec<Problem> {
         let mut problems: Vec<Problem> = members.iter().filter_map(|agent| self.problem(agent)).collect();
+        problems.extend(self.incompatible(members));
         problems.sort_by(|a, b| (a.kind, a.since.0, &a.agent).cmp(&(b.kind, b.since.0, &b.agent)));
         problems.truncate(MAX_PROBLEMS);
         problems
@@ -205,11 +217,32 @@ impl Live {
         Some(problem(agent, kind, message, since))
     }
 
+    /// Agents that were built without a component of the target, once for each distinct lack.
+    fn incompatible(&self, members: &[&ObservedAgent]) -> Vec<Problem> {
+        let mut builds: BTreeMap<String, (&ObservedAgent, usize)> = BTreeMap::new();
+        for agent in members.iter().filter(|agent| agent.connected && lacks(agent, self.target_needs)) {
+            let missing = agent.missing(self.target_needs).join(", ");
+            let (first, count) = builds.entry(missing).or_insert((agent, 0));
+            *count += 1;
+            *first = if agent.since < first.since { agent } else { first };
+        }
+        let tell = |(missing, (first, count)): (String, (&ObservedAgent, usize))| {
+            let message =
+                format!("{count} agents of this build lack {missing}, so they are not offered the target");
+            problem(first, ProblemKind::Incompatible, clean(&message, MAX_MESSAGE_BYTES), first.since)
+        };
+        builds.into_iter().map(tell).collect()
+    }
+
     /// What an agent said of the revision that it is to go back to.
     fn why_left(&self, agent: &ObservedAgent) -> String {
         let refused = self.sides.stable.and_then(|stable| agent.ledger.refusal(stable, None));
         refused.map_or_else(|| "gives no answer to the stable revision".to_owned(), words)
     }
+}
+
+fn lacks(agent: &ObservedAgent, needs: Option<&Inventory>) -> bool {
+    needs.zip(agent.build.as_deref()).is_some_and(|(needs, built)| !needs.is_within(built))
 }
 
 fn words(given: &Given) -> String {

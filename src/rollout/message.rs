@@ -108,7 +108,7 @@ pub fn nobody(counts: &RolloutAgentCounts) -> String {
 pub fn apart(counts: &RolloutAgentCounts) -> String {
     let kinds = [
         (counts.offline, "offline"),
-        (counts.incompatible, "without AcceptsRemoteConfig"),
+        (counts.incompatible, "incompatible"),
         (counts.adoptees, "to be admitted from another group"),
         (counts.unverified, "without ReportsRemoteConfig and ReportsEffectiveConfig"),
     ];

@@ -9,6 +9,7 @@ mod adoption;
 mod assignment;
 mod attempt;
 mod conditions;
+mod crowd;
 mod group;
 mod holder;
 mod message;

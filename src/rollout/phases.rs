@@ -1,5 +1,6 @@
 //! Phases: who is let in, and when the next one begins.
 
+use super::crowd::Crowd;
 use super::tally::length;
 use crate::api::{
     Approval, AttributeSelector, Cohort, ConfigRolloutStatus, CurrentPhase, Phase, PhaseOutcome, PhaseStatus,
@@ -34,15 +35,10 @@ pub enum Begun {
 
 /// Begins the first phase from `index` on that lets somebody in; the ones before it are skipped. The last phase is
 /// never skipped: it lets in whoever joins later.
-pub fn begin(
-    status: &mut ConfigRolloutStatus,
-    index: usize,
-    agents: &[ObservedAgent],
-    now: Timestamp,
-) -> Begun {
+pub fn begin(status: &mut ConfigRolloutStatus, index: usize, crowd: &Crowd<'_>, now: Timestamp) -> Begun {
     let last = status.phases.len().saturating_sub(1);
     for index in index..status.phases.len() {
-        let Some(plan) = plan_of(status, index, agents) else { return Begun::RingUnknown };
+        let Some(plan) = plan_of(status, index, crowd) else { return Begun::RingUnknown };
         let Some(phase) = status.phases.get_mut(index) else { return Begun::Over };
         phase.count = Some(length(plan.count));
         if plan.added == 0 && index != last {
@@ -81,7 +77,7 @@ struct Plan {
 /// Fixes a phase's boundary: the rank of the Nth of the agents of its ring that can take the target now. Agents that
 /// join or leave later never move it (design, section 5). Nothing while it is unknown of an agent whether it is in
 /// the ring.
-fn plan_of(status: &ConfigRolloutStatus, index: usize, agents: &[ObservedAgent]) -> Option<Plan> {
+fn plan_of(status: &ConfigRolloutStatus, index: usize, crowd: &Crowd<'_>) -> Option<Plan> {
     let nobody = Plan { boundary: None, count: 0, added: 0 };
     let (Some(cohort), Some(phase)) = (&status.cohort, status.phases.get(index)) else { return Some(nobody) };
     let (Some(seed), Some(before)) = (Seed::parse(&cohort.seed), fleet::Cohort::of(cohort)) else {
@@ -89,8 +85,8 @@ fn plan_of(status: &ConfigRolloutStatus, index: usize, agents: &[ObservedAgent])
     };
     let Phase { selector, agents: share, .. } = &phase.phase;
     let ring = selector.clone().map(Ring::new);
-    let blind = is_blind(&phase.phase, ring.as_ref(), agents);
-    let eligible = || agents.iter().filter(|agent| counts(agent, blind));
+    let blind = is_blind(&phase.phase, ring.as_ref(), crowd);
+    let eligible = || crowd.iter().filter(|agent| counts(crowd, agent, blind));
     let mut ranks = Vec::new();
     for agent in eligible() {
         if ring.as_ref().map_or(Some(true), |ring| agent.rings.has(ring.key()))? {
@@ -113,15 +109,16 @@ fn plan_of(status: &ConfigRolloutStatus, index: usize, agents: &[ObservedAgent])
 
 /// Whether a phase takes agents of which nobody will know what became: it waits for a person, and there are no others
 /// in its ring.
-fn is_blind(phase: &Phase, ring: Option<&Ring>, agents: &[ObservedAgent]) -> bool {
+fn is_blind(phase: &Phase, ring: Option<&Ring>, crowd: &Crowd<'_>) -> bool {
     let may_be_in =
         |agent: &ObservedAgent| ring.is_none_or(|ring| agent.rings.has(ring.key()) != Some(false));
-    phase.approval == Approval::Manual && !agents.iter().any(|agent| agent.is_eligible() && may_be_in(agent))
+    phase.approval == Approval::Manual
+        && !crowd.iter().any(|agent| crowd.is_eligible(agent) && may_be_in(agent))
 }
 
 /// Whether a phase counts an agent when it fixes whom to let in.
-fn counts(agent: &ObservedAgent, blind: bool) -> bool {
-    if blind { agent.is_unverified() } else { agent.is_eligible() }
+fn counts(crowd: &Crowd<'_>, agent: &ObservedAgent, blind: bool) -> bool {
+    if blind { crowd.is_unverified(agent) } else { crowd.is_eligible(agent) }
 }
 
 /// Whether a phase, if it began now, would let in agents that can be reached: those that will be judged, or with a
@@ -137,8 +134,8 @@ fn highest(cohort: &Cohort, selector: Option<&AttributeSelector>) -> Option<Rank
 }
 
 /// Lets a phase's agents in on paper; how many were not in before, unless it is unknown who is in the phase's ring.
-pub fn on_paper(status: &mut ConfigRolloutStatus, index: usize, agents: &[ObservedAgent]) -> Option<usize> {
-    let plan = plan_of(status, index, agents)?;
+pub fn on_paper(status: &mut ConfigRolloutStatus, index: usize, crowd: &Crowd<'_>) -> Option<usize> {
+    let plan = plan_of(status, index, crowd)?;
     let phase = status.phases.get(index)?.phase.clone();
     if let (Some(boundary), Some(cohort)) = (plan.boundary, &mut status.cohort) {
         cohort.terms.push(term(&phase, boundary, None));
@@ -162,7 +159,7 @@ pub struct Pace {
 const RAISE_INTERVAL: SignedDuration = SignedDuration::from_secs(1);
 
 /// Lets in the agents of the phase under way, as many as may be in flight at once; true if there are any.
-pub fn let_in(status: &mut ConfigRolloutStatus, agents: &[ObservedAgent], pace: &Pace) -> bool {
+pub fn let_in(status: &mut ConfigRolloutStatus, crowd: &Crowd<'_>, pace: &Pace) -> bool {
     let Some((_, phase)) = current(status) else { return false };
     let phase = phase.phase.clone();
     let (Some(current), Some(cohort)) = (&mut status.current_phase, &mut status.cohort) else { return false };
@@ -177,7 +174,7 @@ pub fn let_in(status: &mut ConfigRolloutStatus, agents: &[ObservedAgent], pace: 
     if early || room == 0 {
         return false;
     }
-    let raised = next_boundary(cohort, &phase, agents, goal, room);
+    let raised = next_boundary(cohort, &phase, crowd, goal, room);
     raise(cohort, &phase, raised, pace);
     current.raised_at = Some(Time(pace.now));
     if raised == goal {
@@ -187,20 +184,20 @@ pub fn let_in(status: &mut ConfigRolloutStatus, agents: &[ObservedAgent], pace: 
 }
 
 /// The boundary that lets in as many more agents as there is room for.
-fn next_boundary(cohort: &Cohort, phase: &Phase, agents: &[ObservedAgent], goal: Rank, room: usize) -> Rank {
-    let ranks = waiting(cohort, phase, agents, goal);
+fn next_boundary(cohort: &Cohort, phase: &Phase, crowd: &Crowd<'_>, goal: Rank, room: usize) -> Rank {
+    let ranks = waiting(cohort, phase, crowd, goal);
     if ranks.len() <= room { goal } else { ranks[room - 1] }
 }
 
 /// The ranks of the agents that a phase has still to let in, in order.
-fn waiting(cohort: &Cohort, phase: &Phase, agents: &[ObservedAgent], goal: Rank) -> Vec<Rank> {
+fn waiting(cohort: &Cohort, phase: &Phase, crowd: &Crowd<'_>, goal: Rank) -> Vec<Rank> {
     let (Some(seed), Some(inside)) = (Seed::parse(&cohort.seed), fleet::Cohort::of(cohort)) else {
         return Vec::new();
     };
     let ring = phase.selector.clone().map(Ring::new);
-    let blind = is_blind(phase, ring.as_ref(), agents);
-    let waiting = agents.iter().filter(|agent| {
-        counts(agent, blind)
+    let blind = is_blind(phase, ring.as_ref(), crowd);
+    let waiting = crowd.iter().filter(|agent| {
+        counts(crowd, agent, blind)
             && ring.as_ref().is_none_or(|ring| agent.is_in(ring))
             && !inside.contains(agent.uid, |ring| agent.is_in(ring))
     });
@@ -251,12 +248,12 @@ fn term(phase: &Phase, boundary: Rank, since: Option<Time>) -> Term {
 }
 
 /// How many agents the phase under way has still to let in.
-pub fn to_come(status: &ConfigRolloutStatus, agents: &[ObservedAgent]) -> usize {
+pub fn to_come(status: &ConfigRolloutStatus, crowd: &Crowd<'_>) -> usize {
     let goal = status.current_phase.as_ref().and_then(|current| Rank::parse(current.boundary.as_deref()?));
     let (Some(goal), Some(cohort), Some((_, phase))) = (goal, &status.cohort, current(status)) else {
         return 0;
     };
-    waiting(cohort, &phase.phase, agents, goal).len()
+    waiting(cohort, &phase.phase, crowd, goal).len()
 }
 
 /// Whether the phase under way has let in all of its agents.

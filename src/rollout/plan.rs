@@ -1,10 +1,15 @@
 //! What new content would do, counted before anything is done.
 
+use super::crowd::Crowd;
 use super::phases;
 use super::tally::{length, tally};
 use crate::api::{Cohort, ConfigRolloutStatus, Phase, PhaseStatus, RolloutAgentCounts, Stage, Strategy};
 use crate::config::ConfigHash;
 use crate::fleet::{ObservedAgent, Seed};
+use std::collections::BTreeMap;
+
+/// Most distinct lacks that are told.
+const MAX_MISSING: usize = 5;
 
 /// What new content would do.
 pub struct Plan {
@@ -12,16 +17,18 @@ pub struct Plan {
     phases: Vec<PhaseStatus>,
     /// The group's agents.
     counts: RolloutAgentCounts,
+    /// What agents lack for the content, each with how many lack it.
+    missing: BTreeMap<String, usize>,
 }
 
 impl Plan {
     /// Counts what content with this hash would do. Which agents a phase takes depends on the seed of an attempt
     /// that has none yet, so an order stands in that is always the same: the numbers do not flutter.
-    pub fn new(strategy: &Strategy, content: Option<ConfigHash>, agents: &[ObservedAgent]) -> Self {
-        let runs_it = |agent: &&ObservedAgent| agent.is_eligible() && agent.running == content;
-        let unchanged = content.map(|_| length(agents.iter().filter(runs_it).count()));
-        let counts = RolloutAgentCounts { unchanged, ..tally(agents, None, None).counts };
-        Self { phases: foresee(&strategy.phases, agents), counts }
+    pub fn new(strategy: &Strategy, content: Option<ConfigHash>, crowd: &Crowd<'_>) -> Self {
+        let runs_it = |agent: &&ObservedAgent| crowd.is_eligible(agent) && agent.running == content;
+        let unchanged = content.map(|_| length(crowd.iter().filter(runs_it).count()));
+        let counts = RolloutAgentCounts { unchanged, ..tally(crowd, None, None).counts };
+        Self { phases: foresee(&strategy.phases, crowd), counts, missing: crowd.missing() }
     }
 
     /// Writes the plan beside what an attempt has to say. One that goes on keeps its own steps, and those of the
@@ -60,10 +67,13 @@ impl Plan {
             None => String::new(),
         };
         let steps = known.chain(unknown).collect::<Vec<_>>().join(", ");
+        let lacks = self.missing.iter().take(MAX_MISSING);
+        let lacks: Vec<String> = lacks.map(|(what, count)| format!("; {count} lack {what}")).collect();
         format!(
-            "agents that each phase would let in: {steps}; {} in all{unchanged}{}",
+            "agents that each phase would let in: {steps}; {} in all{unchanged}{}{}",
             self.counts.eligible,
-            super::message::apart(&self.counts)
+            super::message::apart(&self.counts),
+            lacks.concat()
         )
     }
 }
@@ -85,7 +95,7 @@ fn find<'a>(phases: &'a [PhaseStatus], name: &str) -> Option<&'a PhaseStatus> {
 }
 
 /// Lets agents in phase by phase, on paper.
-fn foresee(phases: &[Phase], agents: &[ObservedAgent]) -> Vec<PhaseStatus> {
+fn foresee(phases: &[Phase], crowd: &Crowd<'_>) -> Vec<PhaseStatus> {
     let mut paper = ConfigRolloutStatus {
         phases: phases::plan(phases),
         cohort: Some(Cohort { seed: Seed::new(0).to_string(), ..Cohort::default() }),
@@ -93,7 +103,7 @@ fn foresee(phases: &[Phase], agents: &[ObservedAgent]) -> Vec<PhaseStatus> {
     };
     for index in 0..paper.phases.len() {
         // After a ring of which nothing is known, what is left for the others is unknown as well.
-        let Some(added) = phases::on_paper(&mut paper, index, agents) else { break };
+        let Some(added) = phases::on_paper(&mut paper, index, crowd) else { break };
         if let Some(step) = paper.phases.get_mut(index) {
             step.planned = Some(length(added));
         }

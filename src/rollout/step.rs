@@ -2,13 +2,14 @@
 
 use super::attempt::{self, Attempt};
 use super::conditions::{Verdict, conditions};
+use super::crowd::Crowd;
 use super::plan::Plan;
 use super::requests::{self, Asked};
 use super::{message, phases, plan, tally, undo};
 use crate::api::{
     ConfigRolloutStatus, DRY_RUN_ANNOTATION, Reason, RevisionState, RolloutState, Stage, Strategy,
 };
-use crate::config::ConfigHash;
+use crate::config::{ConfigHash, Inventory};
 use crate::fleet::ObservedAgent;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
@@ -30,6 +31,9 @@ pub struct Input<'a> {
     pub group: GroupFacts,
     /// The revisions that exist, by name.
     pub revisions: &'a BTreeMap<String, RevisionFacts>,
+    /// The component types that revisions need, by name, as far as they are known: of the target, and of what the
+    /// content is.
+    pub needs: &'a BTreeMap<String, Inventory>,
     /// The group's agents, as all replicas see them.
     pub agents: &'a [ObservedAgent],
     /// An agent's heartbeat, or the interval of its polls, as it is assumed.
@@ -45,6 +49,11 @@ pub struct Input<'a> {
 }
 
 impl Input<'_> {
+    /// The group's agents as a revision meets them.
+    pub(super) fn crowd(&self, revision: Option<&str>) -> Crowd<'_> {
+        Crowd { agents: self.agents, needs: revision.and_then(|name| self.needs.get(name)) }
+    }
+
     fn is_dry_run(&self) -> bool {
         self.annotations.get(DRY_RUN_ANNOTATION).is_some_and(|value| value == "true")
     }
@@ -235,7 +244,7 @@ fn foresee(
     attempt::refuse_retry(notices, &why);
     let goes_on = attempt.advance(status, notices).message;
     let hash = input.revisions.get(revision).map(|revision| revision.hash);
-    let plan = Plan::new(input.strategy, hash, input.agents);
+    let plan = Plan::new(input.strategy, hash, &input.crowd(Some(revision)));
     plan.write(status);
     let mut text = format!("dry run of {revision}: {}", plan.describe());
     if rejected {
@@ -283,7 +292,7 @@ fn start(
     if let Some(falling) = falling(attempt, status, notices) {
         return falling;
     }
-    let counts = tally(attempt.input.agents, None, None).counts;
+    let counts = tally(&attempt.input.crowd(Some(revision)), None, None).counts;
     if !attempt.input.strategy.phases.iter().any(|phase| phases::can_reach(phase, &counts)) {
         attempt::refuse_all(notices, "no agent of the group is reachable");
         attempt.advance(status, &mut []);

@@ -1,5 +1,6 @@
 //! Counts where a group's agents stand with the target, and what the gate makes of it.
 
+use super::crowd::Crowd;
 use super::phases::shared_time;
 use super::standing::{Admission, Failure, Rules, Standing, standing};
 use crate::api::{Cohort, FailureEntry, PhaseStatus, RolloutAgentCounts};
@@ -69,19 +70,19 @@ impl Members {
 }
 
 /// Counts a group's agents against the target.
-pub fn tally(agents: &[ObservedAgent], members: Option<&Members>, rules: Option<&Rules>) -> Tally {
-    let mut tally = Tally { counts: presence(agents), ..Tally::default() };
+pub fn tally(crowd: &Crowd<'_>, members: Option<&Members>, rules: Option<&Rules>) -> Tally {
+    let mut tally = Tally { counts: presence(crowd), ..Tally::default() };
     let (Some(members), Some(rules)) = (members, rules) else { return tally };
     let mut lost = Vec::new();
-    for agent in agents {
+    for agent in crowd.iter() {
         let Some(admitted) = members.admitted(agent) else { continue };
-        let standing = standing(agent, admitted, rules);
+        let standing = if crowd.lacks(agent) { Standing::Unable } else { standing(agent, admitted, rules) };
         if let Standing::Lost(at) = standing {
             lost.push((agent, at));
         }
-        tally.add(agent, standing);
+        tally.add(crowd, agent, standing);
     }
-    tally.weigh_losses(agents, members, rules, lost);
+    tally.weigh_losses(crowd.agents, members, rules, lost);
     tally.failures.sort_by(|a, b| (b.at.0, &a.agent).cmp(&(a.at.0, &b.agent)));
     tally.failures.truncate(MAX_FAILURES);
     tally
@@ -89,15 +90,15 @@ pub fn tally(agents: &[ObservedAgent], members: Option<&Members>, rules: Option<
 
 /// Counts the agents of an attempt that goes back: how many of them still run the target, and what had failed before.
 pub fn returning(
-    agents: &[ObservedAgent],
+    crowd: &Crowd<'_>,
     members: Option<&Members>,
     target: Option<ConfigHash>,
     before: &RolloutAgentCounts,
 ) -> Tally {
-    let mut counts = presence(agents);
+    let mut counts = presence(crowd);
     let cohort = || {
         let is_in = |agent: &&ObservedAgent| members.is_some_and(|members| members.contains(agent));
-        agents.iter().filter(|agent| agent.is_eligible()).filter(is_in)
+        crowd.iter().filter(|agent| crowd.is_eligible(agent)).filter(is_in)
     };
     counts.targeted = length(cohort().count());
     counts.updated = length(cohort().filter(|agent| target.is_some() && agent.running == target).count());
@@ -105,12 +106,12 @@ pub fn returning(
     Tally { counts, ..Tally::default() }
 }
 
-fn presence(agents: &[ObservedAgent]) -> RolloutAgentCounts {
-    let mut counts = RolloutAgentCounts { total: length(agents.len()), ..Default::default() };
-    for agent in agents {
+fn presence(crowd: &Crowd<'_>) -> RolloutAgentCounts {
+    let mut counts = RolloutAgentCounts { total: length(crowd.agents.len()), ..Default::default() };
+    for agent in crowd.iter() {
         let count = if !agent.connected {
             &mut counts.offline
-        } else if !agent.accepts_config {
+        } else if !agent.accepts_config || crowd.lacks(agent) {
             &mut counts.incompatible
         } else if agent.waits() {
             &mut counts.adoptees
@@ -125,13 +126,13 @@ fn presence(agents: &[ObservedAgent]) -> RolloutAgentCounts {
 }
 
 impl Tally {
-    fn add(&mut self, agent: &ObservedAgent, standing: Standing) {
-        let eligible = agent.is_eligible();
+    fn add(&mut self, crowd: &Crowd<'_>, agent: &ObservedAgent, standing: Standing) {
+        let eligible = crowd.is_eligible(agent);
         self.counts.targeted += i64::from(eligible);
         let counts = &mut self.counts;
         match standing {
             Standing::Unable => {
-                self.unverified += usize::from(agent.is_unverified());
+                self.unverified += usize::from(crowd.is_unverified(agent));
                 return;
             }
             Standing::Absent | Standing::Exempt => return,

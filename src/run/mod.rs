@@ -243,6 +243,7 @@ fn encode(name: &str, body: &RevisionBody) -> Option<Revision> {
             padding: padding.and_then(|file| opamp::encode_files(&[file])).unwrap_or_default(),
         },
         desired,
+        needs: body.needs.clone(),
         secrets: secret.flat_map(config::secret_texts).collect(),
     })
 }
@@ -285,7 +286,7 @@ mod tests {
     fn encoded(format: ConfigFormat, body: &str) -> Revision {
         let files = vec![ConfigFile::new("a", "", body.as_bytes())];
         let hash = ConfigHash::from_bytes([7; 32]);
-        encode("r-1", &RevisionBody { hash, format, files, secret: Vec::new() }).expect("a file")
+        encode("r-1", &RevisionBody { hash, format, needs: None, files, secret: Vec::new() }).expect("a file")
     }
 
     #[test]

@@ -153,6 +153,7 @@ pub fn revision_of(number: u8, files: &[ConfigFile]) -> Arc<Revision> {
         hash,
         payload,
         desired: Desired::collector(files),
+        needs: None,
         secrets: Box::default(),
     })
 }

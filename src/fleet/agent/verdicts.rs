@@ -110,7 +110,12 @@ impl Agent {
             && report.hash.is_none_or(|hash| self.ledger.get(hash) == Some(&Verdict::Applied));
         let assigned = || {
             let assignment = &group?.assignment;
-            Some(assigned(assignment, self.uid, &self.attributes, &self.ledger)?.hash)
+            Some(
+                assigned(assignment, self.uid, &self.attributes, &self.ledger, |revision| {
+                    self.lacks(revision)
+                })?
+                .hash,
+            )
         };
         let told = |hash| {
             self.offered.as_ref().is_some_and(|offered| offered.hash == hash) || assigned() == Some(hash)

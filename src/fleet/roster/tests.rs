@@ -3,6 +3,7 @@ use crate::fleet::fixtures::*;
 use crate::fleet::{Ledger, Verdict};
 
 mod adoptees;
+mod builds;
 mod expiry;
 mod machine;
 mod offers;

@@ -25,7 +25,8 @@ fn view(revision: u8, bytes: usize) -> Arc<View> {
     let hash = ConfigHash::from_bytes([revision; 32]);
     let file = ConfigFile::new("", "", vec![b'#'; bytes]);
     let payload = Payload { files: encode_files(&[file]).expect("a file"), ..Payload::default() };
-    let target = Revision { name: "r".into(), hash, payload, desired: None, secrets: Box::default() };
+    let target =
+        Revision { name: "r".into(), hash, payload, desired: None, needs: None, secrets: Box::default() };
     let terms = [Term { phase: "full".into(), boundary: Rank::ALL.to_string(), ..Default::default() }];
     let group = GroupView {
         name: "all".into(),

@@ -101,6 +101,7 @@ fn revision(n: u8) -> Arc<Revision> {
         hash,
         payload,
         desired: None,
+        needs: None,
         secrets: Box::default(),
     })
 }

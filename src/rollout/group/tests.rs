@@ -53,12 +53,15 @@ fn status_after(
     rollout: Option<&ConfigRolloutStatus>,
 ) -> CollectorGroupStatus {
     let revisions = [("r-1".to_owned(), hash(1)), ("r-2".to_owned(), hash(2))].into();
+    let kafka = Inventory::new([("receivers", vec!["kafka".to_owned()])]);
+    let needs = [("r-2".to_owned(), kafka)].into();
     group_status(&GroupInput {
         name: "g",
         generation: 3,
         prior,
         rollout,
         revisions: &revisions,
+        needs: &needs,
         agents,
         offline_after: Duration::from_secs(90),
         adoption_soaks: &[Duration::from_mins(5)],
@@ -274,4 +277,21 @@ fn first_rollout_of_a_group_reaches_agents_of_other_groups_by_its_own_phases() {
     assert!(!admits(&during, &late), "it came while the attempt was under way");
     let after = status_after(&during, &first, Some(&rollout(Stage::Completed)));
     assert_eq!(after.assignment.and_then(|assignment| assignment.adoption), None, "then it begins in steps");
+}
+
+#[test]
+fn agents_that_lack_a_component_of_the_target_are_listed_once_for_each_build_and_keep_stable() {
+    let build = |receiver: &str| {
+        let built = Inventory::new([("receivers", vec![receiver.to_owned()])]);
+        Some(std::sync::Arc::new(built))
+    };
+    let agents: Vec<ObservedAgent> = (1..=5)
+        .map(|n| ObservedAgent { build: build(if n == 5 { "kafka" } else { "otlp" }), ..agent(n, Some(1)) })
+        .collect();
+    let status = status(&agents, Some(&rollout(Stage::Running)));
+    assert_eq!(status.agents.in_sync, 4, "they are to run stable, and do");
+    let told: Vec<_> =
+        status.problems.iter().map(|problem| (problem.kind, problem.message.as_str())).collect();
+    let words = "4 agents of this build lack receiver kafka, so they are not offered the target";
+    assert_eq!(told, [(ProblemKind::Incompatible, words)]);
 }

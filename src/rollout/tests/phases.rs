@@ -2,6 +2,7 @@
 
 use super::world::{Manner, World, revision};
 use crate::api::{Approval, PhaseOutcome, Reason, RolloutState as State, Share};
+use crate::config::Inventory;
 use crate::rollout::Content;
 
 #[test]
@@ -212,4 +213,30 @@ fn phases_that_fall_are_told_and_nothing_is_sent() {
         assert_eq!(world.status.state, expected, "{first} then {second}: {}", world.status.message);
         assert_eq!(world.offered("r-2") == 0, falls);
     }
+}
+
+#[test]
+fn agents_that_lack_a_component_are_counted_never_offered_and_block_nothing() {
+    let inventory = |receiver: &str| Inventory::new([("receivers", vec![receiver.to_owned()])]);
+    let mut world = World::with_stable(10);
+    world.needs.insert("r-2".into(), inventory("kafka"));
+    for member in &mut world.members[..4] {
+        member.seen.build = Some(inventory("otlp").into());
+    }
+    world.members[4].seen.build = Some(inventory("kafka").into());
+    world.run_until(State::Completed);
+    assert_eq!((world.status.agents.incompatible, world.status.agents.eligible), (4, 6));
+    assert!(world.members[..4].iter().all(|member| !member.offered.contains("r-2")));
+    assert_eq!((world.running("r-2"), world.running("r-1")), (6, 4), "what is not known is offered");
+}
+
+#[test]
+fn rollout_that_nobody_was_built_for_waits_and_pushes_nothing() {
+    let mut world = World::with_stable(3);
+    world.needs.insert("r-2".into(), Inventory::new([("receivers", vec!["kafka".to_owned()])]));
+    let built = Inventory::new([("receivers", vec!["otlp".to_owned()])]);
+    world.members.iter_mut().for_each(|member| member.seen.build = Some(built.clone().into()));
+    assert_eq!(world.tick(1), State::Pending);
+    assert!(world.status.message.contains("3 incompatible"), "{}", world.status.message);
+    assert_eq!(world.offered("r-2"), 0);
 }

@@ -53,10 +53,7 @@ fn plan_counts_who_cannot_take_part_and_says_why() {
     let agents = &world.status.agents;
     assert_eq!((agents.total, agents.eligible, agents.incompatible, agents.unverified), (10, 6, 2, 1));
     let message = &world.status.message;
-    assert!(
-        message.contains("1 offline, 2 without AcceptsRemoteConfig, 1 without ReportsRemote"),
-        "{message}"
-    );
+    assert!(message.contains("1 offline, 2 incompatible, 1 without ReportsRemote"), "{message}");
     assert_eq!(planned(&world).iter().filter_map(|(_, number)| *number).sum::<i64>(), 6);
     assert_eq!((world.status.cohort.is_none(), world.offered("r-1")), (true, 0));
 }

@@ -3,7 +3,7 @@
 use crate::api::{
     AttributeSelector, ConfigRolloutStatus, Reason, RevisionState, RolloutState, Stage, Strategy,
 };
-use crate::config::ConfigHash;
+use crate::config::{ConfigHash, Inventory};
 use crate::fleet::fixtures::seen;
 use crate::fleet::{Cohort, InstanceUid, ObservedAgent, Ring, Rings, Side, Sides, Verdict, side};
 use crate::rollout::{Content, GroupFacts, Input, News, Next, RevisionFacts, assignment, news, step};
@@ -41,6 +41,8 @@ pub struct World {
     /// The earliest renewal of a living replica; absent: now.
     pub watched_until: Option<Timestamp>,
     pub bad: BTreeSet<String>,
+    /// The component types that revisions need.
+    pub needs: BTreeMap<String, Inventory>,
     /// What became of the revisions; `Candidate` where there is no entry.
     pub states: BTreeMap<String, RevisionState>,
     pub annotations: BTreeMap<String, String>,
@@ -72,6 +74,7 @@ impl World {
             paused: false,
             watched_until: None,
             bad: BTreeSet::new(),
+            needs: BTreeMap::new(),
             states: BTreeMap::new(),
             annotations: BTreeMap::new(),
             notices: Vec::new(),
@@ -149,6 +152,7 @@ impl World {
                 stable: None,
                 offline_after: Duration::from_secs(90),
             },
+            needs: &self.needs,
             revisions: &revisions,
             agents: &agents,
             assumed_interval: Duration::from_secs(30),
@@ -193,8 +197,9 @@ impl World {
         let member = &self.members[index];
         let assignment = assignment(None, 1, Some(&self.status));
         let cohort = Cohort::read(&assignment.seed, &assignment.terms);
-        let in_cohort =
-            || cohort.as_ref().is_some_and(|c| c.contains(member.seen.uid, |ring| member.seen.is_in(ring)));
+        let needs = assignment.target.as_ref().and_then(|target| self.needs.get(target));
+        let inside = |cohort: &Cohort| cohort.contains(member.seen.uid, |ring| member.seen.is_in(ring));
+        let in_cohort = || cohort.as_ref().is_some_and(inside) && member.seen.missing(needs).is_empty();
         let sides = Sides {
             target: assignment.target.as_deref().map(hash),
             stable: assignment.stable.as_deref().map(hash),

@@ -52,6 +52,7 @@ fn report() -> impl Strategy<Value = Report> {
             capabilities,
             healthy,
             started,
+            build: None,
             config: config.map(|(n, outcome)| reported(n, outcome)),
         },
     )
