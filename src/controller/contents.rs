@@ -107,8 +107,10 @@ async fn previous(
     rollout: &ConfigRollout,
     namespace: &str,
 ) -> Result<Option<ConfigRevision>, Error> {
-    let Some(name) = rollout.status.as_ref().and_then(|status| status.target_revision.as_ref()) else {
-        return Ok(None);
-    };
+    let Some(status) = &rollout.status else { return Ok(None) };
+    // Behind a pin the content was another revision than the target.
+    let put_aside = status.pinned.as_ref().map(|pinned| &pinned.instead);
+    let put_aside = put_aside.filter(|name| leader.revision(namespace, name).is_some());
+    let Some(name) = put_aside.or(status.target_revision.as_ref()) else { return Ok(None) };
     Ok(Api::<ConfigRevision>::namespaced(leader.client.clone(), namespace).get_opt(name).await?)
 }
