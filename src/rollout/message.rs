@@ -2,6 +2,7 @@
 
 use super::tally::Tally;
 use crate::api::{ConfigRolloutStatus, FailureEntry, PhaseOutcome, RolloutAgentCounts, Share, Stage};
+use crate::fleet::clean;
 use jiff::Timestamp;
 
 /// Where the phase under way stands: `phase 2 of 4 (early-adopters): 10 of 10 agents updated and healthy`.
@@ -70,6 +71,9 @@ pub fn tripped(tally: &Tally, base: usize, threshold: Share) -> String {
     )
 }
 
+/// Most of an agent's words in a sentence, in bytes: it stands in several conditions, and `failures` has the whole.
+const MAX_WORDS_BYTES: usize = 120;
+
 /// The first of the failures, which come latest first: `; the first: host-7: Failed, no such exporter`.
 pub fn first_failure(failures: &[FailureEntry]) -> String {
     let Some(FailureEntry { agent, host, reason, message, .. }) = failures.last() else {
@@ -77,7 +81,7 @@ pub fn first_failure(failures: &[FailureEntry]) -> String {
     };
     let host = if host.is_empty() { agent } else { host };
     let comma = if message.is_empty() { "" } else { ", " };
-    format!("; the first: {host}: {reason}{comma}{message}")
+    format!("; the first: {host}: {reason}{comma}{}", clean(message, MAX_WORDS_BYTES))
 }
 
 /// That the rollout is done.
