@@ -1,7 +1,8 @@
 //! What holds in every world.
 
 use super::world::{Manner, World};
-use crate::api::{RolloutState, Share};
+use crate::api::{RevisionState, RolloutState, Share};
+use crate::rollout::Content;
 use proptest::prelude::*;
 
 fn manner() -> impl Strategy<Value = Manner> {
@@ -24,6 +25,9 @@ enum Move {
     Abort(u32),
     Retry(u32),
     Undo(u32),
+    /// Other content: the revision of this number.
+    Content(u8),
+    DryRun(bool),
 }
 
 fn moves() -> impl Strategy<Value = Vec<Move>> {
@@ -36,6 +40,8 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
         1 => any::<u32>().prop_map(Move::Abort),
         1 => any::<u32>().prop_map(Move::Retry),
         1 => any::<u32>().prop_map(Move::Undo),
+        1 => (1..5_u8).prop_map(Move::Content),
+        1 => any::<bool>().prop_map(Move::DryRun),
     ];
     prop::collection::vec(one, 1..60)
 }
@@ -51,6 +57,12 @@ fn apply(world: &mut World, step: Move) {
         Move::Abort(token) => world.ask("abort", &token.to_string()),
         Move::Retry(token) => world.ask("retry", &token.to_string()),
         Move::Undo(token) => world.ask("undo", &token.to_string()),
+        Move::Content(number) => {
+            let name = format!("r-{number}");
+            let rejected = world.states.get(&name) == Some(&RevisionState::Rejected);
+            world.content = Content::Revision { name, rejected };
+        }
+        Move::DryRun(on) => world.ask("dry-run", &on.to_string()),
     }
 }
 
