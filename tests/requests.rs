@@ -201,3 +201,75 @@ async fn failed_gate_tells_of_the_first_failure_in_its_event_and_its_message() {
     told(&space, "PhaseFailed", &format!("phase 1 of 2 (canary) of r-1 failed: {why}")).await;
     told(&space, "TooManyFailures", "r-1 is halted, with nothing to go back to").await;
 }
+
+/// The shell blocks of docs/rollouts.md that begin with this line, one after the other.
+fn documented(first: &str) -> String {
+    let text = include_str!("../docs/rollouts.md");
+    let blocks = text.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next());
+    blocks.filter(|block| block.starts_with(first)).collect()
+}
+
+/// The pipeline's account and rights, as docs/rollouts.md has them.
+fn documented_account() -> Vec<Value> {
+    let text = include_str!("../docs/rollouts.md");
+    let blocks = text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let account =
+        blocks.filter(|block| block.contains("kind: ServiceAccount")).flat_map(|block| block.split("---\n"));
+    account.map(|manifest| serde_saphyr::from_str(manifest).expect("YAML")).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pipeline_without_kubectl_starts_watches_and_drives_a_rollout_as_documented() {
+    let plane = ControlPlane::start().await;
+    let space = Space::new(&plane, "pipeline").await;
+    let operator = Operator::start(&plane, "pipeline").await;
+    let _agents: Vec<Simulated> = (1..=4).map(|n| start(&operator, n, Behaviour::Apply)).collect();
+    space.apply(group("g", "yes")).await;
+    space.group_has("g", 4).await;
+    for mut manifest in documented_account() {
+        if manifest["kind"] == "RoleBinding" {
+            manifest["subjects"][0]["namespace"] = json!(space.name);
+        }
+        space.apply(manifest).await;
+    }
+    let token = plane.kubectl(&["-n", &space.name, "create", "token", "pipeline"]).expect("a token");
+    let config: Value =
+        serde_json::from_slice(&std::fs::read(&plane.kubeconfig).expect("a file")).expect("a kubeconfig");
+    let cluster = &config["clusters"][0]["cluster"];
+    let run = async |body: &str, steps: &str| {
+        let mut rollout = manifest("");
+        rollout["spec"]["config"]["files"] = inline(body);
+        rollout["metadata"]["name"] = json!("checkout");
+        rollout["spec"]["strategy"]["phases"][0]["approval"] = json!("Manual");
+        std::fs::write(plane.dir().join("rollout.yaml"), rollout.to_string()).expect("written");
+        let script = documented("# with curl: what") + steps;
+        let shell = tokio::process::Command::new("sh")
+            .args(["-c", &script])
+            .current_dir(plane.dir())
+            .env("SERVER", cluster["server"].as_str().expect("an address"))
+            .env("CA", cluster["certificate-authority"].as_str().expect("a path"))
+            .env("TOKEN", token.trim())
+            .env("NAMESPACE", &space.name)
+            .env("WATCH_SECONDS", "2")
+            .kill_on_drop(true)
+            .output();
+        support::within("the pipeline; it needs curl 7.76", shell).await.expect("a shell")
+    };
+    let [start, wait, drive, all, undo, watch] = ["start", "wait", "drive", "all together", "undo", "watch"]
+        .map(|step| documented(&format!("# with curl: {step}\n")));
+    let first = run(&collector("one"), &format!("{start}{wait}{drive}{all}")).await;
+    assert!(first.status.success(), "{first:?}");
+    // The token has been used, so another one is; then everything back.
+    let second = all.replace("go-1", "go-2");
+    let back = format!("{start}{wait}{drive}{second}{}wait_for AwaitingApproval\nask promote go-3\n", {
+        undo.lines().filter(|line| !line.starts_with("wait_for")).collect::<Vec<_>>().join("\n") + "\n"
+    });
+    let second = run(&collector("two"), &format!("{back}wait_for Completed\n{watch}")).await;
+    assert!(second.status.success(), "{second:?}");
+    assert_eq!(String::from_utf8_lossy(&second.stdout).lines().next().map(str::trim), Some("Completed"));
+    let status = space.api::<ConfigRollout>().get("checkout").await.expect("there").status.expect("a status");
+    assert_eq!(pin(&status), Some(("checkout-1", "checkout-2")));
+    let broken = run("service: [", &format!("{start}{wait}wait_for Completed\n")).await;
+    assert!(!broken.status.success(), "{broken:?}");
+    assert!(String::from_utf8_lossy(&broken.stderr).contains("not sent"), "{broken:?}");
+}
