@@ -224,3 +224,19 @@ fn live_revisions(leader: &Leader, namespace: &str) -> BTreeSet<String> {
     let statuses = here.filter_map(|group| group.0.as_ref().ok()?.status.clone());
     statuses.filter_map(|status| status.assignment).flat_map(|assignment| assignment.revisions()).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::Pinned;
+
+    #[test]
+    fn status_names_its_live_revisions_and_what_a_pin_puts_aside() {
+        let mut status =
+            ConfigRolloutStatus { target_revision: Some("r-4".into()), ..ConfigRolloutStatus::default() };
+        assert_eq!(named_by(&status).collect::<Vec<_>>(), ["r-4"]);
+        status.stable_revision = Some("r-3".into());
+        status.pinned = Some(Pinned { revision: "r-1".into(), instead: "r-2".into() });
+        assert_eq!(named_by(&status).collect::<Vec<_>>(), ["r-4", "r-3", "r-1", "r-2"]);
+    }
+}
