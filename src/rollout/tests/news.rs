@@ -216,3 +216,14 @@ fn end_of_a_pin_is_told() {
     assert_eq!(reasons(&told(&world)), [Reason::Unpinned, Reason::PhaseStarted]);
     assert!(world.told[0].note.starts_with("r-1 is no longer pinned"), "{:?}", world.told[0]);
 }
+
+#[test]
+fn content_that_turns_invalid_as_the_attempt_completes_is_told_beside_it() {
+    let mut world = World::with_stable(100);
+    world.strategy.phases.drain(..3);
+    world.tick(1);
+    world.told.clear();
+    world.content = Content::Invalid(Reason::InvalidConfig, "no".into());
+    world.tick(1);
+    assert_eq!(reasons(&told(&world)), [PhasePassed, Completed, Reason::InvalidConfig]);
+}

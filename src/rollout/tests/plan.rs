@@ -208,3 +208,19 @@ fn phases_that_fall_are_invalid_in_a_dry_run_too() {
     world.strategy.phases[1].agents = Share::PerMille(10);
     assert_eq!(world.tick(1), State::Invalid);
 }
+
+#[test]
+fn agent_that_was_away_all_the_time_is_not_lost_when_the_plan_has_other_steps() {
+    let mut world = World::with_stable(100);
+    world.disconnect(7);
+    world.tick(1);
+    world.run_until(State::Completed);
+    world.content = revision("r-3");
+    world.strategy.phases.iter_mut().for_each(|step| step.name += "-too");
+    let mut world = dry(world);
+    world.tick(600);
+    // The first step writes the plan, and the next one counts by what it finds there.
+    world.tick(1);
+    let agents = &world.status.agents;
+    assert_eq!((agents.failed, agents.offline), (0, 1), "{:?}", world.status.failures);
+}
