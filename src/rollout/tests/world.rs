@@ -1,7 +1,8 @@
 //! A group of agents that take what they are assigned, each in its own way.
 
 use crate::api::{
-    AttributeSelector, ConfigRolloutStatus, Reason, RevisionState, RolloutState, Stage, Strategy,
+    AssignmentStatus, AttributeSelector, ConfigRolloutStatus, Reason, RevisionState, RolloutState, Stage,
+    Strategy,
 };
 use crate::config::{ConfigHash, Inventory};
 use crate::fleet::fixtures::seen;
@@ -41,6 +42,10 @@ pub struct World {
     /// The earliest renewal of a living replica; absent: now.
     pub watched_until: Option<Timestamp>,
     pub bad: BTreeSet<String>,
+    /// What replicas act on.
+    pub assignment: AssignmentStatus,
+    /// The leader died after it wrote the rollout, and before it wrote the group.
+    pub lagging: bool,
     /// The component types that revisions need.
     pub needs: BTreeMap<String, Inventory>,
     /// What became of the revisions; `Candidate` where there is no entry.
@@ -74,6 +79,8 @@ impl World {
             paused: false,
             watched_until: None,
             bad: BTreeSet::new(),
+            assignment: AssignmentStatus::default(),
+            lagging: false,
             needs: BTreeMap::new(),
             states: BTreeMap::new(),
             annotations: BTreeMap::new(),
@@ -123,6 +130,9 @@ impl World {
     /// Lets time pass: agents take what they are assigned, then the leader steps.
     pub fn tick(&mut self, seconds: i64) -> RolloutState {
         self.now += SignedDuration::from_secs(seconds);
+        if !self.lagging {
+            self.assignment = assignment(Some(&self.assignment), 1, Some(&self.status));
+        }
         self.deliver();
         self.lead();
         self.status.state
@@ -195,7 +205,7 @@ impl World {
     /// The revision that a replica would offer an agent.
     fn due(&self, index: usize) -> Option<String> {
         let member = &self.members[index];
-        let assignment = assignment(None, 1, Some(&self.status));
+        let assignment = self.assignment.clone();
         let cohort = Cohort::read(&assignment.seed, &assignment.terms);
         let needs = assignment.target.as_ref().and_then(|target| self.needs.get(target));
         let inside = |cohort: &Cohort| cohort.contains(member.seen.uid, |ring| member.seen.is_in(ring));
