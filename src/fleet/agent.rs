@@ -227,7 +227,8 @@ impl Agent {
         let revision = self.assigned(group)?;
         let received = self.received_form(revision.hash);
         let wanting = self.is_forgiven(revision.hash) || received.is_none();
-        (wanting && !self.waits_for_answer(revision.hash, now)).then(|| match received {
+        let waits = self.waits_for_answer(revision.hash, now) && !self.is_retried(revision.hash, group);
+        (wanting && !waits).then(|| match received {
             None => Offer::plain(revision.clone()),
             Some(form) => Offer::correction(revision.clone(), form),
         })
@@ -283,6 +284,13 @@ impl Agent {
         };
         let repeats = self.answers() && (self.link == Some(Link::Polling) || offered.answered);
         !repeats || offered.is_recent(now)
+    }
+
+    /// Whether a person asked to try again what this agent has not answered: it is offered once more.
+    fn is_retried(&self, hash: ConfigHash, group: &GroupView) -> bool {
+        let offered = self.offered.as_ref().filter(|offered| offered.stands(hash) && !offered.answered);
+        let retried_at = group.assignment.retried_at;
+        offered.zip(retried_at).is_some_and(|(offered, retried_at)| !offered.is_after(retried_at))
     }
 
     /// Notes that a revision was sent.

@@ -229,3 +229,18 @@ fn forgiven_revision_is_offered_again_when_the_offer_was_lost_with_its_link() {
     hear_over(&mut agent, heartbeat(), OTHER_SOCKET);
     assert_eq!(agent.due_offer(&retried(2), at(4)).map(|due| due.hash()), Some(hash(B)));
 }
+
+#[test]
+fn agent_that_never_answered_is_offered_the_revision_once_more_by_a_retry() {
+    let mut agent = agent();
+    let mut group = group("g", Some(B), Some(A));
+    agent.note_offer(hash(B), Form::Plain, at(1));
+    let due = |agent: &Agent, group: &GroupView, second| {
+        agent.due_offer(group, at(second)).map(|offer| offer.hash())
+    };
+    assert_eq!(due(&agent, &group, 500), None, "no reconnect tells that it was lost");
+    group.assignment.retried_at = Some(at(600));
+    assert_eq!(due(&agent, &group, 601), Some(hash(B)));
+    agent.note_offer(hash(B), Form::Plain, at(601));
+    assert_eq!(due(&agent, &group, 602), None);
+}
