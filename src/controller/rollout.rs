@@ -4,10 +4,10 @@ use super::announce::{announce, answer};
 use super::contents::content;
 use super::context::{Error, Guarded, Leader, entropy, facts, holder_of, readable, write_if_leading};
 use super::revision;
-use crate::api::{ConfigRevision, ConfigRollout, ConfigRolloutStatus, RevisionState, Stage};
+use crate::api::{ConfigRevision, ConfigRollout, ConfigRolloutStatus, RevisionState, Stage, UNDO_ANNOTATION};
 use crate::cluster::Written;
 use crate::fleet::ObservedAgent;
-use crate::rollout::{GroupFacts, Input, Next, is_under_way, stalled, step};
+use crate::rollout::{Content, GroupFacts, Input, Next, is_under_way, stalled, step};
 use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::api::Api;
@@ -30,9 +30,11 @@ pub async fn reconcile(guarded: Arc<Guarded<ConfigRollout>>, leader: Arc<Leader>
     let Some(group) = group_facts(&leader, rollout).await? else { return Ok(Action::await_change()) };
     let wanted = group.wanted().map(str::to_owned);
     let prior = rollout.status.clone().unwrap_or_default();
-    // The step may begin with what is wanted, or with what an undo names; that begins with the next one.
-    let named: BTreeSet<String> =
-        [wanted.clone(), prior.target_revision.clone()].into_iter().flatten().collect();
+    let known = leader.revisions(&namespace);
+    // The step may go on with the target, or begin with what is wanted or with what an undo names.
+    let live = [wanted.clone(), prior.target_revision.clone()].into_iter().flatten();
+    let undoes = rollout.annotations().contains_key(UNDO_ANNOTATION);
+    let named: BTreeSet<String> = live.chain(known.keys().filter(|_| undoes).cloned()).collect();
     let mut next = step(&Input {
         generation: rollout.metadata.generation.unwrap_or_default(),
         strategy: &rollout.spec.strategy,
@@ -41,7 +43,7 @@ pub async fn reconcile(guarded: Arc<Guarded<ConfigRollout>>, leader: Arc<Leader>
         prior: &prior,
         group,
         needs: &leader.needs(&namespace, named.iter().map(String::as_str)),
-        revisions: &facts(&leader.revisions(&namespace), &rollout.name_any()),
+        revisions: &facts(&known, &rollout.name_any()),
         agents: agents_of(&agents, &rollout.spec.group_name),
         assumed_interval: leader.assumed_interval,
         unreachable_for: leader.unreachable_for,
@@ -63,8 +65,8 @@ fn agents_of<'a>(agents: &'a [ObservedAgent], group: &str) -> &'a [ObservedAgent
     &agents[start..end]
 }
 
-/// What the step needs to know of the group; nothing if that cannot be read: without its times nobody can be
-/// judged.
+/// What the step needs to know of the group; nothing if that cannot be read, because without its times nobody can be
+/// judged, or if the content's revision has not been seen yet.
 async fn group_facts(leader: &Leader, rollout: &ConfigRollout) -> Result<Option<GroupFacts>, Error> {
     let namespace = rollout.namespace().unwrap_or_default();
     let name = &rollout.spec.group_name;
@@ -77,7 +79,14 @@ async fn group_facts(leader: &Leader, rollout: &ConfigRollout) -> Result<Option<
     let Some(group) = readable(&group) else { return Ok(None) };
     let stable = group.status.as_ref().and_then(|status| status.stable_revision.clone());
     let offline_after = group.spec.offline_after.get();
-    Ok(Some(GroupFacts::Held { content: content(leader, rollout).await?, stable, offline_after }))
+    let content = content(leader, rollout).await?;
+    // One that has just been made: the watch brings it, with what it needs of agents.
+    if let Content::Revision { name, .. } = &content
+        && leader.revision(&namespace, name).is_none()
+    {
+        return Ok(None);
+    }
+    Ok(Some(GroupFacts::Held { content, stable, offline_after }))
 }
 
 /// Writes the status, and what follows from it: Events, and the states of the rollout's revisions.

@@ -40,6 +40,7 @@ impl Supervisor {
                 "reports_effective_config": true,
                 "reports_own_metrics": false,
                 "reports_health": true,
+                "reports_available_components": true,
                 "reports_heartbeat": true,
                 "accepts_remote_config": true,
                 "reports_remote_config": answers,
