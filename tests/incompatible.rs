@@ -23,8 +23,8 @@ async fn collector_without_a_component_is_counted_listed_and_not_offered_the_rev
     space.rollout_is("r", RolloutState::Completed).await;
     let receivers = eventually("the components of the Collector's build", async || {
         let slices = space.api::<AgentSlice>().list(&kube::api::ListParams::default()).await.ok()?;
-        let builds = slices.items.iter().flat_map(|slice| &slice.spec.builds);
-        builds.flat_map(|build| build.components.get("receivers").cloned()).next()
+        let mut builds = slices.items.iter().flat_map(|slice| &slice.spec.builds);
+        builds.find_map(|build| build.components.get("receivers").cloned())
     })
     .await;
     assert!(receivers.split(' ').any(|receiver| receiver == "nop"), "{receivers}");

@@ -1,7 +1,7 @@
 //! What holds in every world.
 
 use super::world::{Manner, World};
-use crate::api::{AttributeSelector, Phase, RevisionState, RolloutState, Share};
+use crate::api::{AttributeSelector, Phase, RevisionState, RolloutState as State, Share};
 use crate::fleet::{Cohort, InstanceUid};
 use crate::rollout::Content;
 use proptest::prelude::*;
@@ -183,7 +183,9 @@ proptest! {
         world.strategy.phases.drain(..3);
         world.strategy.phases.insert(0, Phase { name: "canary".into(), agents: first, duration: Some("1m".parse().expect("a duration")), ..world.strategy.phases[0].clone() });
         let canaries = first.of(world.members.len());
-        moves.into_iter().for_each(|step| apply(&mut world, step));
+        for step in moves {
+            apply(&mut world, step);
+        }
         prop_assert!(world.offered("r-2") <= canaries, "{} of {canaries}: {}", world.offered("r-2"), world.status.message);
         prop_assert_ne!(world.status.stable_revision.as_deref(), Some("r-2"));
     }
@@ -193,11 +195,11 @@ proptest! {
         let mut world = world_of(manners, false);
         world.all(Manner::Refuses);
         for _ in 0..50 {
-            if world.tick(1) == RolloutState::RolledBack {
+            if world.tick(1) == State::RolledBack {
                 break;
             }
         }
-        prop_assert_eq!(world.status.state, RolloutState::RolledBack);
+        prop_assert_eq!(world.status.state, State::RolledBack);
         world.states.insert("r-2".into(), RevisionState::Rejected);
         let before = world.offered("r-2");
         for step in moves.into_iter().filter(|step| !matches!(step, Move::Retry(_) | Move::Undo(_) | Move::Leave(_) | Move::Lag(true))) {
@@ -210,16 +212,17 @@ proptest! {
     #[test]
     fn rollout_always_ends_or_says_what_it_waits_for(manners in prop::collection::vec(manner(), 1..20), moves in moves(), ring in any::<bool>()) {
         let mut world = world_of(manners, ring);
-        moves.into_iter().for_each(|step| apply(&mut world, step));
+        for step in moves {
+            apply(&mut world, step);
+        }
         world.lagging = false;
         for _ in 0..120 {
             world.tick(60);
         }
-        use RolloutState as State;
         let (state, status) = (world.status.state, &world.status);
         let stalled = status.conditions.iter().any(|c| c.type_ == "Stalled" && c.status == "True");
-        let over = matches!(state, State::Completed | State::RolledBack | State::Halted | State::Invalid);
-        let waits = matches!(state, State::AwaitingApproval | State::Paused | State::Pending) || stalled;
+        let over = [State::Completed, State::RolledBack, State::Halted, State::Invalid].contains(&state);
+        let waits = stalled || [State::AwaitingApproval, State::Paused, State::Pending].contains(&state);
         prop_assert!(over || waits, "{:?}: {}", state, status.message);
         prop_assert!(!status.message.is_empty());
     }
@@ -246,7 +249,7 @@ proptest! {
         for _ in 0..5 {
             world.tick(1);
         }
-        let expected = if bad > threshold as usize { RolloutState::RolledBack } else { RolloutState::Completed };
+        let expected = if bad > threshold as usize { State::RolledBack } else { State::Completed };
         prop_assert_eq!(world.status.state, expected, "{}", world.status.message);
     }
 }
@@ -257,7 +260,7 @@ fn status_stays_small_at_any_fleet_size() {
     world.bad.insert("r-2".into());
     world.all(Manner::Refuses);
     world.strategy.phases.drain(..3);
-    world.run_until(RolloutState::RolledBack);
+    world.run_until(State::RolledBack);
     let bytes = serde_json::to_string(&world.status).expect("JSON").len();
     assert!(bytes < 8 * 1024, "{bytes} bytes");
     assert_eq!(world.status.failures.len(), 10);
