@@ -1,11 +1,10 @@
 //! What this module's tests share: short ways to make hashes, revisions, groups and agents.
 
 use super::{
-    Agent, AgentKey, Assignment, Attributes, Capabilities, Cohort, ConfigReport, Delays, Description,
-    Faltered, GroupView, InstanceUid, Ledger, Link, ObservedAgent, Outcome, Payload, Rank, Report, Revision,
-    Rings, Roster, View,
+    Agent, AgentKey, Attributes, Capabilities, ConfigReport, Delays, Description, Faltered, GroupView,
+    InstanceUid, Ledger, Link, ObservedAgent, Outcome, Payload, Report, Revision, Rings, Roster, View,
 };
-use crate::api::{AttributeSelector, Term};
+use crate::api::AttributeSelector;
 use crate::config::{ConfigFile, ConfigHash, Desired, Form};
 use jiff::{SignedDuration, Timestamp};
 use std::sync::Arc;
@@ -60,31 +59,9 @@ pub fn effective(n: u8) -> ConfigFile {
     ConfigFile::new("", "", format!("receivers: {{nop: {{number: {n}}}}}").into_bytes())
 }
 
-/// An assignment of this target to all agents.
-pub fn assignment(target: Option<u8>, stable: Option<u8>) -> Assignment {
-    let everybody = [Term { phase: "full".into(), boundary: Rank::ALL.to_string(), ..Default::default() }];
-    Assignment {
-        generation: 1,
-        loaded: true,
-        target: target.map(revision),
-        stable: stable.map(revision),
-        cohort: Cohort::read("0000000000000001", &everybody),
-        ..Assignment::default()
-    }
-}
-
 /// A group of all agents, with this assignment.
 pub fn group(name: &str, target: Option<u8>, stable: Option<u8>) -> GroupView {
-    GroupView {
-        name: name.into(),
-        generation: 1,
-        selector: AttributeSelector::default(),
-        priority: 0,
-        created: Timestamp::UNIX_EPOCH,
-        offline_after: Duration::from_secs(90),
-        forget_after: Duration::from_hours(1),
-        assignment: assignment(target, stable),
-    }
+    GroupView::of_all(name, target.map(revision), stable.map(revision))
 }
 
 pub fn selector(key: &str, value: &str) -> AttributeSelector {

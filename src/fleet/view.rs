@@ -1,7 +1,7 @@
 //! What a replica acts on: the groups with their assignments, and the revisions that these name.
 
-use super::{Admission, Attributes, Belongings, Cohort, Ring};
-use crate::api::{AssignmentStatus, AttributeSelector, CollectorGroup};
+use super::{Admission, Attributes, Belongings, Cohort, Rank, Ring};
+use crate::api::{AssignmentStatus, AttributeSelector, CollectorGroup, Term};
 #[cfg(doc)]
 use crate::config::Form;
 use crate::config::{ConfigHash, Desired, Inventory};
@@ -105,6 +105,29 @@ impl GroupView {
             offline_after: spec.offline_after.get(),
             forget_after: spec.forget_after.get(),
             assignment: assignment.map_or_else(Assignment::default, |assignment| read(assignment, load)),
+        }
+    }
+
+    /// A group of all agents of its namespace, each of which is to run `target`, else `stable`: what simulations and
+    /// tests start from.
+    pub fn of_all(name: &str, target: Option<Arc<Revision>>, stable: Option<Arc<Revision>>) -> Self {
+        let everybody = [Term { boundary: Rank::ALL.to_string(), ..Term::default() }];
+        Self {
+            name: name.into(),
+            generation: 1,
+            selector: AttributeSelector::default(),
+            priority: 0,
+            created: Timestamp::UNIX_EPOCH,
+            offline_after: Duration::from_secs(90),
+            forget_after: Duration::from_hours(1),
+            assignment: Assignment {
+                generation: 1,
+                loaded: true,
+                target,
+                stable,
+                cohort: Cohort::read("0000000000000001", &everybody),
+                ..Assignment::default()
+            },
         }
     }
 

@@ -1,12 +1,10 @@
 //! A server under test, with fleets that it serves.
 
 use super::within;
-use jiff::Timestamp;
-use opamp_operator::api::{AttributeSelector, Term};
+use opamp_operator::api::AttributeSelector;
 use opamp_operator::config::{ConfigFile, ConfigHash, Desired};
 use opamp_operator::fleet::{
-    Agent, AgentKey, Assignment, Cohort, Delays, GroupView, InstanceUid, Payload, Rank, Revision, Roster,
-    View,
+    Agent, AgentKey, Delays, GroupView, InstanceUid, Payload, Revision, Roster, View,
 };
 use opamp_operator::opamp::{Hub, Limits, Metrics, PATH, encode_files, serve};
 use opamp_operator::sim::{self, Behaviour, Endpoint, Pace, Profile, Simulated};
@@ -160,25 +158,7 @@ pub fn revision_of(number: u8, files: &[ConfigFile]) -> Arc<Revision> {
 
 /// A group of all agents, all of which are to run `target`, else `stable`.
 pub fn group(target: Option<Arc<Revision>>, stable: Option<Arc<Revision>>) -> GroupView {
-    let terms = [Term { phase: "full".into(), boundary: Rank::ALL.to_string(), ..Default::default() }];
-    let cohort = Cohort::read("0000000000000001", &terms);
-    GroupView {
-        name: "all".into(),
-        generation: 1,
-        selector: AttributeSelector::default(),
-        priority: 0,
-        created: Timestamp::UNIX_EPOCH,
-        offline_after: Duration::from_secs(90),
-        forget_after: Duration::from_hours(1),
-        assignment: Assignment {
-            generation: 1,
-            loaded: true,
-            target,
-            stable,
-            cohort,
-            ..Assignment::default()
-        },
-    }
+    GroupView::of_all("all", target, stable)
 }
 
 /// A group of the agents with this attribute.

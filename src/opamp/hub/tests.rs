@@ -1,7 +1,6 @@
 use super::*;
-use crate::api::{AttributeSelector, Term};
 use crate::config::{ConfigFile, ConfigHash};
-use crate::fleet::{Assignment, Cohort, Delays, GroupView, Payload, Rank, Revision};
+use crate::fleet::{Delays, GroupView, Payload, Revision};
 use crate::opamp::offer::encode_files;
 use crate::opamp::proto::{AgentDescription, RemoteConfigStatus, ServerToAgent};
 use futures::FutureExt;
@@ -27,24 +26,7 @@ fn view(revision: u8, bytes: usize) -> Arc<View> {
     let payload = Payload { files: encode_files(&[file]).expect("a file"), ..Payload::default() };
     let target =
         Revision { name: "r".into(), hash, payload, desired: None, needs: None, secrets: Box::default() };
-    let terms = [Term { phase: "full".into(), boundary: Rank::ALL.to_string(), ..Default::default() }];
-    let group = GroupView {
-        name: "all".into(),
-        generation: 1,
-        selector: AttributeSelector::default(),
-        priority: 0,
-        created: Timestamp::UNIX_EPOCH,
-        offline_after: Duration::from_secs(90),
-        forget_after: Duration::from_hours(1),
-        assignment: Assignment {
-            generation: 1,
-            loaded: true,
-            target: Some(Arc::new(target)),
-            stable: None,
-            cohort: Cohort::read("0000000000000001", &terms),
-            ..Assignment::default()
-        },
-    };
+    let group = GroupView::of_all("all", Some(Arc::new(target)), None);
     Arc::new(View::new([("default".into(), group)]))
 }
 

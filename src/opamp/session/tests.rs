@@ -1,6 +1,6 @@
 use super::*;
 use crate::config::{ConfigFile, ConfigHash};
-use crate::fleet::{Assignment, Cohort, Delays, GroupView, Payload, Rank, Revision, View};
+use crate::fleet::{Delays, GroupView, Payload, Revision, View};
 use crate::opamp::offer::encode_files;
 use crate::opamp::proto::{
     AgentCapabilities, AgentDescription, AgentDisconnect, AnyValue, ComponentHealth, KeyValue,
@@ -45,28 +45,7 @@ impl Server {
 
     /// Gives all agents a target, and something to fall back to.
     fn assign(&mut self, target: Option<u8>, stable: Option<u8>) {
-        let terms = [crate::api::Term {
-            phase: "full".into(),
-            boundary: Rank::ALL.to_string(),
-            ..Default::default()
-        }];
-        let group = GroupView {
-            name: "group".into(),
-            generation: 1,
-            selector: crate::api::AttributeSelector::default(),
-            priority: 0,
-            created: Timestamp::UNIX_EPOCH,
-            offline_after: Duration::from_secs(90),
-            forget_after: Duration::from_hours(1),
-            assignment: Assignment {
-                generation: 1,
-                loaded: true,
-                target: target.map(revision),
-                stable: stable.map(revision),
-                cohort: Cohort::read("0000000000000001", &terms),
-                ..Assignment::default()
-            },
-        };
+        let group = GroupView::of_all("group", target.map(revision), stable.map(revision));
         self.roster.set_view(Arc::new(View::new([("default".into(), group)])), self.now);
     }
 

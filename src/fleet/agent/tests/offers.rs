@@ -14,7 +14,7 @@ fn offer_is_due_only_while_every_condition_holds() {
         ("group's generation ahead", |_, group| group.generation = 2, None),
         ("group's generation behind", |_, group| group.assignment.generation = 2, Some(B)),
         ("revisions not loaded", |_, group| group.assignment.loaded = false, None),
-        ("nothing assigned", |_, group| group.assignment = assignment(None, None), None),
+        ("nothing assigned", |_, group| *group = super::group("g", None, None), None),
         ("outside the cohort", |_, group| group.assignment.cohort = None, Some(A)),
         (
             "runs it",
