@@ -11,7 +11,7 @@ use super::tally::{Members, Tally, length, returning, tally};
 use crate::api::{
     Approval, Cohort, ConfigRolloutStatus, Duration, OnFailure, PhaseOutcome, Reason, RolloutState, Stage,
 };
-use crate::fleet::{Seed, signed};
+use crate::fleet::{ObservedAgent, Seed, signed};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use std::time;
 
@@ -336,13 +336,14 @@ impl Attempt<'_> {
         }
     }
 
-    /// Waits until every agent of the cohort that is connected reports stable, or the deadline has passed.
+    /// Waits until every agent of the cohort that can be reached reports stable, or the deadline has passed.
     fn roll_back(&self, status: &mut ConfigRolloutStatus, reason: Reason, why: &str) -> Outcome {
         let stable = status.stable_revision.clone().unwrap_or_default();
         let hash = self.input.revisions.get(&stable).map(|revision| revision.hash);
         let (crowd, members) = (self.crowd(status), self.members(status));
-        let in_cohort = |agent: &&crate::fleet::ObservedAgent| {
-            crowd.is_eligible(agent) && members.as_ref().is_some_and(|members| members.contains(agent))
+        let in_cohort = |agent: &&ObservedAgent| {
+            let reached = crowd.is_eligible(agent) || self.may_return(agent) && !crowd.lacks(agent);
+            reached && members.as_ref().is_some_and(|members| members.contains(agent))
         };
         let cohort: Vec<_> = self.input.agents.iter().filter(in_cohort).collect();
         let back = cohort.iter().filter(|agent| agent.running == hash && hash.is_some()).count();
@@ -359,6 +360,15 @@ impl Attempt<'_> {
         }
         let text = format!("{back} of {} agents are back on {stable}: {why}", cohort.len());
         Outcome::new(RolloutState::RollingBack, reason, text)
+    }
+
+    /// Whether an agent has gone so lately that it is expected back, as every agent is after a restart of the operator.
+    fn may_return(&self, agent: &ObservedAgent) -> bool {
+        let (since, patience) = match agent.unreachable {
+            Some(since) => (since, self.input.unreachable_for),
+            None => (agent.since, self.offline_after),
+        };
+        !agent.connected && self.input.now.duration_since(since) <= signed(patience)
     }
 }
 

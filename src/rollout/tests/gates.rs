@@ -296,6 +296,28 @@ fn rollback_that_cannot_reach_everybody_ends_after_the_deadline() {
     assert!(world.status.message.contains("2 of 2 agents are not back"), "{}", world.status.message);
 }
 
+#[test]
+fn rollback_does_not_take_agents_that_have_just_gone_for_agents_that_are_back() {
+    for (away, returns) in [(90, true), (91, false)] {
+        let mut world = bad_rollout(Manner::FallsIll);
+        world.run_until(State::RollingBack);
+        let cohort = world.cohort();
+        for index in &cohort {
+            world.disconnect(*index);
+        }
+        assert_eq!(world.tick(1), State::RollingBack, "{}", world.status.message);
+        assert!(world.status.message.contains("0 of 2 agents are back"), "{}", world.status.message);
+        world.tick(away - 1);
+        let expected = if returns { State::RollingBack } else { State::RolledBack };
+        assert_eq!(world.status.state, expected, "away for {away} s");
+        for index in &cohort {
+            world.reconnect(*index);
+        }
+        world.tick(1);
+        assert_eq!((world.status.state, world.running("r-1")), (State::RolledBack, 100));
+    }
+}
+
 /// One canary of a hundred agents, soaking; its index.
 fn soaking_canary() -> (World, usize) {
     let mut world = World::with_stable(50);
