@@ -23,7 +23,9 @@ impl Operator {
     /// # Panics
     /// When it does not come up.
     pub async fn start(plane: &ControlPlane, namespace: &str) -> Self {
-        Self::start_on(plane, namespace, "127.0.0.1:0").await
+        // Not 127.0.0.1: while the operator is down, a connection of anybody's could take the free port as its own,
+        // and then the operator could not have it again.
+        Self::start_on(plane, namespace, "127.0.0.2:0").await
     }
 
     /// The same, on a fixed address: so that agents find it again after a restart.
