@@ -5,6 +5,7 @@
 #![allow(dead_code, reason = "each test binary uses some of it")]
 
 pub mod control_plane;
+pub mod fleet;
 pub mod operator;
 pub mod policies;
 pub mod process;
