@@ -33,6 +33,9 @@ impl Operator {
     /// # Panics
     /// When it does not come up.
     pub async fn start_on(plane: &ControlPlane, namespace: &str, opamp: &str) -> Self {
+        // A process that was killed may hold its port a moment longer.
+        eventually(format!("{opamp} to be free"), async || std::net::TcpListener::bind(opamp).ok().map(drop))
+            .await;
         let log = plane.dir().join(format!("operator-{}.log", uuid::Uuid::now_v7()));
         let options = Options { kubeconfig: &plane.operator, namespace, opamp, time_scale: "5", log: &log };
         Self::launch(&binary("opamp-operator"), &options).await
