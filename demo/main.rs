@@ -1,27 +1,32 @@
 //! The main job, shown: a control plane, the operator and three real supervised Collectors; a group and a rollout
-//! are applied, and reach them. Run it with `make demo`.
+//! are applied, and reach them. A good change goes through its phases; a bad one stops at the first Collector, which
+//! refuses it, and is rolled back. Run it with `make demo`.
 
 #[path = "../tests/support/mod.rs"]
 mod support;
 
+mod cluster;
+
+use cluster::Cluster;
 use futures::FutureExt;
-use opamp_operator::api::{ConfigRollout, RolloutState};
+use opamp_operator::api::{CollectorGroup, ConfigRollout, ConfigRolloutStatus, RolloutState};
 use std::panic::AssertUnwindSafe;
-use std::path::{Path, PathBuf};
-use std::process::{ExitCode, Stdio};
+use std::path::Path;
+use std::process::ExitCode;
 use std::time::Instant;
-use support::control_plane::{ControlPlane, apply_crds, client, kubectl};
 use support::operator::{Operator, Options, binary};
 use support::resources::Space;
 use support::supervisor::Supervisor;
-use support::{tool, within};
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::Command;
+use support::tool;
 
 /// The namespace of everything that the demo makes.
 const NAMESPACE: &str = "fleet-demo";
 /// The `deployment.environment.name` of the three Collectors.
 const ENVIRONMENTS: [&str; 3] = ["production", "staging", "development"];
+/// The exporters less talkative.
+const GOOD: &str = r#"{"data": {"exporters.yaml": "exporters: {debug: {verbosity: basic}}"}}"#;
+/// The same with a key that no exporter has. Only a Collector can know that, so it is sent.
+const BAD: &str = r#"{"data": {"exporters.yaml": "exporters: {debug: {verbosity: basic, colour: red}}"}}"#;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -58,104 +63,95 @@ async fn show(dir: &Path) {
         Supervisor::start(dir, environment, &operator.websocket(), &attributes)
     };
     let supervisors: Vec<Supervisor> = ENVIRONMENTS.iter().map(start).collect();
-    cluster.show(&["apply", "-f", "examples/"]);
-    say(
-        "waiting until the three agents are connected and in the group (replicas write such edges within 10 s)",
-    );
-    space.group_has("checkout", 3).await;
-    say("waiting until every agent has applied the configuration and is healthy");
-    follow(&cluster, &space).await;
-    cluster.show(&["get", "collectorgroups,configrollouts,configrevisions"]);
-    say("what the Collector in production runs now (storage/effective.yaml of its supervisor):");
-    print_effective(&supervisors[0]);
+
+    first_rollout(&cluster, &space, &supervisors[0]).await;
+    good_change(&cluster, &space).await;
+    assert_all_run("verbosity: basic", &supervisors);
+    bad_change(&cluster, &space).await;
+    assert_all_run("verbosity: basic", &supervisors);
     if std::env::var_os("KEEP").is_some_and(|keep| !keep.is_empty() && keep != "0") {
         look_around(&cluster, &operator, dir).await;
     }
     drop(supervisors);
     drop(operator);
     cluster.clean_up();
-    say(&format!("done in {} s: three real Collectors run revision checkout-1", started.elapsed().as_secs()));
+    say(&format!(
+        "done in {} s: the good change reached all three Collectors; the bad one stopped at one and was rolled back; all three run checkout-2",
+        started.elapsed().as_secs()
+    ));
 }
 
 fn say(line: &str) {
     println!("\ndemo: {line}");
 }
 
-/// The cluster that the demo runs against: its own, or the one that `FLEET_KUBECONFIG` names.
-struct Cluster {
-    kubeconfig: PathBuf,
-    operator: PathBuf,
-    own: Option<ControlPlane>,
+/// A group and a rollout, from nothing.
+async fn first_rollout(cluster: &Cluster, space: &Space, production: &Supervisor) {
+    cluster.show(&["apply", "-f", "examples/"]);
+    say(
+        "waiting until the three agents are connected and in the group (replicas write such edges within 10 s)",
+    );
+    space.group_has("checkout", 3).await;
+    say(
+        "waiting until one agent, the canary, has applied the configuration and soaked, and then the other two",
+    );
+    cluster.watch(&["Completed", "checkout-1"]).await;
+    let completed = reached(space, "checkout-1", RolloutState::Completed).await;
+    say(&format!("completed: {}", completed.message));
+    cluster.show(&["get", "collectorgroups,configrollouts,configrevisions"]);
+    say("what the Collector in production runs now (storage/effective.yaml of its supervisor):");
+    print_effective(production);
 }
 
-impl Cluster {
-    async fn get(dir: &Path) -> Self {
-        if let Some(kubeconfig) = std::env::var_os("FLEET_KUBECONFIG").map(PathBuf::from) {
-            let context =
-                kubectl(&kubeconfig, &["config", "current-context"]).expect("FLEET_KUBECONFIG has a context");
-            say(&format!("using context {} of {}", context.trim(), kubeconfig.display()));
-            apply_crds(&client(&kubeconfig).await).await;
-            say("the admission policies are left out there: they would act on everybody's rollouts");
-            return Self { operator: kubeconfig.clone(), kubeconfig, own: None };
-        }
-        say("starting a control plane: etcd and kube-apiserver, with the CRDs and the admission policies");
-        let plane = ControlPlane::start().await;
-        std::fs::copy(&plane.kubeconfig, dir.join("kubeconfig")).expect("copied");
-        Self { kubeconfig: plane.kubeconfig.clone(), operator: plane.operator.clone(), own: Some(plane) }
-    }
-
-    async fn prepare(&self) -> Space {
-        let client = client(&self.kubeconfig).await;
-        let there = kubectl(&self.kubeconfig, &["get", "namespace", NAMESPACE]).is_ok();
-        assert!(!there, "namespace {NAMESPACE} exists already: delete it first");
-        Space::create(client, NAMESPACE).await
-    }
-
-    /// Runs kubectl as a person would, and shows it.
-    fn show(&self, args: &[&str]) {
-        println!("\n$ kubectl -n {NAMESPACE} {}", args.join(" "));
-        let all: Vec<&str> = ["-n", NAMESPACE].iter().chain(args).copied().collect();
-        match kubectl(&self.kubeconfig, &all) {
-            Ok(output) => print!("{output}"),
-            Err(error) => panic!("kubectl failed: {error}"),
-        }
-    }
-
-    /// Somebody else's cluster is left as it was, but for the CRDs.
-    fn clean_up(&self) {
-        if self.own.is_none() {
-            say(&format!("deleting namespace {NAMESPACE}; the CRDs stay"));
-            kubectl(&self.kubeconfig, &["delete", "namespace", NAMESPACE, "--wait=false"]).expect("deleted");
-        }
-    }
+/// Other content in a ConfigMap that the rollout refers to.
+async fn good_change(cluster: &Cluster, space: &Space) {
+    say("a good change: other content in the ConfigMap is a new revision, which starts at the first phase");
+    cluster.show(&["patch", "configmap", "exporters", "--type=merge", "-p", GOOD]);
+    say("waiting until it has gone through its phases: one agent, a soak of 3 s, then the other two");
+    cluster.watch(&["Completed", "checkout-2"]).await;
+    let completed = reached(space, "checkout-2", RolloutState::Completed).await;
+    say(&format!("completed: {}; checkout-2 is the last known good now", completed.message));
 }
 
-/// Shows the rollout as `kubectl get -w` shows it, until it is completed.
-async fn follow(cluster: &Cluster, space: &Space) {
-    let args = ["-n", NAMESPACE, "get", "configrollouts", "-w"];
-    println!("\n$ kubectl {}", args.join(" "));
-    let mut watching = Command::new(tool("kubectl"))
-        .arg("--kubeconfig")
-        .arg(&cluster.kubeconfig)
-        .args(args)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .expect("kubectl starts");
-    let mut lines = BufReader::new(watching.stdout.take().expect("piped")).lines();
-    let shown = async {
-        while let Ok(Some(line)) = lines.next_line().await {
-            println!("{line}");
-            if line.contains("Completed") {
-                return;
-            }
-        }
+/// Content that the operator cannot know to be wrong.
+async fn bad_change(cluster: &Cluster, space: &Space) {
+    say("a bad change: a key that the exporter does not have; only a Collector can tell, and it exits");
+    cluster.show(&["patch", "configmap", "exporters", "--type=merge", "-p", BAD]);
+    say("waiting until the canary has refused it and runs checkout-2 again; the other two never see it");
+    cluster.watch(&["RolledBack", "checkout-3"]).await;
+    let rolled_back = reached(space, "checkout-3", RolloutState::RolledBack).await;
+    assert_eq!(rolled_back.stable_revision.as_deref(), Some("checkout-2"));
+    assert_eq!(
+        rolled_back.phases.first().and_then(|phase| phase.count),
+        Some(1),
+        "only the canary was let in"
+    );
+    say(&format!("rolled back: {}", rolled_back.message));
+    say("waiting until all three are healthy and in sync with the last known good again");
+    let healed = |group: &CollectorGroup| {
+        let agents = group.status.as_ref().map(|status| &status.agents);
+        agents.is_some_and(|agents| agents.in_sync == 3 && agents.healthy == 3)
     };
-    within("the rollout to be completed", shown).await;
-    let rollout: ConfigRollout = space.rollout_is("checkout", RolloutState::Completed).await;
-    let message = rollout.status.map(|status| status.message).unwrap_or_default();
-    say(&format!("completed: {message}"));
+    space.until::<CollectorGroup>("checkout", "healthy and in sync", healed).await;
+    cluster.show(&["get", "collectorgroups,configrollouts,configrevisions"]);
+    say("what was told of it, as Events:");
+    cluster.show(&["events", "--for=configrollout/checkout"]);
+}
+
+async fn reached(space: &Space, revision: &str, state: RolloutState) -> ConfigRolloutStatus {
+    let there = |rollout: &ConfigRollout| {
+        rollout.status.as_ref().is_some_and(|status| {
+            status.state == state && status.target_revision.as_deref() == Some(revision)
+        })
+    };
+    space.until("checkout", &format!("{state:?} with {revision}"), there).await.status.expect("a status")
+}
+
+fn assert_all_run(text: &str, supervisors: &[Supervisor]) {
+    for supervisor in supervisors {
+        let effective = supervisor.effective();
+        assert!(effective.contains(text) && !effective.contains("colour"), "a Collector runs {effective}");
+    }
 }
 
 fn print_effective(supervisor: &Supervisor) {
@@ -173,7 +169,8 @@ async fn look_around(cluster: &Cluster, operator: &Operator, dir: &Path) {
     say("everything is left running; look around with:");
     println!("    {kubectl} get fleet");
     println!("    {kubectl} describe configrollout checkout");
-    println!("    {kubectl} edit configrollout checkout");
+    println!("    {kubectl} edit configmap exporters");
+    println!("    {kubectl} annotate configrollout checkout fleet.opamp.dev/retry=once-more");
     println!("    curl http://{}/metrics", operator.admin);
     println!(
         "    {} --endpoint {} --agents 10 --attribute deployment.environment.name=staging",
