@@ -17,6 +17,10 @@ use support::fleet::{Fleet, content};
 use support::operator::Operator;
 use support::resources::{Space, collector, group, inline, phased, rollout};
 
+const AGENTS: usize = 50;
+/// Those of them that are in the ring.
+const EDGE: usize = 12;
+
 /// A group with its agents and its rollout, all of one name.
 struct Case<'a> {
     space: &'a Space,
@@ -92,15 +96,15 @@ async fn rings_pace_and_rotated_secrets_are_handled_with_care() {
     let address = operator.opamp.clone();
     operator.end();
     operator = Operator::start_on(&plane, "careful", &address).await;
-    space.group_has("rotation", 20).await;
+    space.group_has("rotation", 50).await;
     whoever_starts_anew_gets_the_old_bytes(rotation, hurt).await;
     drop(operator);
 }
 
 async fn phase_with_a_selector_reaches_exactly_its_ring(mut case: Case<'_>) {
-    case.fleet.join_with(12, &Behaviour::Apply, &[("ring", "core")]);
-    case.fleet.join_with(8, &Behaviour::Apply, &[("ring", "edge")]);
-    case.space.group_has(case.name, 20).await;
+    case.fleet.join_with(AGENTS - EDGE, &Behaviour::Apply, &[("ring", "core")]);
+    case.fleet.join_with(EDGE, &Behaviour::Apply, &[("ring", "edge")]);
+    case.space.group_has(case.name, 50).await;
     let phases = json!([
         {"name": "canary", "agents": 1, "approval": "Manual"},
         {"name": "edge", "agents": "100%", "selector": {"matchLabels": {"ring": "edge"}}, "approval": "Manual"},
@@ -114,7 +118,7 @@ async fn phase_with_a_selector_reaches_exactly_its_ring(mut case: Case<'_>) {
 
     case.promote("ring").await;
     let status = case.waits_after("edge").await;
-    let expected: BTreeSet<usize> = canary.into_iter().chain(12..20).collect();
+    let expected: BTreeSet<usize> = canary.into_iter().chain(AGENTS - EDGE..AGENTS).collect();
     assert_eq!(case.fleet.offered(&hash), expected, "{}", status.message);
     assert_eq!(status.phases[1].count.and_then(|count| count.try_into().ok()), Some(expected.len()));
 
@@ -122,18 +126,18 @@ async fn phase_with_a_selector_reaches_exactly_its_ring(mut case: Case<'_>) {
     case.fleet.join_with(1, &Behaviour::Apply, &[("ring", "edge")]);
     case.fleet.until_offered(&hash, expected.len() + 1).await;
     case.fleet.hear(5).await;
-    assert_eq!(case.fleet.offered(&hash), expected.iter().copied().chain([20]).collect());
+    assert_eq!(case.fleet.offered(&hash), expected.iter().copied().chain([AGENTS]).collect());
 
     case.promote("full").await;
     let completed = case.is(1, RolloutState::Completed).await;
-    assert_eq!(completed.agents.updated, 21, "{}", completed.message);
-    assert_eq!((case.fleet.running(&hash).len(), case.fleet.times_offered(&hash)), (21, 21));
+    assert_eq!(completed.agents.updated, 51, "{}", completed.message);
+    assert_eq!((case.fleet.running(&hash).len(), case.fleet.times_offered(&hash)), (51, 51));
 }
 
 async fn no_more_agents_than_max_in_flight_have_not_answered(mut case: Case<'_>) {
-    const IN_FLIGHT: usize = 4;
-    case.fleet.join(10, &Behaviour::Silent);
-    case.space.group_has(case.name, 10).await;
+    const IN_FLIGHT: usize = 20;
+    case.fleet.join(AGENTS, &Behaviour::Silent);
+    case.space.group_has(case.name, 50).await;
     let mut manifest = rollout(case.name, case.name, inline(&collector("one")));
     manifest["spec"]["strategy"]["maxInFlight"] = json!(IN_FLIGHT);
     manifest["spec"]["strategy"]["applyTimeout"] = json!("1h");
@@ -142,7 +146,7 @@ async fn no_more_agents_than_max_in_flight_have_not_answered(mut case: Case<'_>)
     let hash = case.hash(1).await;
     // They say nothing until they are started anew; only then the next ones are let in.
     let mut answered = BTreeSet::new();
-    for expected in [4, 8, 10] {
+    for expected in [20, 40, 50] {
         let offered = case.fleet.until_offered(&hash, expected).await;
         let pending = i64::try_from(expected - answered.len()).expect("few");
         let counted = |rollout: &ConfigRollout| {
@@ -160,7 +164,7 @@ async fn no_more_agents_than_max_in_flight_have_not_answered(mut case: Case<'_>)
     let completed = case.is(1, RolloutState::Completed).await;
     assert_eq!(
         (completed.agents.updated, case.fleet.running(&hash).len()),
-        (10, 10),
+        (50, AGENTS),
         "{}",
         completed.message
     );
@@ -183,8 +187,8 @@ fn secret(body: &str) -> Value {
 /// Returns the agents that were offered the bad bytes.
 async fn bad_rotation_of_a_secret_is_rolled_back(case: &mut Case<'_>) -> BTreeSet<usize> {
     // Each takes its first configuration, and refuses the next.
-    case.fleet.join(20, &Behaviour::Rollback);
-    case.space.group_has(case.name, 20).await;
+    case.fleet.join(AGENTS, &Behaviour::Rollback);
+    case.space.group_has(case.name, 50).await;
     let old = old_bytes();
     case.space.apply(secret(&old)).await;
     let files = json!([{"name": "c.yaml", "contentType": "text/yaml", "secretKeyRef": {"name": "backend", "key": "c.yaml"}}]);
@@ -212,7 +216,7 @@ async fn bad_rotation_of_a_secret_is_rolled_back(case: &mut Case<'_>) -> BTreeSe
     };
     case.space.until::<CollectorGroup>(case.name, "without a cohort", back).await;
     let hurt = case.fleet.offered(&second.spec.hash);
-    assert_eq!(hurt.len(), 2, "10% of 20: {}", status.message);
+    assert_eq!(hurt.len(), 5, "10% of {AGENTS}: {}", status.message);
 
     hurt
 }
@@ -226,13 +230,13 @@ async fn whoever_starts_anew_gets_the_old_bytes(mut case: Case<'_>, hurt: BTreeS
     case.fleet.join(1, &Behaviour::Apply);
     let first = case.hash(1).await;
     support::eventually("everybody to run the first revision", async || {
-        (case.fleet.running(&first).len() == 21).then_some(())
+        (case.fleet.running(&first).len() == AGENTS + 1).then_some(())
     })
     .await;
     for (agent, offers) in case.fleet.offers().iter().enumerate() {
         let new = &offers[before.get(agent).copied().unwrap_or_default()..];
         let contents: Vec<String> = new.iter().map(content).collect();
-        let expected = vec![first.clone(); usize::from(hurt.contains(&agent) || agent == 20)];
+        let expected = vec![first.clone(); usize::from(hurt.contains(&agent) || agent == AGENTS)];
         assert_eq!(contents, expected, "agent {agent}");
         assert!(new.iter().all(|offer| offer.files["c.yaml"] == old.as_bytes()), "agent {agent}");
     }

@@ -11,7 +11,7 @@ use support::operator::Operator;
 use support::resources::{Space, collector, group, inline, phased, rollout};
 use support::within;
 
-const AGENTS: u8 = 20;
+const AGENTS: u8 = 50;
 
 fn start(operator: &Operator, number: u8, behaviour: Behaviour) -> Simulated {
     let profile = Profile::new([number; 16]).with("test", "yes").with("host.name", &format!("host-{number}"));
@@ -49,9 +49,9 @@ async fn bad_configuration_hurts_only_the_canaries_and_a_good_one_goes_through_i
     let rolled_back = status(space.rollout_is("r", RolloutState::RolledBack).await);
     let hash =
         async |name: &str| space.api::<ConfigRevision>().get(name).await.expect("a revision").spec.hash;
-    assert_eq!(offered(&agents, &hash("r-2").await), 2, "10% of {AGENTS}: {}", rolled_back.message);
+    assert_eq!(offered(&agents, &hash("r-2").await), 5, "10% of {AGENTS}: {}", rolled_back.message);
     assert_eq!(rolled_back.stable_revision.as_deref(), Some("r-1"));
-    assert_eq!(rolled_back.phases[0].count, Some(2));
+    assert_eq!(rolled_back.phases[0].count, Some(5));
     let rejected = |revision: &ConfigRevision| {
         revision.status.as_ref().is_some_and(|status| status.state == RevisionState::Rejected)
     };
@@ -113,15 +113,15 @@ async fn bad_configuration_hurts_only_the_canaries_and_a_good_one_goes_through_i
     .await;
     promote("r-4/go");
     let waiting = status(space.rollout_is("r", RolloutState::AwaitingApproval).await);
-    assert_eq!(offered(&agents, &fourth), 10, "{}", waiting.message);
+    assert_eq!(offered(&agents, &fourth), 25, "{}", waiting.message);
     assert_eq!(waiting.handled.expect("handled").promote.as_deref(), Some("r-4/go"));
     promote("again");
     let completed = status(space.rollout_is("r", RolloutState::Completed).await);
-    assert_eq!((completed.agents.updated, completed.progress.as_str()), (20, "20/20"));
+    assert_eq!((completed.agents.updated, completed.progress.as_str()), (50, "50/50"));
     for agent in &mut agents {
         within("the last offers", agent.until(|journal| !journal.offers.is_empty())).await;
     }
-    assert_eq!(offered(&agents, &fourth), 20);
+    assert_eq!(offered(&agents, &fourth), 50);
     let twice = agents.iter().filter(|agent| {
         agent.journal().offers.iter().filter(|offer| hex::encode(&offer.hash) == fourth).count() > 1
     });
@@ -133,9 +133,9 @@ async fn silent_agents_time_out_and_abort_and_pause_do_what_they_say() {
     let plane = ControlPlane::start().await;
     let space = Space::new(&plane, "stops").await;
     let operator = Operator::start(&plane, "stops").await;
-    let agents: Vec<Simulated> = (1..=4).map(|n| start(&operator, n, Behaviour::Silent)).collect();
+    let agents: Vec<Simulated> = (1..=AGENTS).map(|n| start(&operator, n, Behaviour::Silent)).collect();
     space.apply(group("g", "yes")).await;
-    space.group_has("g", 4).await;
+    space.group_has("g", i64::from(AGENTS)).await;
     let one = json!([{"name": "canary", "agents": 1}, {"name": "full", "agents": "100%"}]);
     let mut manifest = phased("r", "g", inline(&collector("one")), one.clone());
     manifest["spec"]["strategy"]["applyTimeout"] = json!("1s");

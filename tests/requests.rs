@@ -12,7 +12,7 @@ use support::control_plane::ControlPlane;
 use support::operator::Operator;
 use support::resources::{Space, collector, group, inline, phased};
 
-const AGENTS: u8 = 20;
+const AGENTS: u8 = 50;
 
 fn start(operator: &Operator, number: u8, behaviour: Behaviour) -> Simulated {
     let profile = Profile::new([number; 16]).with("test", "yes").with("host.name", &format!("host-{number}"));
@@ -99,12 +99,12 @@ async fn undo_pins_the_old_revision_over_manifests_and_a_restart_until_the_conte
     completed(&space, "r-2").await;
     // Each phase is told by an Event of its own, also by the same reason within a short time.
     for (reason, text) in [
-        ("PhaseStarted", "phase 1 of 2 (canary) of r-2 started: 2 of 20 agents"),
+        ("PhaseStarted", "phase 1 of 2 (canary) of r-2 started: 5 of 50 agents"),
         ("Soaking", "phase 1 of 2 (canary) of r-2 soaks until"),
-        ("PhasePassed", "phase 1 of 2 (canary) of r-2 passed: 2 agents updated, 2 healthy, 0 failed"),
-        ("PhaseStarted", "phase 2 of 2 (full) of r-2 started: 20 of 20 agents"),
-        ("PhasePassed", "phase 2 of 2 (full) of r-2 passed: 20 agents updated, 20 healthy, 0 failed"),
-        ("Completed", "r-2 completed: 20 of 20 agents updated"),
+        ("PhasePassed", "phase 1 of 2 (canary) of r-2 passed: 5 agents updated, 5 healthy, 0 failed"),
+        ("PhaseStarted", "phase 2 of 2 (full) of r-2 started: 50 of 50 agents"),
+        ("PhasePassed", "phase 2 of 2 (full) of r-2 passed: 50 agents updated, 50 healthy, 0 failed"),
+        ("Completed", "r-2 completed: 50 of 50 agents updated"),
     ] {
         told(&space, reason, text).await;
     }
@@ -165,7 +165,7 @@ async fn dry_run_tells_what_new_content_would_do_and_starts_nothing() {
     };
     let plan = until(&space, "planned", planned).await;
     let numbers: Vec<i64> = plan.phases.iter().filter_map(|step| step.planned).collect();
-    assert_eq!((numbers[0], numbers.iter().sum::<i64>()), (2, i64::from(AGENTS)), "{}", plan.message);
+    assert_eq!((numbers[0], numbers.iter().sum::<i64>()), (5, i64::from(AGENTS)), "{}", plan.message);
     assert!(numbers[1] <= 1, "the ring has one agent, which may be a canary: {numbers:?}");
     assert_eq!((plan.agents.unchanged, plan.agents.incompatible, plan.target_revision), (Some(0), 0, None));
     let ready = plan.conditions.iter().find(|c| c.type_ == "Ready").expect("a condition");
