@@ -196,6 +196,8 @@ pub struct Liveness {
 struct Renewal {
     told: Option<MicroTime>,
     at: Moment,
+    /// Since when it has been renewed without a break.
+    alive_from: Timestamp,
     duration: Duration,
 }
 
@@ -224,7 +226,10 @@ impl Liveness {
             Duration::from_secs(spec.lease_duration_seconds.unwrap_or_default().unsigned_abs().into());
         let unchanged = self.seen.get(&holder).is_some_and(|renewal| renewal.told == spec.renew_time);
         if !holder.is_empty() && !unchanged {
-            self.seen.insert(holder, Renewal { told: spec.renew_time.clone(), at: now, duration });
+            let unbroken = self.seen.get(&holder).filter(|before| before.holds(now.instant));
+            let alive_from = unbroken.map_or(now.wall, |before| before.alive_from);
+            let told = spec.renew_time.clone();
+            self.seen.insert(holder, Renewal { told, at: now, alive_from, duration });
         }
     }
 
@@ -236,7 +241,7 @@ impl Liveness {
     /// Whether a replica renewed its Lease in time.
     pub fn of(&self, identity: &str, now: Instant) -> Replica {
         match self.seen.get(identity) {
-            Some(renewal) if renewal.holds(now) => Replica::Alive,
+            Some(renewal) if renewal.holds(now) => Replica::Alive(renewal.alive_from),
             Some(renewal) => {
                 Replica::Dead(renewal.at.wall.saturating_add(renewal.duration).unwrap_or(Timestamp::MAX))
             }
@@ -299,7 +304,8 @@ mod tests {
         let mut liveness = Liveness::default();
         liveness.observe(&lease(1), start);
         liveness.observe(&lease(1), after(Duration::from_secs(10)));
-        assert_eq!(liveness.of("replica", after(Duration::from_secs(14)).instant), Replica::Alive);
+        let alive = Replica::Alive(start.wall);
+        assert_eq!(liveness.of("replica", after(Duration::from_secs(14)).instant), alive);
         let died = Replica::Dead(after(DURATION).wall);
         assert_eq!(
             liveness.of("replica", after(DURATION * 3).instant),
@@ -307,7 +313,8 @@ mod tests {
             "the same lease was no renewal"
         );
         liveness.observe(&lease(2), after(DURATION));
-        assert_eq!(liveness.of("replica", after(Duration::from_secs(29)).instant), Replica::Alive);
+        let again = Replica::Alive(after(DURATION).wall);
+        assert_eq!(liveness.of("replica", after(Duration::from_secs(29)).instant), again, "after a break");
         assert_eq!(liveness.of("another", start.instant), Replica::Dead(Timestamp::UNIX_EPOCH));
     }
 

@@ -1,5 +1,6 @@
 //! What a replica knows of one agent, and when it is offered its revision.
 
+use super::builds::PATIENCE;
 use super::offered::Offered;
 use super::steadiness::Steadiness;
 use super::unpack::Unpacked;
@@ -49,7 +50,7 @@ pub struct Agent {
     pub ledger: Ledger,
     /// How the agent is attached; `None` while it is disconnected.
     pub link: Option<Link>,
-    /// When it connected or, if it is disconnected, was last seen.
+    /// When it connected, came to its group or was admitted to it or, if it is disconnected, was last seen.
     pub since: Timestamp,
     /// When its last message came.
     pub last_seen: Timestamp,
@@ -110,6 +111,12 @@ impl Agent {
             health_since: time(read.entry.since.saturating_add(read.entry.health_after)),
             steady: Steadiness::restored(read.running, read.started, read.faltered),
             exempt: flags.contains(EntryFlags::EXEMPT),
+            // Until it says again what it runs.
+            config: read.running.map(|hash| ConfigReport {
+                hash: Some(hash),
+                form: Form::Plain,
+                outcome: Outcome::Applied,
+            }),
             ledger: read.ledger,
             group: read.group.map(Into::into),
             overlapping: read.overlapping.map(Into::into),
@@ -171,6 +178,14 @@ impl Agent {
         Edge::Slow
     }
 
+    /// From now on it can be offered what it could not: it has come to a group, or was admitted. How long it may take to
+    /// answer counts from here.
+    pub(super) fn comes(&mut self, now: Timestamp) {
+        if self.connected() {
+            self.since = now;
+        }
+    }
+
     /// Takes the agent's link away; true if it was attached by this one.
     pub fn detach(&mut self, link: Link, now: Timestamp) -> bool {
         let attached = self.link == Some(link);
@@ -224,7 +239,7 @@ impl Agent {
     /// What to send now, if anything. What the agent has already received it would ignore, so it gets that as a
     /// correction.
     pub fn due_offer(&self, group: &GroupView, now: Timestamp) -> Option<Offer> {
-        let revision = self.assigned(group)?;
+        let revision = self.assigned(group).filter(|revision| !self.awaits_components(revision, now))?;
         let received = self.received_form(revision.hash);
         let wanting = self.is_forgiven(revision.hash) || received.is_none();
         let waits = self.waits_for_answer(revision.hash, now) && !self.is_retried(revision.hash, group);
@@ -248,6 +263,13 @@ impl Agent {
     pub(super) fn lacks(&self, revision: &Revision) -> bool {
         let built = self.build.as_ref().and_then(|build| build.components());
         built.zip(revision.needs.as_ref()).is_some_and(|(built, needs)| !needs.is_within(built))
+    }
+
+    /// Whether the agent is about to say what it was built with, and so whether it can run this. An agent of its build
+    /// was asked.
+    fn awaits_components(&self, revision: &Revision, now: Timestamp) -> bool {
+        let unknown = self.build.as_ref().is_some_and(|build| build.components().is_none());
+        unknown && revision.needs.is_some() && now.duration_since(self.since) < PATIENCE
     }
 
     /// Whether the agent refused what it is assigned all the same, and was not offered it again since.

@@ -11,8 +11,9 @@ use std::sync::{Arc, OnceLock};
 /// Most builds that are kept of a namespace. Of further ones nothing is known, and their agents are offered
 /// everything: they say themselves what they cannot run.
 pub const MAX_BUILDS: usize = 8;
-/// How long an agent that was asked for its components may take before another one is asked.
-const PATIENCE: SignedDuration = SignedDuration::from_mins(1);
+/// How long an agent that was asked for its components may take before another one is asked, and before the agents of
+/// its build are offered what they may not be able to run.
+pub const PATIENCE: SignedDuration = SignedDuration::from_mins(1);
 
 /// Stands for a build: the first 8 bytes of a hash over the hash that agents report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

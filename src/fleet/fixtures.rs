@@ -151,6 +151,7 @@ pub fn seen(uid: InstanceUid, now: Timestamp) -> ObservedAgent {
         running: None,
         ledger: Ledger::default(),
         since: now,
+        reachable_since: now,
         health_since: now,
         started: None,
         build: None,

@@ -10,8 +10,8 @@ use std::sync::Arc;
 /// Whether a replica holds its Lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Replica {
-    /// It does.
-    Alive,
+    /// It does, without a break since this time.
+    Alive(Timestamp),
     /// It does not since this time; the epoch where nobody has seen it alive.
     Dead(Timestamp),
 }
@@ -71,6 +71,8 @@ pub struct ObservedAgent {
     pub exempt: bool,
     /// It polls, so that an offer reaches it with its next poll only.
     pub polling: bool,
+    /// Since when a living replica can offer it something.
+    pub reachable_since: Timestamp,
     /// It was connected to a replica that died at this time, and to no other since.
     pub unreachable: Option<Timestamp>,
 }
@@ -86,7 +88,11 @@ impl ObservedAgent {
             build: read.build.map(|(_, components)| components),
             rings: read.rings,
             overlapping: read.overlapping.map(str::to_owned),
-            connected: replica == Replica::Alive && connected,
+            connected: matches!(replica, Replica::Alive(_)) && connected,
+            reachable_since: match replica {
+                Replica::Alive(since) => since.max(time(read.entry.since)),
+                Replica::Dead(_) => time(read.entry.since),
+            },
             healthy: flags.contains(EntryFlags::REPORTS_HEALTH).then(|| flags.contains(EntryFlags::HEALTHY)),
             accepts_config: flags.contains(EntryFlags::ACCEPTS_CONFIG),
             reports_config: flags.contains(EntryFlags::REPORTS_CONFIG),
@@ -124,6 +130,11 @@ impl ObservedAgent {
         self.ledger.merge(&other.ledger);
         if self.running.is_none() || self.running != other.running {
             return;
+        }
+        // Ill before the offer, as only the replica knows that made it; and ill or well for as long as any has seen.
+        self.exempt |= other.exempt;
+        if self.healthy == other.healthy {
+            self.health_since = self.health_since.min(other.health_since);
         }
         let (mine, others) = (&mut self.faltered, other.faltered);
         mine.fell_ill = [mine.fell_ill, others.fell_ill].into_iter().flatten().min();
@@ -189,7 +200,12 @@ struct Copy<'a> {
 
 impl Copy<'_> {
     fn precedence(&self) -> impl Ord {
-        (self.agent.connected, self.source.replica == Replica::Alive, self.agent.since, self.source.name)
+        (
+            self.agent.connected,
+            matches!(self.source.replica, Replica::Alive(_)),
+            self.agent.since,
+            self.source.name,
+        )
     }
 }
 

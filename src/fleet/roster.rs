@@ -98,7 +98,7 @@ impl Roster {
         let build = report.build.take();
         let mut edge = known.agent.receive(report, link, group, now);
         if may_move {
-            edge = edge.max(regroup(&mut known.agent, &key.namespace, &self.view));
+            edge = edge.max(regroup(&mut known.agent, &key.namespace, &self.view, now));
         }
         if may_move || tells_of_config {
             edge = edge.max(adopt(&mut known.agent, key, &self.view, now));
@@ -200,7 +200,7 @@ impl Roster {
         let before = std::mem::replace(&mut self.view, view);
         self.informed = true;
         for (key, known) in &mut self.agents {
-            let mut edge = regroup(&mut known.agent, &key.namespace, &self.view);
+            let mut edge = regroup(&mut known.agent, &key.namespace, &self.view, now);
             let rings = |view| group_of(view, key, &known.agent).map(|group| &group.assignment.rings);
             // A phase waits for what is known of its ring.
             if rings(&self.view).is_some_and(|now| !now.is_empty() && rings(&before) != Some(now)) {
@@ -310,7 +310,7 @@ fn mask_secrets(report: &mut ConfigReport, view: &View, namespace: &str, group: 
 }
 
 /// Finds the agent's group. An agent of which only an earlier run's slice is known keeps the group from there.
-fn regroup(agent: &mut Agent, namespace: &str, view: &View) -> Edge {
+fn regroup(agent: &mut Agent, namespace: &str, view: &View, now: Timestamp) -> Edge {
     if !agent.complete {
         return Edge::None;
     }
@@ -322,6 +322,7 @@ fn regroup(agent: &mut Agent, namespace: &str, view: &View) -> Edge {
     }
     if agent.group != found.0 {
         agent.adoptee = None;
+        agent.comes(now);
     }
     (agent.group, agent.overlapping) = found;
     Edge::Slow
@@ -339,6 +340,9 @@ fn adopt(agent: &mut Agent, key: &AgentKey, view: &View, now: Timestamp) -> Edge
     let admission = group_of(view, key, agent).and_then(|group| group.assignment.admission.as_ref());
     let before = agent.adoptee;
     agent.adoptee = Adoptee::next(before, foreign, admission, key.uid, now);
+    if before.is_some_and(|before| before.waits) && agent.adoptee.is_none_or(|adoptee| !adoptee.waits) {
+        agent.comes(now);
+    }
     if agent.adoptee == before { Edge::None } else { Edge::Slow }
 }
 

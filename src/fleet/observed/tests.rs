@@ -27,7 +27,7 @@ fn verdict(revision: u32, code: u32, at: i64) -> VerdictEntry {
 
 /// What the slices of living (true) and dead replicas make of the one agent in them.
 fn merged(sources: &[(&str, bool, &AgentSliceSpec)]) -> ObservedAgent {
-    let replica = |alive: &bool| if *alive { Replica::Alive } else { Replica::Dead(at(99)) };
+    let replica = |alive: &bool| if *alive { Replica::Alive(Timestamp::MIN) } else { Replica::Dead(at(99)) };
     let sources =
         sources.iter().map(|(name, alive, slice)| SliceSource { name, replica: replica(alive), slice });
     let mut agents = merge(sources);
@@ -150,7 +150,7 @@ fn agents_are_merged_by_uid() {
         ..slice(AgentEntry::default())
     };
     let (one, other) = (slice(&[1, 3]), slice(&[2, 3, 4]));
-    let source = |name, slice| SliceSource { name, replica: Replica::Alive, slice };
+    let source = |name, slice| SliceSource { name, replica: Replica::Alive(Timestamp::MIN), slice };
     let uids: Vec<InstanceUid> =
         merge([source("a", &one), source("b", &other)]).into_iter().map(|agent| agent.uid).collect();
     assert_eq!(uids, [1, 2, 3, 4].map(uid));

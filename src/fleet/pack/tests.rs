@@ -12,7 +12,7 @@ const PROMISED_BYTES: usize = 64 * 1024;
 const MANY: u32 = 250;
 
 fn unpacked(slice: &AgentSliceSpec) -> Vec<ObservedAgent> {
-    merge([SliceSource { name: "s", replica: Replica::Alive, slice }])
+    merge([SliceSource { name: "s", replica: Replica::Alive(Timestamp::MIN), slice }])
 }
 
 fn words(agent: &ObservedAgent) -> Vec<&str> {

@@ -39,7 +39,9 @@ fn one_agent_of_a_build_is_asked_and_its_answer_counts_for_all() {
     let mut roster = roster_of_two();
     assert!(roster.ask_for_components(&key(1), at(1)));
     assert!(!roster.ask_for_components(&key(2), at(1)));
-    assert_eq!([1, 2].map(|n| due(&roster, n)), [Some(hash(B)); 2], "nothing is known yet");
+    assert_eq!([1, 2].map(|n| due(&roster, n)), [None; 2], "nothing is known yet");
+    let later = roster.due_offer(&key(2), at(60)).map(|offer| offer.hash());
+    assert_eq!(later, Some(hash(B)), "nobody answers, so the agent is to say itself what it cannot run");
     roster.receive(&key(1), build(Some(receivers(&["otlp"]))), SOCKET, at(2));
     assert_eq!([1, 2].map(|n| due(&roster, n)), [Some(hash(A)); 2], "they could not run it");
     assert!(!roster.ask_for_components(&key(2), at(1000)));
@@ -70,7 +72,7 @@ fn slices_tell_of_each_build_once_and_a_restarted_replica_knows_it() {
     let contents = roster.take_due(Timestamp::MAX);
     let slice = contents[0].spec.as_ref().expect("members");
     assert_eq!(slice.builds.len(), 1);
-    let seen = merge([SliceSource { name: "s", replica: Replica::Alive, slice }]);
+    let seen = merge([SliceSource { name: "s", replica: Replica::Alive(Timestamp::MIN), slice }]);
     assert_eq!(seen.len(), 2);
     for agent in seen {
         assert_eq!(agent.missing(Some(&receivers(&["otlp", "kafka"]))), ["receiver kafka"]);

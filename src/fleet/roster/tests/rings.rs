@@ -34,7 +34,7 @@ fn quiet(group: GroupView) -> Roster {
 fn seen(roster: &mut Roster) -> Vec<ObservedAgent> {
     let contents = roster.take_due(Timestamp::MAX);
     let slices = contents.iter().filter_map(|content| content.spec.as_ref());
-    merge(slices.map(|slice| SliceSource { name: "s", replica: Replica::Alive, slice }))
+    merge(slices.map(|slice| SliceSource { name: "s", replica: Replica::Alive(Timestamp::MIN), slice }))
 }
 
 #[test]
