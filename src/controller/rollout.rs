@@ -2,7 +2,7 @@
 
 use super::announce::{announce, answer};
 use super::contents::content;
-use super::context::{Error, Guarded, Leader, entropy, facts, holder_of, readable, write_if_leading};
+use super::context::{Error, Guarded, Leader, entropy, facts, holder_of, lock, readable, write_if_leading};
 use super::revision;
 use crate::api::{ConfigRevision, ConfigRollout, ConfigRolloutStatus, RevisionState, Stage, UNDO_ANNOTATION};
 use crate::cluster::Written;
@@ -27,7 +27,9 @@ pub async fn reconcile(guarded: Arc<Guarded<ConfigRollout>>, leader: Arc<Leader>
     if rollout.metadata.deletion_timestamp.is_some() || !leader.stores.are_ready() {
         return Ok(Action::await_change());
     }
-    let Some(group) = group_facts(&leader, rollout).await? else { return Ok(Action::await_change()) };
+    let Some(group) = group_facts(&leader, rollout).await? else {
+        return Ok(Action::requeue(leader.status_interval));
+    };
     let wanted = group.wanted().map(str::to_owned);
     let prior = rollout.status.clone().unwrap_or_default();
     let known = leader.revisions(&namespace);
@@ -84,6 +86,8 @@ async fn group_facts(leader: &Leader, rollout: &ConfigRollout) -> Result<Option<
     if let Content::Revision { name, .. } = &content
         && leader.revision(&namespace, name).is_none()
     {
+        // Or it has been deleted, and is made again.
+        lock(&leader.contents).remove(&rollout.uid().unwrap_or_default());
         return Ok(None);
     }
     Ok(Some(GroupFacts::Held { content, stable, offline_after }))
