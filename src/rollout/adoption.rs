@@ -33,10 +33,7 @@ pub fn adoption(
     rules: &Rules<'_>,
 ) -> Option<AdoptionStatus> {
     let Some(prior) = prior else { return begin(agents, rules) };
-    if !prior.stopped.is_empty() {
-        return Some(prior.clone());
-    }
-    let mut next = prior.clone();
+    let mut next = AdoptionStatus { stopped: String::new(), ..prior.clone() };
     let tally = tally(&next, agents, rules);
     next.base = next.base.max(length(tally.judged));
     let tolerated =
@@ -175,7 +172,8 @@ fn standing(
 ) -> Standing {
     let began = Timestamp::from_second(status.began.0.as_second()).unwrap_or(status.began.0);
     let refused = agent.ledger.iter().any(|given| given.verdict.is_refusal() && given.at > began);
-    let fell = agent.faltered.fell_ill.is_some_and(|at| at > began);
+    let applied = assigned.is_none() || agent.running == assigned;
+    let fell = applied && agent.faltered.fell_ill.is_some_and(|at| at > began);
     if refused || fell {
         return Standing::Failed;
     }
@@ -187,7 +185,6 @@ fn standing(
             false => Standing::Pending,
         };
     }
-    let applied = assigned.is_none() || agent.running == assigned;
     let patience: SignedDuration = signed(Strategy::default().apply_timeout.get());
     let waited = rules.now.duration_since(status.since.0.max(agent.since));
     match (applied, agent.is_healthy()) {

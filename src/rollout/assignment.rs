@@ -31,7 +31,7 @@ pub fn assignment(
         stable: status.stable_revision.clone(),
         attempt: cohort.attempt,
         seed: cohort.seed.clone(),
-        terms: if is_going_back(cohort) { Vec::new() } else { cohort.terms.clone() },
+        terms: if lets_nobody_in(cohort) { Vec::new() } else { cohort.terms.clone() },
         rings: rings(status),
         adoption: None,
         rolling_back: cohort.stage == Stage::RollingBack,
@@ -52,6 +52,12 @@ fn rings(status: &ConfigRolloutStatus) -> Vec<AttributeSelector> {
         }
     }
     rings
+}
+
+/// Whether nobody is to get the target any more. A halted attempt keeps its terms in its own status, for a retry; its
+/// agents keep what they run.
+fn lets_nobody_in(cohort: &Cohort) -> bool {
+    is_going_back(cohort) || cohort.stage == Stage::Halted
 }
 
 /// Whether an attempt's agents are to have the stable revision again.

@@ -57,6 +57,8 @@ impl Attempt<'_> {
             self.resume(status);
         } else if retry && stage == Stage::Completed {
             // Offered again to the agents that failed; for all others nothing changes.
+            status.failures.clear();
+            status.agents.failed = 0;
             status.cohort.iter_mut().for_each(|cohort| cohort.retried_at = Some(Time(self.input.now)));
         } else if retry && stage == Stage::RolledBack && self.input.strategy.falling_phase().is_some() {
             refuse(notices, &Request::Retry, "a phase has fewer agents than the one before it; raise it");
@@ -112,6 +114,7 @@ impl Attempt<'_> {
                 .as_ref()
                 .and_then(|cohort| cohort.retried_at.as_ref())
                 .map(|time| time.0),
+            over: status.cohort.as_ref().is_some_and(|cohort| cohort.stage == Stage::Completed),
             now: self.input.now,
         });
         let before = status.agents.updated;
@@ -123,7 +126,10 @@ impl Attempt<'_> {
             status.progress = format!("{}/{}", tally.counts.updated, tally.counts.eligible);
             return tally;
         }
-        let tally = tally(&self.crowd(status), members.as_ref(), rules.as_ref());
+        let mut tally = tally(&self.crowd(status), members.as_ref(), rules.as_ref());
+        if status.cohort.as_ref().is_some_and(|cohort| cohort.stage == Stage::Completed) {
+            keep_history(status, &mut tally);
+        }
         if let Some(current) = status.current_phase.as_mut().filter(|_| tally.counts.updated > before) {
             current.progress_at = Time(self.input.now);
         }
@@ -163,7 +169,7 @@ impl Attempt<'_> {
 
     /// The group's agents as the target meets them.
     fn crowd(&self, status: &ConfigRolloutStatus) -> Crowd<'_> {
-        self.input.crowd(status.target_revision.as_deref())
+        self.input.crowd(status.target_revision.as_deref(), Some(status))
     }
 
     fn members(&self, status: &ConfigRolloutStatus) -> Option<Members> {
@@ -206,6 +212,12 @@ impl Attempt<'_> {
             return self.next(status, tally, index + 1);
         }
         if !may_end(status, tally) {
+            // What was settled, and is no longer: the time for that begins now.
+            let settled =
+                [RolloutState::Soaking, RolloutState::AwaitingApproval].contains(&self.input.prior.state);
+            if let Some(current) = status.current_phase.as_mut().filter(|_| settled) {
+                current.progress_at = Time(self.input.now);
+            }
             return self.wait(status, tally);
         }
         let now = self.input.now;
@@ -369,6 +381,14 @@ impl Attempt<'_> {
             None => (agent.since, self.offline_after),
         };
         !agent.connected && self.input.now.duration_since(since) <= signed(patience)
+    }
+}
+
+/// A rollout that has completed is over: what failed in it stays, and only a refusal adds to that.
+fn keep_history(status: &ConfigRolloutStatus, tally: &mut Tally) {
+    tally.counts.failed = tally.counts.failed.max(status.agents.failed);
+    if tally.failures.len() < status.failures.len() {
+        tally.failures.clone_from(&status.failures);
     }
 }
 

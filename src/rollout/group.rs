@@ -56,7 +56,9 @@ pub fn group_status(input: &GroupInput<'_>) -> CollectorGroupStatus {
     let overlaps = input.agents.iter().filter(|agent| overlaps(agent, input.name)).count();
     let able = members.iter().filter(|agent| live.is_able(agent)).count();
     let left = members.iter().filter(|agent| live.is_left(agent)).count();
-    let waiting = members.iter().filter(|agent| agent.connected && agent.waits()).count();
+    let may_come =
+        |agent: &&&ObservedAgent| agent.connected && agent.waits() && live.assigned(agent).is_some();
+    let waiting = members.iter().filter(may_come).count();
     let facts = Facts { able: length(able), overlaps, left, waiting };
     let conditions = conditions(input, &assignment, &agents, &facts);
     CollectorGroupStatus {
@@ -83,7 +85,7 @@ fn adoption(
     let adoptees = members.iter().filter(|agent| agent.adoptee.is_some());
     let adoptees: Vec<Adopted<'_>> = adoptees.map(|agent| (*agent, live.assigned(agent))).collect();
     if next.stable.is_none() {
-        let runs = stage(input.rollout) == Some(Stage::Running);
+        let runs = matches!(stage(input.rollout), Some(Stage::Running | Stage::Held));
         return adoption::without_stable(adoption, &adoptees, runs, input.now);
     }
     let essence = |of: &AssignmentStatus| (of.generation, of.target.clone(), of.stable.is_some());

@@ -19,6 +19,8 @@ pub struct Rules {
     pub unreachable_for: SignedDuration,
     /// Refusals from before this time are forgiven.
     pub retried_at: Option<Timestamp>,
+    /// The rollout has completed: it judges nobody any more.
+    pub over: bool,
     /// The time.
     pub now: Timestamp,
 }
@@ -59,6 +61,11 @@ pub struct Failure {
 }
 
 impl Failure {
+    /// Whether the agent itself said so.
+    pub fn is_refusal(&self) -> bool {
+        ["Failed", "RolledBackByAgent"].contains(&self.reason)
+    }
+
     fn new(reason: &'static str, message: impl Into<String>, at: Timestamp) -> Self {
         Self { reason, message: message.into(), at }
     }
@@ -121,7 +128,11 @@ fn away(agent: &ObservedAgent, admitted: Admission, rules: &Rules) -> Standing {
 }
 
 fn unanswered(agent: &ObservedAgent, admitted: Admission, rules: &Rules) -> Standing {
-    let offered = admitted.last.max(agent.since).max(rules.retried_at.unwrap_or(Timestamp::MIN));
+    let offered = admitted
+        .last
+        .max(agent.since)
+        .max(agent.reachable_since)
+        .max(rules.retried_at.unwrap_or(Timestamp::MIN));
     let patience =
         if agent.polling { rules.apply_timeout.max(rules.interval * 3) } else { rules.apply_timeout };
     if rules.now.duration_since(offered) <= patience {

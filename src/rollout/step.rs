@@ -2,7 +2,7 @@
 
 use super::attempt::{self, Attempt};
 use super::conditions::{Verdict, conditions};
-use super::crowd::Crowd;
+use super::crowd::{Attempted, Crowd};
 use super::plan::Plan;
 use super::requests::{self, Asked};
 use super::{message, phases, plan, tally, undo};
@@ -49,9 +49,21 @@ pub struct Input<'a> {
 }
 
 impl Input<'_> {
-    /// The group's agents as a revision meets them.
-    pub(super) fn crowd(&self, revision: Option<&str>) -> Crowd<'_> {
-        Crowd { agents: self.agents, needs: revision.and_then(|name| self.needs.get(name)) }
+    /// The group's agents as a revision meets them that was not begun with, or as an attempt with it does.
+    pub(super) fn crowd(&self, revision: Option<&str>, attempt: Option<&ConfigRolloutStatus>) -> Crowd<'_> {
+        let began = attempt
+            .and_then(|status| status.phases.iter().filter_map(|phase| phase.started_at.as_ref()).min());
+        let retried_at = attempt.and_then(|status| status.cohort.as_ref()?.retried_at.as_ref());
+        let known = revision.and_then(|name| self.revisions.get(name));
+        Crowd {
+            agents: self.agents,
+            needs: revision.and_then(|name| self.needs.get(name)),
+            attempt: known.map(|known| Attempted {
+                hash: known.hash,
+                began: began.map_or(self.now, |time| time.0),
+                retried_at: retried_at.map(|time| time.0),
+            }),
+        }
     }
 
     fn is_dry_run(&self) -> bool {
@@ -244,7 +256,7 @@ fn foresee(
     attempt::refuse_retry(notices, &why);
     let goes_on = attempt.advance(status, notices).message;
     let hash = input.revisions.get(revision).map(|revision| revision.hash);
-    let plan = Plan::new(input.strategy, hash, &input.crowd(Some(revision)));
+    let plan = Plan::new(input.strategy, hash, &input.crowd(Some(revision), None));
     plan.write(status);
     let mut text = format!("dry run of {revision}: {}", plan.describe());
     if rejected {
@@ -264,8 +276,8 @@ fn falling(
     notices: &mut [Asked],
 ) -> Option<Outcome> {
     let phase = attempt.input.strategy.falling_phase()?;
-    attempt::refuse_all(notices, "the phases cannot be gone through");
-    attempt.advance(status, &mut []);
+    attempt::refuse_retry(notices, "the phases cannot be gone through");
+    attempt.advance(status, notices);
     let text = format!(
         "phase {} has fewer agents than the one before it: shares are cumulative, so raise it",
         phase.name
@@ -292,10 +304,10 @@ fn start(
     if let Some(falling) = falling(attempt, status, notices) {
         return falling;
     }
-    let counts = tally(&attempt.input.crowd(Some(revision)), None, None).counts;
+    let counts = tally(&attempt.input.crowd(Some(revision), None), None, None).counts;
     if !attempt.input.strategy.phases.iter().any(|phase| phases::can_reach(phase, &counts)) {
-        attempt::refuse_all(notices, "no agent of the group is reachable");
-        attempt.advance(status, &mut []);
+        attempt::refuse_retry(notices, "no agent of the group is reachable");
+        attempt.advance(status, notices);
         return Outcome::new(RolloutState::Pending, Reason::NoReachableAgents, message::nobody(&counts));
     }
     if !retried {

@@ -48,10 +48,12 @@ impl Members {
         let began = |name: &str| phases.iter().find(|phase| phase.phase.name == name)?.started_at.as_ref();
         let term = |term: &crate::api::Term| {
             let alone = fleet::Cohort::read(&cohort.seed, std::slice::from_ref(term))?;
-            let at = term.since.as_ref().or_else(|| began(&term.phase)).map_or(ended, |time| time.0);
-            // A term that was raised bit by bit let its last agents in that much later.
-            let last = term.since.as_ref().map(|_| at.saturating_add(shared_time(apply_timeout)));
-            Some((alone, Admission { first: at, last: last.and_then(Result::ok).unwrap_or(at) }))
+            let first = began(&term.phase).map_or(ended, |time| time.0);
+            // A term that was raised bit by bit let its last agents in that much later. It may be gone some day,
+            // so nothing but the time to answer depends on it.
+            let raised = term.since.as_ref().map(|since| since.0.saturating_add(shared_time(apply_timeout)));
+            let last = raised.and_then(Result::ok).unwrap_or(first);
+            Some((alone, Admission { first, last }))
         };
         let terms = cohort.terms.iter().filter_map(term).collect();
         Some(Self { cohort: fleet::Cohort::read(&cohort.seed, &cohort.terms)?, terms })
@@ -76,7 +78,9 @@ pub fn tally(crowd: &Crowd<'_>, members: Option<&Members>, rules: Option<&Rules>
     let mut lost = Vec::new();
     for agent in crowd.iter() {
         let Some(admitted) = members.admitted(agent) else { continue };
-        let standing = if crowd.lacks(agent) { Standing::Unable } else { standing(agent, admitted, rules) };
+        let barred = crowd.lacks(agent) || crowd.refused_before(agent);
+        let standing = if barred { Standing::Unable } else { standing(agent, admitted, rules) };
+        let standing = if rules.over { afterwards(agent, standing, rules) } else { standing };
         if let Standing::Lost(at) = standing {
             lost.push((agent, at));
         }
@@ -86,6 +90,22 @@ pub fn tally(crowd: &Crowd<'_>, members: Option<&Members>, rules: Option<&Rules>
     tally.failures.sort_by(|a, b| (b.at.0, &a.agent).cmp(&(a.at.0, &b.agent)));
     tally.failures.truncate(MAX_FAILURES);
     tally
+}
+
+/// Where an agent stands once the rollout is over: only a refusal is a failure then. That it restarts, falls ill or
+/// goes away is no longer the rollout's matter.
+fn afterwards(agent: &ObservedAgent, standing: Standing, rules: &Rules) -> Standing {
+    let ends = match &standing {
+        Standing::Failed(failure) => !failure.is_refusal(),
+        Standing::Lost(_) => true,
+        _ => false,
+    };
+    match agent.connected && agent.running == Some(rules.target) {
+        _ if !ends => standing,
+        true if agent.is_healthy() => Standing::Good,
+        true => Standing::Recovering,
+        false => Standing::Absent,
+    }
 }
 
 /// Counts the agents of an attempt that goes back: how many of them still run the target, and what had failed before.
@@ -111,7 +131,7 @@ fn presence(crowd: &Crowd<'_>) -> RolloutAgentCounts {
     for agent in crowd.iter() {
         let count = if !agent.connected {
             &mut counts.offline
-        } else if !agent.accepts_config || crowd.lacks(agent) {
+        } else if !agent.accepts_config || crowd.lacks(agent) || crowd.refused_before(agent) {
             &mut counts.incompatible
         } else if agent.waits() {
             &mut counts.adoptees

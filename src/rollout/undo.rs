@@ -80,18 +80,27 @@ fn go_back(
         Some(name) => known.check(name)?,
         None => known.newest_proven()?,
     };
-    let instead = describe(content);
+    let instead = match content {
+        // A source that is missing may come back as it was, and is no other content then.
+        Content::Missing(_) => {
+            let before = status.pinned.as_ref().map(|pinned| pinned.instead.clone());
+            before.or_else(|| status.target_revision.clone()).unwrap_or_else(|| describe(content))
+        }
+        content => describe(content),
+    };
     let pinned = status.pinned.as_ref().map(|pinned| pinned.revision.as_str());
     if pinned == Some(&revision) {
         return Err(format!("undo: {revision} is pinned already; change spec.config to leave it"));
     }
-    if pinned.is_none() && instead == revision {
+    let complete = !matches!(content, Content::Missing(_));
+    if pinned.is_none() && complete && instead == revision {
         return Err(format!(
             "undo: {revision} is what spec.config asks for, so there is nothing to undo; name another revision"
         ));
     }
     // Back to the spec's own content: there is nothing to pin any more.
-    status.pinned = (instead != revision).then(|| Pinned { revision: revision.clone(), instead });
+    status.pinned =
+        (!complete || instead != revision).then(|| Pinned { revision: revision.clone(), instead });
     Ok(Request::Undo(Some(revision)))
 }
 

@@ -139,7 +139,9 @@ fn rollback_empties_the_cohort_and_asks_everybody_once() {
     assert!(back.terms.is_empty() && back.rolling_back);
     let after = assignment(Stage::RolledBack);
     assert!(after.terms.is_empty() && !after.rolling_back);
-    for stage in [Stage::Running, Stage::Held, Stage::Halted, Stage::Completed] {
+    let halted = assignment(Stage::Halted);
+    assert!(halted.terms.is_empty() && !halted.rolling_back, "nobody else is to get it");
+    for stage in [Stage::Running, Stage::Held, Stage::Completed] {
         let going = assignment(stage);
         assert!(!going.terms.is_empty() && !going.rolling_back, "{stage:?}");
     }
@@ -251,10 +253,12 @@ fn adoption_begins_anew_with_other_content_and_when_the_group_changes() {
 #[test]
 fn adoption_that_stopped_degrades_the_group() {
     let settled = status(&[], Some(&rollout(Stage::Completed)));
-    let mut stopped = status_after(&settled, &waiting(0..100), Some(&rollout(Stage::Completed)));
-    let adoption = stopped.assignment.as_mut().and_then(|assignment| assignment.adoption.as_mut());
-    adoption.expect("begun").stopped = "2 of the 2 agents that were admitted failed".into();
-    let next = status_after(&stopped, &waiting(0..100), Some(&rollout(Stage::Completed)));
+    let mut agents = waiting(0..100);
+    let begun = status_after(&settled, &agents, Some(&rollout(Stage::Completed)));
+    for agent in &mut agents {
+        agent.ledger.note(hash(2), Verdict::failed("no"), at(101));
+    }
+    let next = status_after(&begun, &agents, Some(&rollout(Stage::Completed)));
     assert_eq!(condition(&next, "Degraded"), Some(("True", "AdoptionStopped")));
 }
 

@@ -400,3 +400,92 @@ fn what_failed_is_told_after_the_rollback_too_and_nothing_else_is() {
     aborted.tick(3600);
     assert_eq!(aborted.status.agents.failed, 0, "they did nothing wrong");
 }
+
+#[test]
+fn agents_of_a_replica_that_was_cut_off_have_their_whole_time_to_answer() {
+    let mut world = World::with_stable(20);
+    world.all(Manner::Silent);
+    world.tick(1);
+    world.now += SignedDuration::from_secs(90);
+    // Their replica could make no offers, and has just come back.
+    let back = world.now;
+    world.members.iter_mut().for_each(|member| member.seen.reachable_since = back);
+    world.lead();
+    for _ in 0..60 {
+        assert_eq!(world.tick(1), State::Progressing, "{}", world.status.message);
+    }
+    world.run_until(State::RolledBack);
+}
+
+#[test]
+fn halted_rollout_is_offered_to_nobody_who_comes_later() {
+    let mut world = World::new(10);
+    world.bad.insert("r-1".into());
+    world.strategy.phases.drain(..3);
+    world.all(Manner::Refuses);
+    world.run_until(State::Halted);
+    let before = world.offered("r-1");
+    (10..20).for_each(|number| world.join(number, Manner::Good));
+    for _ in 0..10 {
+        world.tick(60);
+    }
+    assert_eq!(world.offered("r-1"), before);
+}
+
+#[test]
+fn wait_after_a_long_soak_has_its_own_deadline() {
+    let mut world = World::with_stable(100);
+    world.strategy.phases[0].approval = crate::api::Approval::Manual;
+    world.run_until(State::AwaitingApproval);
+    world.tick(7200);
+    let canary = world.cohort()[0];
+    world.disconnect(canary);
+    world.tick(1);
+    assert!(!world.is_stalled(Reason::ProgressDeadlineExceeded), "{}", world.status.message);
+    assert_eq!(world.status.state, State::Progressing);
+    world.reconnect(canary);
+    assert_eq!(world.tick(1), State::AwaitingApproval);
+}
+
+#[test]
+fn refusal_from_an_earlier_attempt_trips_no_gate() {
+    let mut world = World::with_stable(20);
+    world.bad.insert("r-2".into());
+    world.strategy.phases.drain(..3);
+    (0..2).for_each(|index| world.members[index].manner = Manner::Refuses);
+    world.run_until(State::Completed);
+    world.content = revision("r-3");
+    world.tick(1);
+    world.run_until(State::Completed);
+    world.strategy = crate::api::Strategy::default();
+    for _ in 0..10 {
+        // Whoever is the canary: those that refused it before have said nothing of it now.
+        world.content = revision("r-2");
+        world.tick(1);
+        world.run_until(State::Completed);
+        assert_eq!((world.status.agents.failed, world.status.agents.incompatible), (0, 2));
+        world.content = revision("r-3");
+        world.tick(1);
+        world.run_until(State::Completed);
+    }
+}
+
+#[test]
+fn what_agents_do_after_completion_is_not_the_rollouts_failure() {
+    let mut world = World::with_stable(20);
+    world.run_until(State::Completed);
+    world.tick(86400);
+    for index in 0..15 {
+        world.members[index].seen.faltered.restarted = Some(world.now);
+        world.members[index].seen.faltered.fell_ill = Some(world.now);
+    }
+    world.disconnect(16);
+    world.tick(600);
+    assert_eq!(
+        (world.status.agents.failed, world.status.agents.healthy),
+        (0, 19),
+        "{}",
+        world.status.message
+    );
+    assert_eq!(world.status.failures, []);
+}

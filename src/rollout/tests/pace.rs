@@ -103,3 +103,31 @@ fn paused_rollout_lets_nobody_in() {
     }
     assert_eq!(world.cohort().len(), before);
 }
+
+#[test]
+fn failures_of_a_long_phase_are_not_forgotten() {
+    let fail: [fn(&mut World, usize); 2] = [
+        |world, index| {
+            let seen = &mut world.members[index].seen;
+            (seen.healthy, seen.health_since) = (Some(false), world.now);
+        },
+        |world, index| world.disconnect(index),
+    ];
+    for fail in fail {
+        let mut world = world(200, 1);
+        let mut ended = false;
+        for _ in 0..600 {
+            let target = super::world::hash("r-2");
+            for index in (0..200).step_by(3) {
+                let seen = &world.members[index].seen;
+                let applied = seen.ledger.iter().find(|given| given.hash == target);
+                let is_new = applied.is_some_and(|given| given.at < world.now) && seen.healthy == Some(true);
+                if is_new && seen.connected {
+                    fail(&mut world, index);
+                }
+            }
+            ended |= world.tick(2) == State::RolledBack;
+        }
+        assert!(ended, "a third of them failed: {}", world.status.message);
+    }
+}

@@ -245,3 +245,22 @@ fn undo_that_was_there_from_the_start_is_echoed_and_not_acted_on() {
     assert_eq!((world.running("r-1"), world.status.pinned.is_none()), (10, true));
     assert_eq!(world.status.handled.as_ref().and_then(|handled| handled.undo.as_deref()), Some("r-3/old"));
 }
+
+#[test]
+fn undo_while_a_source_is_missing_holds_when_that_comes_back_as_it_was() {
+    let mut world = World::with_stable(10);
+    world.run_until(State::Completed);
+    world.content = Content::Missing("ConfigMap exporters".into());
+    world.tick(1);
+    world.ask("undo", "r-1/back");
+    world.tick(1);
+    assert_eq!(world.status.target_revision.as_deref(), Some("r-1"), "{}", world.status.message);
+    world.content = revision("r-2");
+    for _ in 0..1000 {
+        world.tick(1);
+    }
+    assert_eq!(world.running("r-1"), 10, "{}", world.status.message);
+    world.content = revision("r-3");
+    world.tick(1);
+    assert_eq!(world.status.target_revision.as_deref(), Some("r-3"));
+}
