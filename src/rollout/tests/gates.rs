@@ -181,6 +181,29 @@ fn agents_that_vanish_with_the_target_are_lost_and_count_as_failed() {
 }
 
 #[test]
+fn network_that_fails_in_the_last_phase_is_no_verdict_on_the_revision_either() {
+    for (gone, ends) in [(20, false), (11, false), (10, true)] {
+        let mut world = World::with_stable(20);
+        world.strategy.phases[3].duration = Some("10m".parse().expect("a duration"));
+        world.run_until(State::Soaking);
+        while world.running("r-2") < 20 {
+            world.tick(1);
+        }
+        (0..gone).for_each(|index| world.disconnect(index));
+        world.tick(1);
+        world.tick(91);
+        let stalled = world.is_stalled(Reason::ConnectivityLost);
+        assert_eq!(
+            (world.status.state == State::RollingBack, stalled),
+            (ends, !ends),
+            "{gone} of 20 are gone: {:?} {}",
+            world.status.state,
+            world.status.message
+        );
+    }
+}
+
+#[test]
 fn network_that_fails_everywhere_is_no_verdict_on_the_revision() {
     let mut world = World::with_stable(100);
     world.run_until(State::Soaking);
