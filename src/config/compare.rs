@@ -2,15 +2,18 @@
 //!
 //! The two are never equal byte for byte. A Collector reports its typed configuration: defaults
 //! filled in, variables expanded, secrets redacted, the supervisor's own parts added, and some
-//! leaves not at all (`reference/opamp.md`, 3.5 and 3.11). So only what is desired is looked for,
-//! and each value is compared by what it means.
+//! leaves not at all (`reference/opamp.md`, 3.5 and 3.11). So each value is looked for by what it
+//! means, and beyond what is desired only components count that are started.
 //!
-//! **Invariant: no value leaves this module.** A [`Difference`] has the keys that lead to it only.
+//! **Invariant: no value leaves this module.** A [`Difference`] has the keys that lead to it, and
+//! the names of components in pipelines.
 
-use super::Value;
-use std::collections::BTreeMap;
+use super::{ComponentId, Value};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 
-mod scalar;
+mod parts;
+pub(super) mod scalar;
 #[cfg(test)]
 mod tests;
 
@@ -18,63 +21,80 @@ mod tests;
 const REDACTED: &str = "[REDACTED]";
 /// The sections that hold components.
 const COMPONENTS: [&str; 5] = ["receivers", "processors", "exporters", "connectors", "extensions"];
-/// The one list to which a supervisor adds.
-const EXTENSIONS: [&str; 2] = ["service", "extensions"];
+/// The extension through which a supervisor talks to its Collector. It adds it by itself.
+pub(super) const SUPERVISORS_OWN: &str = "opamp";
 
 /// How the effective configuration departs from the desired one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Departure {
     /// A leaf is reported with another value.
     Different,
+    /// A component or a pipeline is not reported, or a pipeline or the service does not use it. Collectors leave
+    /// out none.
+    Missing,
+    /// A pipeline, a component of one, or an extension of the service that nobody asked for.
+    Foreign,
     /// A leaf is not reported. That proves nothing: Collectors leave out some that are in force.
     Unreported,
-    /// A component or a pipeline is not reported. Collectors leave out none.
-    Missing,
+    /// Only the agent can know whether the two are the same: the desired value is expanded by it, or the reported
+    /// one is redacted.
+    Hidden,
 }
 
 /// One departure, and where.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Difference {
-    /// The keys that lead to it; the elements of lists are numbered.
+    /// The keys that lead to it. The elements of lists are numbered, those of pipelines named.
     pub path: Vec<String>,
     /// What it is.
     pub departure: Departure,
 }
 
-/// Everything in which the effective configuration departs from the desired one. What only the agent can know, a
-/// redacted value or one with an expansion, is no departure; nor is what nobody asked for.
+/// Everything in which the effective configuration departs from the desired one, in the order of the desired keys.
 pub fn differences(desired: &Value, effective: &Value) -> Vec<Difference> {
     let mut walk = Walk { path: Vec::new(), found: Vec::new() };
     walk.compare(desired, Some(effective));
     walk.found
 }
 
-struct Walk {
-    path: Vec<String>,
+struct Walk<'a> {
+    path: Vec<Cow<'a, str>>,
     found: Vec<Difference>,
 }
 
-impl Walk {
+impl<'a> Walk<'a> {
     fn note(&mut self, departure: Departure) {
-        self.found.push(Difference { path: self.path.clone(), departure });
+        let path = self.path.iter().map(|step| (**step).to_owned()).collect();
+        self.found.push(Difference { path, departure });
     }
 
-    fn at(&mut self, step: &str, desired: &Value, effective: Option<&Value>) {
-        self.path.push(step.to_owned());
+    /// Notes a departure one step further.
+    fn note_at(&mut self, step: impl Into<Cow<'a, str>>, departure: Departure) {
+        self.path.push(step.into());
+        self.note(departure);
+        self.path.pop();
+    }
+
+    fn at(&mut self, step: impl Into<Cow<'a, str>>, desired: &'a Value, effective: Option<&Value>) {
+        self.path.push(step.into());
         self.compare(desired, effective);
         self.path.pop();
     }
 
-    fn compare(&mut self, desired: &Value, effective: Option<&Value>) {
+    fn compare(&mut self, desired: &'a Value, effective: Option<&Value>) {
         match (desired, effective) {
             (_, None) if self.names_a_part() => self.note(Departure::Missing),
-            // A section without content: defaults are in force, whatever they are.
-            (Value::Null, _) => {}
-            (desired, Some(effective)) if is_unknown(desired, effective) => {}
+            (desired, Some(effective)) if is_hidden(desired, effective) => self.note(Departure::Hidden),
+            _ if self.is_service() => self.service(desired, effective),
+            _ if self.is_list_of_parts() => self.parts(desired, effective),
+            (desired, _) if is_empty(desired) => self.empty(desired, effective),
             (Value::Map(desired), effective) => self.map(desired, effective),
-            (Value::List(desired), Some(effective)) => self.list(desired, effective),
-            (Value::List(desired), None) if desired.is_empty() => {}
             (_, None) => self.note(Departure::Unreported),
+            // What a Collector makes of values whose type it cannot print.
+            (desired, Some(Value::Map(map))) if map.is_empty() && desired.as_list().is_none() => {
+                self.note(Departure::Unreported);
+            }
+            (Value::List(desired), Some(effective)) => self.list(desired, effective),
             (desired, Some(effective)) if scalar::same(desired, effective) => {}
             (_, Some(_)) => self.note(Departure::Different),
         }
@@ -83,13 +103,25 @@ impl Walk {
     /// Whether a component or a pipeline stands here.
     fn names_a_part(&self) -> bool {
         match &self.path[..] {
-            [section, _] => COMPONENTS.contains(&section.as_str()),
+            [section, _] => COMPONENTS.contains(&&**section),
             [service, pipelines, _] => service == "service" && pipelines == "pipelines",
             _ => false,
         }
     }
 
-    fn map(&mut self, desired: &BTreeMap<String, Value>, effective: Option<&Value>) {
+    /// A section without content: defaults are in force, whatever they are. Once it was reported with content, it
+    /// can be missed.
+    fn empty(&mut self, desired: &Value, effective: Option<&Value>) {
+        match (desired, effective) {
+            (Value::List(_), Some(Value::List(list))) if !list.is_empty() => self.note(Departure::Different),
+            // A component has its name, and some have nothing else.
+            _ if self.names_a_part() => {}
+            (_, effective) if effective.is_none_or(is_empty) => self.note(Departure::Unreported),
+            _ => {}
+        }
+    }
+
+    fn map(&mut self, desired: &'a BTreeMap<String, Value>, effective: Option<&Value>) {
         let named;
         let reported = match effective {
             Some(Value::Map(map)) => Some(map),
@@ -109,33 +141,43 @@ impl Walk {
         }
     }
 
-    fn list(&mut self, desired: &[Value], effective: &Value) {
+    fn list(&mut self, desired: &'a [Value], effective: &Value) {
         let reported: &[Value] = match effective {
             Value::List(list) => list,
             Value::Null => &[],
             Value::Map(map) if map.is_empty() => &[],
             _ => return self.note(Departure::Different),
         };
-        if self.path == EXTENSIONS {
-            let known = |extension: &Value| reported.contains(extension) || extension.is_expansion();
-            if !desired.iter().all(known) {
-                self.note(Departure::Different);
-            }
-            return;
-        }
         if desired.len() != reported.len() {
             return self.note(Departure::Different);
         }
         for (index, (value, reported)) in desired.iter().zip(reported).enumerate() {
-            self.at(&index.to_string(), value, Some(reported));
+            self.at(index.to_string(), value, Some(reported));
         }
     }
 }
 
-/// Whether nobody but the agent can say if the two are the same.
-fn is_unknown(desired: &Value, effective: &Value) -> bool {
+/// Whether nobody but the agent can say if the two are the same. The same text is the same, expanded or not; so is
+/// an escaped expansion.
+fn is_hidden(desired: &Value, effective: &Value) -> bool {
     let redacted = |value: &Value| value.as_str() == Some(REDACTED);
-    desired.is_expansion() || redacted(effective) || effective.is_expansion() && desired != effective
+    let expands = desired.is_expansion() || effective.is_expansion() && !is_escaped(desired);
+    (expands || redacted(effective)) && desired != effective
+}
+
+/// Whether an expansion is escaped in a value: then what it stands for looks like one.
+fn is_escaped(value: &Value) -> bool {
+    value.as_str().is_some_and(|text| text.contains("$${"))
+}
+
+/// Nothing, in whatever way it is written.
+pub(super) fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Map(map) => map.is_empty(),
+        Value::List(list) => list.is_empty(),
+        _ => false,
+    }
 }
 
 /// A list of `{name: …, value: …}` as a mapping, which is how people may write it, headers above all.
@@ -145,4 +187,14 @@ fn by_name(list: &[Value]) -> Option<BTreeMap<String, Value>> {
         Some((name, element.at(&["value"])?.clone()))
     };
     list.iter().map(pair).collect()
+}
+
+/// What a name in a pipeline is shown as: nothing that is no name of a component.
+fn shown(name: &Value) -> Option<&str> {
+    name.as_str().filter(|name| name.parse::<ComponentId>().is_ok())
+}
+
+/// The names in a list.
+fn names(list: &[Value]) -> BTreeSet<&str> {
+    list.iter().filter_map(Value::as_str).collect()
 }

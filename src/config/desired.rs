@@ -1,7 +1,8 @@
 //! What a revision wants an agent to run, ready to be looked for in what the agent reports.
 
-use super::compare::{Departure, differences};
-use super::{ConfigFile, ParsedFile, Value, merge, parse_files};
+use super::compare::{Departure, Difference, SUPERVISORS_OWN, differences};
+use super::{ConfigFile, Digest, HashKey, ParsedFile, Value, merge, parse_files};
+use std::borrow::Cow;
 
 /// The key under which an agent may report the configuration before expansion, which is what it was given and no
 /// evidence (`reference/opamp.md`, 3.5).
@@ -19,6 +20,28 @@ enum Content {
     Opaque(Vec<ConfigFile>),
 }
 
+/// What a report of an effective configuration comes to, beside the desired one. It holds no value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Compared {
+    /// Where the two depart.
+    pub differences: Vec<Difference>,
+    /// Stands for all that is reported, but for what `skips` named and what differs between agents and between
+    /// starts without meaning anything.
+    pub digest: Digest,
+    /// Whether a Collector reports it. Until its Collector has started a supervisor reports the file that it gave it,
+    /// which has other leaves.
+    pub is_complete: bool,
+}
+
+/// Why a report says nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unread {
+    /// There is nothing in it.
+    Empty,
+    /// It is no YAML, or beyond the limits.
+    NotYaml,
+}
+
 impl Desired {
     /// The desired side of a Collector configuration; nothing if it is none.
     pub fn collector(files: &[ConfigFile]) -> Option<Self> {
@@ -30,19 +53,91 @@ impl Desired {
         Self(Content::Opaque(files.to_vec()))
     }
 
+    /// Compares with what an agent reports as effective. Content that is not looked into has no differences, only a
+    /// digest, and counts as complete.
+    pub fn compare(
+        &self,
+        effective: &[ConfigFile],
+        key: &HashKey,
+        skips: &dyn Fn(&[Cow<'_, str>]) -> bool,
+    ) -> Result<Compared, Unread> {
+        if effective.iter().all(|file| file.body.is_empty()) {
+            return Err(Unread::Empty);
+        }
+        let reported = merged(effective);
+        let digest = |value| Digest::of_value(key, value, &|path| skips(path) || means_nothing(path));
+        match (&self.0, reported) {
+            (Content::Merged(_), None) => Err(Unread::NotYaml),
+            (Content::Merged(desired), Some(reported)) => Ok(Compared {
+                differences: differences(desired, &reported),
+                digest: digest(&reported),
+                is_complete: is_of_a_collector(&reported),
+            }),
+            (Content::Opaque(_), Some(reported)) => {
+                Ok(Compared { differences: Vec::new(), digest: digest(&reported), is_complete: true })
+            }
+            (Content::Opaque(_), None) => {
+                let mut files: Vec<&ConfigFile> = effective.iter().collect();
+                files.sort_by_key(|file| &file.name);
+                let parts = files.iter().flat_map(|file| [file.name.as_bytes(), &file.body]);
+                let digest = Digest::of_bytes(key, parts);
+                Ok(Compared { differences: Vec::new(), digest, is_complete: true })
+            }
+        }
+    }
+
     /// Whether an agent that reports these files as effective runs this: it has every component and pipeline, and
     /// no leaf with another value. Opaque files have to be there byte for byte.
     pub fn is_covered_by(&self, effective: &[ConfigFile]) -> bool {
         match &self.0 {
             Content::Merged(desired) => merged(effective).is_some_and(|effective| {
-                let differences = differences(desired, &effective);
-                differences.iter().all(|difference| difference.departure == Departure::Unreported)
+                differences(desired, &effective).iter().all(|difference| !is_other(difference))
             }),
             Content::Opaque(files) => files.iter().all(|file| {
                 effective.iter().any(|reported| (&reported.name, &reported.body) == (&file.name, &file.body))
             }),
         }
     }
+}
+
+/// Whether a difference tells that another configuration runs. What the agent may have added by itself does not: a
+/// pipeline or an extension more.
+fn is_other(difference: &Difference) -> bool {
+    match difference.departure {
+        Departure::Different | Departure::Missing => true,
+        Departure::Foreign => difference.path.len() > 3,
+        Departure::Unreported | Departure::Hidden => false,
+    }
+}
+
+/// What a supervisor puts into a configuration: its own port and process, and who the agent is.
+fn means_nothing(path: &[Cow<'_, str>]) -> bool {
+    match path {
+        [section, name] => section == "extensions" && name == SUPERVISORS_OWN,
+        [service, telemetry, resource] => {
+            service == "service" && telemetry == "telemetry" && resource == "resource"
+        }
+        _ => false,
+    }
+}
+
+/// What a Collector fills in, whatever it is given. The first four are its sections.
+const FILLED_IN: [&[&str]; 6] = [
+    &["receivers"],
+    &["processors"],
+    &["exporters"],
+    &["connectors"],
+    &["service", "telemetry", "logs"],
+    &["service", "telemetry", "metrics"],
+];
+
+/// Whether a Collector reports this, and not the supervisor that is to start it: all is there that a Collector fills
+/// in, also in the extension that the supervisor added. To be wrong here costs a baseline, and is no drift.
+fn is_of_a_collector(reported: &Value) -> bool {
+    let extension = reported.at(&["extensions", SUPERVISORS_OWN]);
+    let filled_in = |extension: &Value| extension.at(&["capabilities", "reports_health"]).is_some();
+    FILLED_IN.iter().all(|path| reported.at(path).is_some_and(|value| value != &Value::Null))
+        && extension.is_none_or(filled_in)
 }
 
 /// The effective configuration as one; nothing if it cannot be read or says nothing.

@@ -131,7 +131,7 @@ pub fn content_hash(key: &HashKey, files: &[ConfigFile]) -> ConfigHash {
 }
 
 /// HMAC takes a key of one block: a shorter one is filled up with zeros (RFC 2104, section 2).
-fn keyed(key: &HashKey) -> Hmac<Sha256> {
+pub(super) fn keyed(key: &HashKey) -> Hmac<Sha256> {
     let mut block = [0; 64];
     block[..LENGTH].copy_from_slice(&key.0);
     <Hmac<Sha256> as KeyInit>::new(&block.into())

@@ -18,6 +18,7 @@
 //! | `merge` | several files to one configuration, as the supervisor does |
 //! | `inventory` | the component types that a configuration needs, and those of a build |
 //! | `id` | the names of components and pipelines |
+//! | `digest` | a configuration as eight bytes |
 //! | `compare`, `desired` | what an agent is to run beside what it reports as effective |
 //! | `padding` | a file that makes an offer differ and means nothing |
 //! | `mask` | the texts of a secret file, to be masked elsewhere |
@@ -28,6 +29,7 @@ mod check;
 mod compare;
 mod decode;
 mod desired;
+mod digest;
 mod file;
 mod hash;
 mod id;
@@ -40,7 +42,8 @@ mod value;
 
 pub use check::{CheckError, MAX_PROBLEMS, Problem, Reason, Role, check};
 pub use compare::{Departure, Difference, differences};
-pub use desired::Desired;
+pub use desired::{Compared, Desired, Unread};
+pub use digest::Digest;
 pub use file::ConfigFile;
 pub use hash::{ConfigHash, Form, HashKey, HashKeyError, ParseHashError, content_hash};
 pub use id::{ComponentId, InvalidId, PipelineId};

@@ -16,6 +16,24 @@ const UNITS: [(&str, i128); 8] = [
     ("h", 3_600_000_000_000),
 ];
 
+/// The units of byte sizes as receivers of files read them, in lower case.
+const SIZES: [(&str, u64); 14] = [
+    ("b", 1),
+    ("k", 1_000),
+    ("kb", 1_000),
+    ("ki", 1 << 10),
+    ("kib", 1 << 10),
+    ("m", 1_000_000),
+    ("mb", 1_000_000),
+    ("mi", 1 << 20),
+    ("mib", 1 << 20),
+    ("g", 1_000_000_000),
+    ("gb", 1_000_000_000),
+    ("gi", 1 << 30),
+    ("gib", 1 << 30),
+    ("tib", 1 << 40),
+];
+
 /// Whether a desired leaf is the reported one. The Collector writes durations and numbers anew, puts words into
 /// the case of its own constants, takes `$$` for a dollar sign, and splits text at commas where it wants a list.
 pub fn same(desired: &Value, effective: &Value) -> bool {
@@ -26,10 +44,30 @@ pub fn same(desired: &Value, effective: &Value) -> bool {
     let (Some(desired), Some(effective)) = (text(desired), text(effective)) else {
         return effective == &Value::Null && text(desired).as_deref() == Some("");
     };
-    desired.eq_ignore_ascii_case(&effective)
+    desired == effective
+        || is_word(&desired) && desired.eq_ignore_ascii_case(&effective)
         || desired.replace("$$", "$") == effective
         || numbers_agree(&desired, &effective)
         || durations_agree(&desired, &effective)
+        || sizes_agree(&desired, &effective)
+}
+
+/// A leaf in the one spelling of all that mean the same to any Collector; nothing for what is no leaf. Numbers and
+/// truth values are the same as text, and durations the same as their nanoseconds.
+pub fn canonical(value: &Value) -> Option<Cow<'_, str>> {
+    let text = text(value)?;
+    if !text.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '-' | '+' | '.')) {
+        return Some(text);
+    }
+    if let Some(whole) = text.parse::<i128>().ok().or_else(|| nanoseconds(&text)) {
+        return Some(whole.to_string().into());
+    }
+    Some(text.parse::<f64>().map_or(text, |number| number.to_string().into()))
+}
+
+/// Whether a text may be one of the Collector's constants, whose case does not count.
+fn is_word(text: &str) -> bool {
+    text.chars().all(|c| c.is_ascii_alphabetic() || c == '_' || c == '-')
 }
 
 fn is_split(desired: &str, list: &[Cow<'_, str>]) -> bool {
@@ -61,6 +99,20 @@ fn durations_agree(one: &str, other: &str) -> bool {
     let either = |text: &str| nanoseconds(text).or_else(|| text.parse().ok());
     let durations = nanoseconds(one).is_some() || nanoseconds(other).is_some();
     durations && either(one).is_some_and(|one| either(other) == Some(one))
+}
+
+/// A size is reported as the number of bytes, or in another unit.
+fn sizes_agree(one: &str, other: &str) -> bool {
+    bytes(one).is_some_and(|one| other.parse().ok().or_else(|| bytes(other)) == Some(one))
+}
+
+/// The number of bytes that a size with a unit is.
+fn bytes(text: &str) -> Option<u64> {
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+    let (number, unit) = text.split_at(end);
+    let unit = unit.trim_start();
+    let (_, size) = SIZES.into_iter().find(|(name, _)| unit.eq_ignore_ascii_case(name))?;
+    u64::try_from(of_unit(number, size.into())?).ok()
 }
 
 /// What Go's `time.ParseDuration` makes of a text; nothing if it is no duration, or too long to count.
