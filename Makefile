@@ -39,6 +39,10 @@ crds: ## Writes crds/ from the types in src/api.
 proto: ## Writes src/opamp/proto/generated.rs from proto/.
 	UPDATE=1 cargo test --quiet --test generated_proto
 
+.PHONY: fixtures
+fixtures: tools ## Records what a real Collector reports of src/drift/fixtures. Needs port 8888.
+	cargo run --quiet --example record-drift-fixtures
+
 ##@ Real parts
 .PHONY: tools
 tools: ## Builds etcd, kube-apiserver, kubectl, supervisor, Collector and clients into .tools/bin, once.
