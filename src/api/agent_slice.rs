@@ -50,6 +50,9 @@ pub struct AgentSliceSpec {
     /// Table of messages that agents gave with their verdicts, bounded and cleaned.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub messages: Vec<String>,
+    /// Table of places in configurations, bounded and cleaned.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub paths: Vec<String>,
     /// The agents.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 250))]
@@ -98,6 +101,9 @@ pub struct AgentEntry {
     /// Index in `revisions` of the content that the agent reports as applied.
     #[serde(rename = "r", default, skip_serializing_if = "Option::is_none")]
     pub running: Option<u32>,
+    /// What was seen of its effective configuration, compared with `r`; absent: nobody has looked.
+    #[serde(rename = "d", default, skip_serializing_if = "Option::is_none")]
+    pub sight: Option<SightEntry>,
     /// The agent's verdicts.
     #[serde(rename = "v", default, skip_serializing_if = "Vec::is_empty")]
     pub verdicts: Vec<VerdictEntry>,
@@ -118,6 +124,24 @@ pub struct AgentEntry {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
 fn is_zero(number: &i64) -> bool {
     *number == 0
+}
+
+/// What was seen of an agent's effective configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SightEntry {
+    /// `0` as it should be, `1` stale, `2` failed, `3` silent, `4` modified, `5` foreign, `6` changed. Any other: nobody
+    /// can tell.
+    #[serde(rename = "c")]
+    pub code: u32,
+    /// Index in `paths` of where it drifts.
+    #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<u32>,
+    /// Since when, in seconds after the agent's `t`.
+    #[serde(rename = "t", default, skip_serializing_if = "is_zero")]
+    pub since: i64,
+    /// Stands for what it reported when it had applied `r`: 16 lower-case hex digits.
+    #[serde(rename = "b", default, skip_serializing_if = "String::is_empty")]
+    pub baseline: String,
 }
 
 /// What an agent said of one revision.

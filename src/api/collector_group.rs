@@ -27,6 +27,7 @@ use serde::{Deserialize, Serialize};
     printcolumn = r#"{"name":"Connected", "type":"integer", "jsonPath":".status.agents.connected"}"#,
     printcolumn = r#"{"name":"Healthy", "type":"integer", "jsonPath":".status.agents.healthy"}"#,
     printcolumn = r#"{"name":"In-Sync", "type":"integer", "jsonPath":".status.agents.inSync"}"#,
+    printcolumn = r#"{"name":"Drifted", "type":"integer", "jsonPath":".status.agents.drifted"}"#,
     printcolumn = r#"{"name":"Revision", "type":"string", "jsonPath":".status.assignment.target"}"#,
     printcolumn = r#"{"name":"Ready", "type":"string", "jsonPath":".status.conditions[?(@.type=='Ready')].status"}"#,
     printcolumn = r#"{"name":"Age", "type":"date", "jsonPath":".metadata.creationTimestamp"}"#
@@ -93,7 +94,7 @@ pub struct CollectorGroupStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 10))]
     pub problems: Vec<Problem>,
-    /// Conditions Ready, Reconciling, Degraded and Overlapping.
+    /// Conditions Ready, Reconciling, Degraded, Drifted and Overlapping.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
@@ -202,9 +203,16 @@ pub struct AgentCounts {
     /// Connected agents that report to be healthy, or do not report health at all.
     #[serde(default)]
     pub healthy: i64,
-    /// Connected agents that report their assigned revision as applied.
+    /// Connected agents that report their assigned revision as applied, and are not seen to drift from it.
     #[serde(default)]
     pub in_sync: i64,
+    /// Connected agents that report their assigned revision as applied, and something else is in effect.
+    #[serde(default)]
+    pub drifted: i64,
+    /// Those of `inSync` of which nobody can tell what is in effect: they do not report it, or not so that it can be
+    /// compared.
+    #[serde(default)]
+    pub unknown: i64,
     /// Agents that refused the target revision.
     #[serde(default)]
     pub failed: i64,
@@ -221,10 +229,11 @@ pub struct Problem {
     pub host: String,
     /// What kind of problem. `NotRolledBack`: the rollback is over, and the agent still runs the revision that was
     /// rolled back. `Failed`: the agent refused the target revision. `NothingToOffer`: it refused
-    /// both revisions of its group. `Unhealthy`: it reports to be unhealthy. `Incompatible`: it was built without a
+    /// both revisions of its group. `Unhealthy`: it reports to be unhealthy. `Drifted`: something else is in
+    /// effect than its revision; the message has the class and the path. `Incompatible`: it was built without a
     /// component of the target revision; one entry stands for all agents of its build.
     pub kind: ProblemKind,
-    /// What the agent says of it.
+    /// What the agent says of it, or where it drifts.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub message: String,
     /// Since when.
@@ -242,6 +251,8 @@ pub enum ProblemKind {
     Failed,
     /// The agent reports to be unhealthy.
     Unhealthy,
+    /// Something else is in effect than the revision that the agent reports as applied.
+    Drifted,
     /// The agent was built without a component of the target revision, and so were others of its build.
     Incompatible,
 }

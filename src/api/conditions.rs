@@ -18,6 +18,8 @@ pub enum Type {
     RolledBack,
     /// The group serves, but not as it should.
     Degraded,
+    /// Agents do not run what they report as applied.
+    Drifted,
     /// Agents of this group are matched by another group too.
     Overlapping,
 }
@@ -128,6 +130,8 @@ pub enum Reason {
     RolloutDeleted,
     /// Agents are matched by several groups.
     AgentsInSeveralGroups,
+    /// Something else is in effect on agents than the revision that they report as applied.
+    AgentsDrifted,
 }
 
 impl Reason {

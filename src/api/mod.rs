@@ -18,7 +18,8 @@ mod share;
 mod strategy;
 
 pub use agent_slice::{
-    AgentEntry, AgentSlice, AgentSliceSpec, BuildEntry, EntryFlags, SLICE_FORMAT_VERSION, VerdictEntry,
+    AgentEntry, AgentSlice, AgentSliceSpec, BuildEntry, EntryFlags, SLICE_FORMAT_VERSION, SightEntry,
+    VerdictEntry,
 };
 pub use collector_group::{
     AdoptionStatus, AgentCounts, AssignmentStatus, CollectorGroup, CollectorGroupSpec, CollectorGroupStatus,

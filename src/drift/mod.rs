@@ -20,11 +20,12 @@ mod path;
 mod told;
 mod verdict;
 
+pub use crate::fleet::DriftClass as Class;
 pub use baseline::Baseline;
 pub use finding::{Finding, look};
 pub use path::{Ignore, InvalidPattern, Path};
 pub use told::{Told, told};
-pub use verdict::{Class, Reason, Verdict};
+pub use verdict::{Reason, Verdict};
 
 #[cfg(test)]
 mod tests;

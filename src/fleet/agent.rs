@@ -6,13 +6,14 @@ use super::steadiness::Steadiness;
 use super::unpack::Unpacked;
 use super::{
     Adoptee, Attributes, Build, Capabilities, ConfigReport, Description, GroupView, InstanceUid, Ledger,
-    Link, Offer, Outcome, Report, Revision, Ring, Rings, assigned,
+    Link, Offer, Outcome, Report, Revision, Ring, Rings, Sight, assigned,
 };
 use crate::api::EntryFlags;
 use crate::config::{ConfigHash, Form};
 use jiff::Timestamp;
 use std::sync::Arc;
 
+mod sights;
 mod verdicts;
 
 /// Edges that a message caused, by how urgently they are written (design, section 4).
@@ -69,6 +70,8 @@ pub struct Agent {
     /// Whether `config` was reported over the present link.
     heard: bool,
     offered: Option<Offered>,
+    /// The last look at what it has in effect. Behind a pointer, because most of the time nobody looks.
+    sight: Option<Box<Sight>>,
 }
 
 impl Agent {
@@ -95,6 +98,7 @@ impl Agent {
             restored: None,
             heard: false,
             offered: None,
+            sight: None,
         }
     }
 
@@ -105,8 +109,10 @@ impl Agent {
         // One that was connected when the slice was written was seen later than that, nobody knows how much.
         let connected = flags.contains(EntryFlags::CONNECTED);
         let last_seen = if connected { now } else { time(read.entry.since) };
+        let host = [("host.name".to_owned(), read.entry.host.clone())];
+        let version = read.version.map(|version| ("service.version".to_owned(), version.to_owned()));
         Self {
-            attributes: Attributes::new([("host.name".to_owned(), read.entry.host.clone())], []),
+            attributes: Attributes::new(host.into_iter().chain(version), []),
             healthy: flags.contains(EntryFlags::REPORTS_HEALTH).then(|| flags.contains(EntryFlags::HEALTHY)),
             health_since: time(read.entry.since.saturating_add(read.entry.health_after)),
             steady: Steadiness::restored(read.running, read.started, read.faltered),
@@ -122,6 +128,7 @@ impl Agent {
             overlapping: read.overlapping.map(Into::into),
             adoptee: read.adoptee,
             restored: Some(read.rings.into()),
+            sight: read.sight.map(Into::into),
             ..Self::new(read.uid, last_seen)
         }
     }
@@ -209,6 +216,10 @@ impl Agent {
     /// edge of its own.
     fn describe(&mut self, Description { attributes }: Description, group: Option<&GroupView>) -> Edge {
         let before = std::mem::replace(&mut self.attributes, attributes);
+        // Another version reports other leaves and other defaults.
+        if before.get("service.version") != self.attributes.get("service.version") {
+            self.sight = None;
+        }
         let mut same =
             ["host.name", "service.version"].iter().all(|key| before.get(key) == self.attributes.get(key));
         for ring in group.iter().flat_map(|group| &group.assignment.rings) {

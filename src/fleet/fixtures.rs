@@ -157,6 +157,7 @@ pub fn seen(uid: InstanceUid, now: Timestamp) -> ObservedAgent {
         build: None,
         adoptee: None,
         faltered: Faltered::default(),
+        sight: None,
         exempt: false,
         polling: false,
         unreachable: None,

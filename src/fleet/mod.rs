@@ -8,7 +8,7 @@
 //! | file | concern |
 //! | --- | --- |
 //! | `uid`, `attributes`, `builds`, `report`, `text` | who an agent is, and what it says |
-//! | `agent`, `offer`, `offered`, `ledger`, `steadiness` | what is known of one agent, and when it is due which offer |
+//! | `agent`, `offer`, `offered`, `ledger`, `steadiness`, `sight` | what is known of one agent, and when it is due which offer |
 //! | `view`, `cohort`, `ring`, `adoptees`, `assignment` | what an agent is to run |
 //! | `roster`, `slices` | all agents of a replica, and what is to be written of them |
 //! | `pack`, `unpack`, `observed` | slices as they are written, read back and merged |
@@ -29,6 +29,7 @@ mod pack;
 mod report;
 mod ring;
 mod roster;
+mod sight;
 mod slices;
 mod steadiness;
 mod text;
@@ -48,6 +49,7 @@ pub use offer::Offer;
 pub use report::{Capabilities, ConfigReport, Description, Link, Outcome, Report};
 pub use ring::{Ring, RingKey, Rings};
 pub use roster::Roster;
+pub use sight::{DriftClass, Shown, Sight};
 pub use slices::{Delays, SliceContent, SliceId, signed};
 pub use steadiness::Faltered;
 pub use text::clean;

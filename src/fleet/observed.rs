@@ -1,7 +1,7 @@
 //! Agents as the leader sees them: the slices of all replicas, merged.
 
 use super::unpack::{Unpacked, unpack};
-use super::{Adoptee, Faltered, InstanceUid, Ledger, Ring, Rings};
+use super::{Adoptee, DriftClass, Faltered, InstanceUid, Ledger, Ring, Rings, Shown, Sight};
 use crate::api::{AgentSliceSpec, EntryFlags};
 use crate::config::{ConfigHash, Inventory};
 use jiff::Timestamp;
@@ -57,6 +57,8 @@ pub struct ObservedAgent {
     pub running: Option<ConfigHash>,
     /// Its verdicts.
     pub ledger: Ledger,
+    /// What was seen of its effective configuration.
+    pub sight: Option<Sight>,
     /// When it connected, or was last seen.
     pub since: Timestamp,
     /// When its health last changed.
@@ -99,6 +101,7 @@ impl ObservedAgent {
             reports_effective: flags.contains(EntryFlags::REPORTS_EFFECTIVE),
             running: read.running,
             ledger: read.ledger,
+            sight: read.sight,
             since: time(read.entry.since),
             health_since: time(read.entry.since.saturating_add(read.entry.health_after)),
             started: read.started,
@@ -161,6 +164,20 @@ impl ObservedAgent {
     /// What became of a configuration can be known: the agent says it, or shows what is in effect.
     pub fn tells_outcome(&self) -> bool {
         self.reports_config || self.reports_effective
+    }
+
+    /// How and since when it drifts from what it runs, if that was seen.
+    pub fn drift(&self) -> Option<(DriftClass, &str, Timestamp)> {
+        let sight = self.sight.as_ref()?;
+        match &sight.shown {
+            Shown::Drifted(class, path) => Some((*class, path, sight.since)),
+            Shown::InSync | Shown::Unknown => None,
+        }
+    }
+
+    /// Nobody can tell whether it runs what it says.
+    pub fn is_unseen(&self) -> bool {
+        self.sight.as_ref().is_none_or(|sight| sight.shown == Shown::Unknown)
     }
 
     /// It came with another group's revision, and keeps that until it is admitted.

@@ -1,8 +1,11 @@
 //! Packs agents into slices: short entries that refer to tables.
 
-use super::{Agent, Build, Capabilities, Faltered, Given, Link, Ring, Verdict, clean};
-use crate::api::{AgentEntry, AgentSliceSpec, BuildEntry, EntryFlags, SLICE_FORMAT_VERSION, VerdictEntry};
+use super::{Agent, Build, Capabilities, Faltered, Given, Link, Ring, Shown, Sight, Verdict, clean};
+use crate::api::{
+    AgentEntry, AgentSliceSpec, BuildEntry, EntryFlags, SLICE_FORMAT_VERSION, SightEntry, VerdictEntry,
+};
 use crate::config::{ConfigHash, Inventory};
+use jiff::Timestamp;
 use serde::Serialize;
 use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
@@ -19,6 +22,11 @@ pub const FELL_ILL: u32 = 4;
 /// No verdict: that the agent was started anew while it ran this.
 pub const RESTARTED: u32 = 5;
 
+/// [`Shown::InSync`] in an entry; a class has its own code.
+pub const IN_SYNC: u32 = 0;
+/// [`Shown::Unknown`] in an entry.
+pub const UNKNOWN: u32 = 99;
+
 /// Most bytes of a slice as JSON: 64 KiB (design, section 4), less what the object has around it.
 const MAX_BYTES: usize = 62 * 1024;
 /// Most bytes of all messages of a slice.
@@ -31,6 +39,7 @@ const MAX_VERSION_BYTES: usize = 64;
 struct Detail {
     host_bytes: usize,
     versions: bool,
+    paths: bool,
     builds: bool,
     verdicts: usize,
     /// Distinct contents in the slice. Agents choose the hashes that they report.
@@ -40,10 +49,31 @@ struct Detail {
 /// Tried in this order until a slice is short enough. A fleet as fleets are gets the first; the last is short
 /// enough whatever hashes, versions and hosts agents make up.
 const DETAILS: [Detail; 4] = [
-    Detail { host_bytes: 64, versions: true, builds: true, verdicts: usize::MAX, revisions: usize::MAX },
-    Detail { host_bytes: 64, versions: false, builds: true, verdicts: 4, revisions: usize::MAX },
-    Detail { host_bytes: 24, versions: false, builds: true, verdicts: 2, revisions: usize::MAX },
-    Detail { host_bytes: 0, versions: false, builds: false, verdicts: 1, revisions: 250 },
+    Detail {
+        host_bytes: 64,
+        versions: true,
+        paths: true,
+        builds: true,
+        verdicts: usize::MAX,
+        revisions: usize::MAX,
+    },
+    Detail {
+        host_bytes: 64,
+        versions: false,
+        paths: false,
+        builds: true,
+        verdicts: 4,
+        revisions: usize::MAX,
+    },
+    Detail {
+        host_bytes: 24,
+        versions: false,
+        paths: false,
+        builds: true,
+        verdicts: 2,
+        revisions: usize::MAX,
+    },
+    Detail { host_bytes: 0, versions: false, paths: false, builds: false, verdicts: 1, revisions: 250 },
 ];
 
 /// Packs agents into one slice; `rings` are those of their groups. Messages get the room that is left; one for which there is none is left out, its
@@ -130,6 +160,7 @@ struct Packer<'a> {
     versions: Table<&'a str>,
     builds: Vec<&'a Build>,
     revisions: Table<ConfigHash>,
+    paths: Table<&'a str>,
     /// The words of each verdict that was packed, in order; empty where it has none.
     words: Vec<&'a str>,
 }
@@ -143,6 +174,7 @@ impl<'a> Packer<'a> {
             versions: Table::new(),
             builds: Vec::new(),
             revisions: Table::new(),
+            paths: Table::new(),
             words: Vec::new(),
         }
     }
@@ -157,6 +189,7 @@ impl<'a> Packer<'a> {
             rings: self.rings.iter().map(|ring| ring.key().to_string()).collect(),
             revisions: self.revisions.list,
             messages: Vec::new(),
+            paths: self.paths.list,
             agents,
         }
     }
@@ -172,6 +205,7 @@ impl<'a> Packer<'a> {
             flags: flags(agent).0,
             version: agent.version().and_then(|version| self.version(version)),
             running: agent.running().and_then(|hash| self.revision(hash)),
+            sight: agent.sight().map(|sight| self.sight(sight, agent.since)),
             verdicts: self.verdicts(agent),
             since: agent.since.as_second(),
             adoptee: agent.adoptee.map(|adoptee| adoptee.since.saturating_sub(agent.since.as_second())),
@@ -213,6 +247,21 @@ impl<'a> Packer<'a> {
             return self.revisions.index.get(&hash).copied();
         }
         self.revisions.put(hash, || hash.to_string())
+    }
+
+    fn sight(&mut self, sight: &'a Sight, since: Timestamp) -> SightEntry {
+        let (code, path) = match &sight.shown {
+            Shown::InSync => (IN_SYNC, ""),
+            Shown::Drifted(class, path) => (class.code(), &**path),
+            Shown::Unknown => (UNKNOWN, ""),
+        };
+        let told = self.detail.paths && !path.is_empty();
+        SightEntry {
+            code,
+            path: told.then(|| self.paths.put(path, || path.to_owned())).flatten(),
+            since: sight.since.as_second().saturating_sub(since.as_second()),
+            baseline: sight.baseline.map(|digest| digest.to_string()).unwrap_or_default(),
+        }
     }
 
     fn verdicts(&mut self, agent: &'a Agent) -> Vec<VerdictEntry> {

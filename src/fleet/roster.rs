@@ -7,7 +7,7 @@ use super::text::mask;
 use super::unpack::unpack;
 use super::{
     Adoptee, Agent, AgentKey, BuildReport, Capabilities, ConfigReport, Delays, Edge, GroupView, Link,
-    MAX_MESSAGE_BYTES, Offer, Outcome, Report, Revision, SliceContent, SliceId, View, signed,
+    MAX_MESSAGE_BYTES, Offer, Outcome, Report, Revision, Sight, SliceContent, SliceId, View, signed,
 };
 use crate::api::AgentSliceSpec;
 use crate::config::ConfigHash;
@@ -134,6 +134,31 @@ impl Roster {
         let tells = agent.capabilities.has(Capabilities::REPORTS_AVAILABLE_COMPONENTS);
         let build = agent.build.as_ref().filter(|_| tells);
         build.is_some_and(|build| self.builds.ask(&key.namespace, build, now))
+    }
+
+    /// The revision that is to be in effect on an agent that is attached by this link.
+    pub fn looked_for(&self, key: &AgentKey, link: Link) -> Option<Arc<Revision>> {
+        let agent = self.agent(key).filter(|agent| agent.link == Some(link))?;
+        agent.looked_for(group_of(&self.view, key, agent)?).cloned()
+    }
+
+    /// Whether an agent is to be asked now what it has in effect; notes that it is.
+    pub fn ask_what_is_in_effect(&mut self, key: &AgentKey, now: Timestamp) -> bool {
+        let Some(known) = self.agents.get_mut(key) else { return false };
+        let Some(group) = group_of(&self.view, key, &known.agent) else { return false };
+        known.agent.ask_what_is_in_effect(group, now)
+    }
+
+    /// Takes in what was seen of an agent's effective configuration, if it still runs what that was compared with.
+    pub fn note_sight(&mut self, key: &AgentKey, sight: Sight, now: Timestamp) {
+        let Some(known) = self.agents.get_mut(key).filter(|known| known.agent.runs(sight.of)) else { return };
+        let edge = known.agent.note_sight(sight);
+        self.slices.mark(known.slice_in(&key.namespace), edge, now);
+    }
+
+    /// Whether some group is assigned this content.
+    pub fn is_live(&self, content: ConfigHash) -> bool {
+        self.view.is_live(content)
     }
 
     /// The revision that is to be looked for in what an agent on this link reports as effective.

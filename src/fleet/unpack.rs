@@ -1,9 +1,11 @@
 //! Reads agents back from slices, also from those of neighbouring versions and from damaged ones.
 
-use super::pack::{APPLIED, FAILED, FELL_ILL, RESTARTED, ROLLED_BACK};
-use super::{Adoptee, BuildKey, Faltered, InstanceUid, Ledger, RingKey, Rings, Verdict};
+use super::pack::{APPLIED, FAILED, FELL_ILL, IN_SYNC, RESTARTED, ROLLED_BACK};
+use super::{
+    Adoptee, BuildKey, DriftClass, Faltered, InstanceUid, Ledger, RingKey, Rings, Shown, Sight, Verdict,
+};
 use crate::api::{AgentEntry, AgentSliceSpec, BuildEntry, EntryFlags, SLICE_FORMAT_VERSION};
-use crate::config::{ConfigHash, Inventory};
+use crate::config::{ConfigHash, Digest, Inventory};
 use jiff::Timestamp;
 use std::sync::Arc;
 
@@ -31,6 +33,10 @@ pub struct Unpacked<'a> {
     pub adoptee: Option<Adoptee>,
     /// How it did not stay well with what it runs.
     pub faltered: Faltered,
+    /// Its version, if that was written.
+    pub version: Option<&'a str>,
+    /// What was seen of its effective configuration.
+    pub sight: Option<Sight>,
 }
 
 /// Reads the entries of a slice; none if it has a format that this program does not know.
@@ -57,6 +63,8 @@ pub fn unpack(slice: &AgentSliceSpec) -> impl Iterator<Item = Unpacked<'_>> {
                 waits: EntryFlags(entry.flags).contains(EntryFlags::WAITS),
             }),
             faltered: read_faltered(entry),
+            version: entry.version.and_then(|index| slice.versions.get(index as usize)).map(String::as_str),
+            sight: entry.running.and_then(&hash_at).and_then(|hash| read_sight(slice, entry, hash)),
         })
     })
 }
@@ -70,6 +78,18 @@ fn read_build(entry: &BuildEntry) -> Option<(BuildKey, Arc<Inventory>)> {
 fn read_rings(slice: &AgentSliceSpec, entry: &AgentEntry) -> Vec<RingKey> {
     let texts = entry.rings.iter().filter_map(|index| slice.rings.get(*index as usize));
     texts.filter_map(|text| RingKey::parse(text)).collect()
+}
+
+fn read_sight(slice: &AgentSliceSpec, entry: &AgentEntry, of: ConfigHash) -> Option<Sight> {
+    let read = entry.sight.as_ref()?;
+    let path = read.path.and_then(|index| slice.paths.get(index as usize));
+    let shown = match DriftClass::of_code(read.code) {
+        Some(class) => Shown::Drifted(class, path.map_or("", String::as_str).into()),
+        None if read.code == IN_SYNC => Shown::InSync,
+        None => Shown::Unknown,
+    };
+    let since = read_time(entry.since.saturating_add(read.since));
+    Some(Sight { of, shown, since, baseline: Digest::parse(&read.baseline) })
 }
 
 fn read_faltered(entry: &AgentEntry) -> Faltered {

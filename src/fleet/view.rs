@@ -233,6 +233,12 @@ impl View {
         live.find(|revision| revision.hash == hash)
     }
 
+    /// Whether some group is assigned this content.
+    pub fn is_live(&self, content: ConfigHash) -> bool {
+        let groups = self.namespaces.values().flatten();
+        groups.flat_map(|group| group.assignment.revisions()).any(|revision| revision.hash == content)
+    }
+
     fn groups(&self, namespace: &str) -> &[GroupView] {
         self.namespaces.get(namespace).map(Vec::as_slice).unwrap_or_default()
     }

@@ -13,12 +13,15 @@ use super::offer::Encoded;
 use super::proto::AgentToServer;
 use super::report;
 use super::session::{Context, Sessions};
+use super::watch::Baselines;
+use crate::config::{ConfigFile, HashKey};
+use crate::drift::{Ignore, look};
 use crate::fleet::{AgentKey, InstanceUid, Link, Roster, View};
 use bytes::Bytes;
 use jiff::Timestamp;
 use prost::Message;
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use tokio::sync::Notify;
 
 /// Most agents of one socket. Gateways put some hundreds on one; without a bound a single hostile peer could name
@@ -29,12 +32,15 @@ const MAX_AGENTS_PER_SOCKET: usize = 10_000;
 pub struct Hub {
     state: Mutex<State>,
     edges: Notify,
+    /// What digests are made with. Until it is known nobody looks for drift.
+    key: OnceLock<HashKey>,
     pub(super) metrics: Metrics,
 }
 
 struct State {
     roster: Roster,
     sessions: Sessions,
+    baselines: Baselines,
     sockets: HashMap<u64, Attached>,
     /// Numbers the sockets of this process.
     next_socket: u64,
@@ -60,8 +66,21 @@ pub(super) struct Reply {
 impl Hub {
     /// A hub of these agents.
     pub fn new(roster: Roster, metrics: Metrics) -> Arc<Self> {
-        let state = State { roster, sessions: Sessions::default(), sockets: HashMap::new(), next_socket: 1 };
-        Arc::new(Self { state: Mutex::new(state), edges: Notify::new(), metrics })
+        let state = State {
+            roster,
+            sessions: Sessions::default(),
+            baselines: Baselines::default(),
+            sockets: HashMap::new(),
+            next_socket: 1,
+        };
+        let (state, edges, key) = (Mutex::new(state), Notify::new(), OnceLock::new());
+        Arc::new(Self { state, edges, key, metrics })
+    }
+
+    /// Takes the key that digests are made with, and looks for drift from now on.
+    pub fn know(&self, key: HashKey) {
+        // The first one stays: there is one key.
+        drop(self.key.set(key));
     }
 
     /// Acts on a new view: wakes exactly the connections with agents that are due an offer.
@@ -104,21 +123,45 @@ impl Hub {
     }
 
     /// Takes in a decoded message. What it says is in effect is compared afterwards and without the lock, because that
-    /// takes long for a message that wants it to; only for agents that say nothing else of their configuration.
+    /// takes long for a message that wants it to.
     fn take_in(&self, message: AgentToServer, namespace: &Arc<str>, link: Link) -> Answer {
         let effective = message.effective_config.clone();
         let uid = InstanceUid::from_wire(&message.instance_uid);
         let answer = self.with_state(|state| state.receive(message, namespace, link));
         let key = uid.map(|uid| AgentKey { namespace: namespace.clone(), uid });
-        if let (Some(effective), Some(key)) = (effective, key)
-            && let Some(revision) = self.with_roster(|roster| roster.compared_with(&key, link))
-            && let Some(desired) = &revision.desired
-        {
-            let covers = desired.is_covered_by(&report::effective(effective));
-            let now = Timestamp::now();
-            self.with_state(|state| state.roster.note_effective(&key, revision.hash, covers, now));
+        if let (Some(effective), Some(key)) = (effective, key) {
+            let files = report::effective(effective);
+            self.conclude(&files, &key, link);
+            self.look_for_drift(&files, &key, link);
         }
         answer
+    }
+
+    /// Finds out whether an agent that says nothing else of its configuration runs what it is assigned.
+    fn conclude(&self, effective: &[ConfigFile], key: &AgentKey, link: Link) {
+        if let Some(revision) = self.with_roster(|roster| roster.compared_with(key, link))
+            && let Some(desired) = &revision.desired
+        {
+            let covers = desired.is_covered_by(effective);
+            let now = Timestamp::now();
+            self.with_state(|state| state.roster.note_effective(key, revision.hash, covers, now));
+        }
+    }
+
+    /// Compares what is in effect on an agent that has applied its revision.
+    fn look_for_drift(&self, effective: &[ConfigFile], key: &AgentKey, link: Link) {
+        if let Some(hash_key) = self.key.get()
+            && let Some(revision) = self.with_roster(|roster| roster.looked_for(key, link))
+            && let Some(desired) = &revision.desired
+        {
+            let finding = look(desired, effective, &Ignore::default(), hash_key);
+            let now = Timestamp::now();
+            self.with_state(|state| {
+                let Some(agent) = state.roster.agent(key) else { return };
+                let sight = state.baselines.judge(agent, revision.hash, &finding, now);
+                state.roster.note_sight(key, sight, now);
+            });
+        }
     }
 
     /// Encodes what is to be sent. An offer that would make it too long is left out (specification, "Message Size
@@ -209,6 +252,8 @@ impl State {
 
     fn set_view(&mut self, view: Arc<View>, now: Timestamp) -> Vec<Arc<Notify>> {
         let due = self.roster.set_view(view, now);
+        let Self { roster, baselines, .. } = self;
+        baselines.retain(|content| roster.is_live(content));
         self.wake(due)
     }
 

@@ -25,6 +25,7 @@ pub mod proto;
 mod report;
 mod session;
 mod stop;
+mod watch;
 mod websocket;
 
 pub use door::{PATH, serve};

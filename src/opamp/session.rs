@@ -155,6 +155,9 @@ impl Session {
         }
         answer.offer = context.roster.take_offer(key, context.now);
         answer.ask_what_is_in_effect(context.roster.agent(key));
+        if context.roster.ask_what_is_in_effect(key, context.now) {
+            answer.ask_full_state();
+        }
         answer
     }
 

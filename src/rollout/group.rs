@@ -160,9 +160,17 @@ impl<'a> Live<'a> {
         agent.is_eligible() && !(lacks(agent, self.target_needs) && self.assigned(agent).is_none())
     }
 
-    fn in_sync(&self, agent: &ObservedAgent) -> bool {
+    fn runs_assigned(&self, agent: &ObservedAgent) -> bool {
         let assigned = self.assigned(agent);
         assigned.is_some() && agent.running == assigned
+    }
+
+    fn in_sync(&self, agent: &ObservedAgent) -> bool {
+        self.runs_assigned(agent) && agent.drift().is_none()
+    }
+
+    fn drifts(&self, agent: &ObservedAgent) -> bool {
+        agent.connected && agent.drift().is_some() && self.runs_assigned(agent)
     }
 
     /// The rollback is over without this agent.
@@ -179,6 +187,8 @@ impl<'a> Live<'a> {
             connected: tally(&|agent| agent.connected),
             healthy: tally(&|agent| agent.connected && agent.is_healthy()),
             in_sync: tally(&|agent| agent.connected && self.in_sync(agent)),
+            drifted: tally(&|agent| self.drifts(agent)),
+            unknown: tally(&|agent| agent.connected && self.in_sync(agent) && agent.is_unseen()),
             failed: tally(&|agent| {
                 self.sides
                     .target
@@ -214,7 +224,11 @@ impl<'a> Live<'a> {
             None if agent.connected && !agent.is_healthy() => {
                 (ProblemKind::Unhealthy, String::new(), agent.since)
             }
-            None => return None,
+            None => {
+                let (class, path, since) = agent.drift().filter(|_| self.drifts(agent))?;
+                let place = if path.is_empty() { String::new() } else { format!(" at {path}") };
+                (ProblemKind::Drifted, format!("{class}{place}"), since)
+            }
         };
         Some(problem(agent, kind, message, since))
     }
@@ -304,6 +318,15 @@ fn conditions(
         list.set(ConditionType::Degraded, true, Reason::RollbackIncomplete, &message);
     } else {
         list.clear(ConditionType::Degraded);
+    }
+    if agents.drifted > 0 {
+        let message = format!(
+            "{} agents do not run what they report as applied; problems tells where they differ",
+            agents.drifted
+        );
+        list.set(ConditionType::Drifted, true, Reason::AgentsDrifted, &message);
+    } else {
+        list.clear(ConditionType::Drifted);
     }
     if facts.overlaps > 0 {
         let overlaps = facts.overlaps;

@@ -187,6 +187,7 @@ async fn follow(parts: Follower, closed: impl Future<Output = ()>) {
     let work = async {
         let key = hash_key(&client, &settings, &readiness).await;
         readiness.pass(Check::HashKey);
+        hub.know(key.clone());
         let publish = |view: View| {
             hub.set_view(Arc::new(view));
             readiness.pass(Check::Groups);

@@ -1,11 +1,14 @@
 use super::*;
+use crate::config::Digest;
 use crate::fleet::fixtures::*;
 use crate::fleet::unpack::unpack;
 use crate::fleet::{
-    Attributes, ConfigReport, InstanceUid, Link, ObservedAgent, Outcome, Replica, SliceSource, merge,
+    Attributes, ConfigReport, DriftClass, InstanceUid, Link, ObservedAgent, Outcome, Replica, SliceSource,
+    merge,
 };
 use jiff::Timestamp;
 use proptest::prelude::*;
+use strum::IntoEnumIterator;
 
 /// A slice's promised length (design, section 4).
 const PROMISED_BYTES: usize = 64 * 1024;
@@ -33,6 +36,12 @@ fn any_outcome() -> impl Strategy<Value = Outcome> {
     prop_oneof![Just(Outcome::Unset), Just(Outcome::Applying), Just(Outcome::Applied), failed]
 }
 
+fn any_shown() -> impl Strategy<Value = Shown> {
+    let class = prop::sample::select(DriftClass::iter().collect::<Vec<_>>());
+    let drifted = (class, "\\PC{0,256}").prop_map(|(class, path)| Shown::Drifted(class, path.into()));
+    prop_oneof![Just(Shown::InSync), Just(Shown::Unknown), drifted]
+}
+
 prop_compose! {
     fn any_agent()(
         uid: [u8; 16],
@@ -45,6 +54,7 @@ prop_compose! {
         config in prop::option::of((prop::option::of(0_u8..5), any_outcome())),
         verdicts in prop::collection::vec((0_u8..5, any_verdict(), 0_i64..9), 0..5),
         since in -99_i64..99,
+        sight in prop::option::of((any_shown(), -99_i64..99, prop::option::of(any::<[u8; 8]>()))),
     ) -> Agent {
         let mut agent = Agent::new(InstanceUid::new(uid), at(since));
         let host = [("host.name".to_owned(), host)].into_iter();
@@ -57,6 +67,10 @@ prop_compose! {
         agent.config = config.map(|(n, outcome)| reported(n, outcome));
         for (n, verdict, second) in verdicts {
             agent.ledger.note(hash(n), verdict, at(second));
+        }
+        if let Some(((shown, second, baseline), of)) = sight.zip(agent.running()) {
+            let baseline = baseline.map(Digest::from_bytes);
+            agent.note_sight(Sight { of, shown, since: at(second), baseline });
         }
         agent
     }
@@ -80,6 +94,7 @@ fn observed(agent: &Agent) -> ObservedAgent {
         started: agent.steady.started(),
         adoptee: agent.adoptee,
         faltered: agent.steady.faltered(),
+        sight: agent.sight().cloned(),
         exempt: agent.exempt,
         polling: agent.link == Some(Link::Polling),
         ..seen(agent.uid, agent.since)

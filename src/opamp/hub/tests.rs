@@ -7,6 +7,8 @@ use futures::FutureExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
+mod drift;
+
 const LIMIT: usize = 1000;
 const UID: u8 = 1;
 
@@ -20,14 +22,29 @@ fn hub() -> Arc<Hub> {
 }
 
 /// A view in which all agents are to run a file of so many bytes.
-fn view(revision: u8, bytes: usize) -> Arc<View> {
-    let hash = ConfigHash::from_bytes([revision; 32]);
+fn view(number: u8, bytes: usize) -> Arc<View> {
     let file = ConfigFile::new("", "", vec![b'#'; bytes]);
     let payload = Payload { files: encode_files(&[file]).expect("a file"), ..Payload::default() };
-    let target =
-        Revision { name: "r".into(), hash, payload, desired: None, needs: None, secrets: Box::default() };
+    let hash = ConfigHash::from_bytes([number; 32]);
+    wanting(Revision { hash, payload, ..revision() }).into()
+}
+
+/// A view in which all agents are to run this.
+fn wanting(target: Revision) -> View {
     let group = GroupView::of_all("all", Some(Arc::new(target)), None);
-    Arc::new(View::new([("default".into(), group)]))
+    View::new([("default".into(), group)])
+}
+
+/// A revision without content.
+fn revision() -> Revision {
+    Revision {
+        name: "r".into(),
+        hash: ConfigHash::from_bytes([1; 32]),
+        payload: Payload::default(),
+        desired: None,
+        needs: None,
+        secrets: Box::default(),
+    }
 }
 
 /// The full state of an agent.

@@ -1,7 +1,7 @@
 use super::*;
 use crate::api::{self, RolloutState, Stage, Term};
 use crate::fleet::fixtures::seen;
-use crate::fleet::{Admission, Adoptee, InstanceUid, Ledger, Rank};
+use crate::fleet::{Admission, Adoptee, DriftClass, InstanceUid, Ledger, Rank, Shown, Sight};
 
 fn hash(n: u8) -> ConfigHash {
     ConfigHash::from_bytes([n; 32])
@@ -298,4 +298,42 @@ fn agents_that_lack_a_component_of_the_target_are_listed_once_for_each_build_and
         status.problems.iter().map(|problem| (problem.kind, problem.message.as_str())).collect();
     let words = "4 agents of this build lack receiver kafka, so they are not offered the target";
     assert_eq!(told, [(ProblemKind::Incompatible, words)]);
+}
+
+#[test]
+fn agents_that_drift_are_counted_and_listed_with_class_and_path_and_since_when() {
+    let sighted = |number: u8, running: u8, shown| {
+        let sight = Sight { shown, ..Sight::blank(hash(running), at(50)) };
+        ObservedAgent { sight: Some(sight), ..agent(number, Some(running)) }
+    };
+    let modified = || Shown::Drifted(DriftClass::Modified, "exporters::otlp::endpoint".into());
+    let drifting = [
+        sighted(1, 2, Shown::InSync),
+        sighted(2, 2, Shown::Unknown),
+        agent(3, Some(2)),
+        sighted(4, 2, modified()),
+        sighted(5, 2, Shown::Drifted(DriftClass::Changed, "".into())),
+        // What it drifts from is not what it is to run.
+        sighted(6, 1, modified()),
+        ObservedAgent { connected: false, ..sighted(7, 2, modified()) },
+    ];
+    let rollout = rollout(Stage::Running);
+    let status = status(&drifting, Some(&rollout));
+    let counts = &status.agents;
+    assert_eq!((counts.connected, counts.in_sync, counts.drifted, counts.unknown), (6, 3, 2, 2));
+    let problems: Vec<_> =
+        status.problems.iter().map(|p| (p.kind, &*p.host, &*p.message, p.since.0)).collect();
+    assert_eq!(
+        problems,
+        [
+            (ProblemKind::Drifted, "host-4", "Modified at exporters::otlp::endpoint", at(50)),
+            (ProblemKind::Drifted, "host-5", "Changed", at(50)),
+        ]
+    );
+    assert_eq!(condition(&status, "Drifted"), Some(("True", "AgentsDrifted")));
+    assert_eq!(condition(&status, "Ready"), Some(("False", "AgentsNotInSync")));
+
+    let healed = status_after(&status, &drifting[..3], Some(&rollout));
+    assert_eq!((healed.agents.drifted, condition(&healed, "Drifted")), (0, None));
+    assert_eq!(condition(&healed, "Ready"), Some(("True", "AllInSync")));
 }

@@ -1,0 +1,72 @@
+//! Looks for drift in what agents report as effective: what all agents of a replica share for it.
+
+use crate::config::{ConfigHash, Digest};
+use crate::drift::{Baseline, Finding, Path, Reason, Verdict};
+use crate::fleet::{Agent, Shown, Sight};
+use jiff::Timestamp;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Most pairs of a revision and a version whose baselines are kept. Agents choose their version. Beyond it there are
+/// none, and a leaf that is gone is no drift by itself.
+const MAX_BASELINES: usize = 256;
+
+/// What Collectors report, by the content that they run and their version.
+#[derive(Default)]
+pub struct Baselines(HashMap<(ConfigHash, Option<Box<str>>), Baseline>);
+
+impl Baselines {
+    /// What a report shows of an agent that runs this content. The first complete one becomes its baseline.
+    pub fn judge(
+        &mut self,
+        agent: &Agent,
+        of: ConfigHash,
+        finding: &Result<Finding, Reason>,
+        now: Timestamp,
+    ) -> Sight {
+        let earlier = agent.sight().filter(|sight| sight.of == of).and_then(|sight| sight.baseline);
+        let Ok(finding) = finding else {
+            return Sight { baseline: earlier, ..Sight::blank(of, now) };
+        };
+        let reported = finding.as_baseline();
+        let version = agent.version().map(Into::into);
+        let baseline = self.learn((of, version), finding, earlier, reported);
+        let own = earlier.or(reported);
+        let shown = match finding.verdict(baseline, own) {
+            Verdict::InSync => Shown::InSync,
+            Verdict::Drifted(class, path) => Shown::Drifted(class, shared(&path)),
+            Verdict::Unknown(_) => Shown::Unknown,
+        };
+        Sight { of, shown, since: now, baseline: own }
+    }
+
+    /// The baseline of a content and a version, with what this report adds: one that is an agent's first, or the same
+    /// as that.
+    fn learn(
+        &mut self,
+        of: (ConfigHash, Option<Box<str>>),
+        finding: &Finding,
+        earlier: Option<Digest>,
+        reported: Option<Digest>,
+    ) -> Option<&Baseline> {
+        let vouched = reported.is_some() && earlier.is_none_or(|earlier| Some(earlier) == reported);
+        if !vouched {
+            return self.0.get(&of);
+        }
+        if self.0.len() >= MAX_BASELINES && !self.0.contains_key(&of) {
+            return None;
+        }
+        let baseline = self.0.entry(of).or_insert_with(|| Baseline::new(finding));
+        baseline.absorb(finding);
+        Some(baseline)
+    }
+
+    /// Forgets those of contents that nobody is assigned any more.
+    pub fn retain(&mut self, is_live: impl Fn(ConfigHash) -> bool) {
+        self.0.retain(|(content, _), _| is_live(*content));
+    }
+}
+
+fn shared(path: &Path) -> Arc<str> {
+    path.as_str().into()
+}
