@@ -11,6 +11,7 @@
 //! | `websocket` | frames, and the life of one connection |
 //! | `hub` | the agents and connections behind one lock; pushes |
 //! | `session`, `answer`, `report` | the protocol's rules as functions of messages |
+//! | `watch` | what agents report as effective, looked at for drift |
 //! | `offer`, `framing`, `proto` | bytes |
 
 mod answer;

@@ -150,6 +150,11 @@ fn chatty(n: u32, host: &str, seed: u64, verdicts: u8, words: &str) -> Agent {
         // Not what it refused last, so that there are two contents however little is told of the agent.
         agent.config.get_or_insert(ConfigReport { hash: Some(hash), ..reported(None, Outcome::Applied) });
     }
+    if let Some(of) = agent.running() {
+        let shown = Shown::Drifted(DriftClass::Modified, long(host).into());
+        let baseline = Some(Digest::from_bytes(seed.to_be_bytes()));
+        agent.note_sight(Sight { of, shown, since: at(1_000_000_000), baseline });
+    }
     agent
 }
 
@@ -217,11 +222,13 @@ fn entry_of_a_supervisor_is_about_as_long_as_promised() {
             agent.attributes = attributes(&[("host.name", "ip-10-0-142-17"), ("service.version", "0.149.0")]);
             agent.ledger = crate::fleet::Ledger::default();
             agent.ledger.note(hash(A), Verdict::Applied, at(0));
+            let baseline = Some(Digest::from_bytes(u64::from(n).to_be_bytes()));
+            agent.note_sight(Sight { of: hash(A), shown: Shown::InSync, since: at(9), baseline });
             agent
         })
         .collect();
     let bytes = length(&pack("r", &agents, &[])) / agents.len();
-    assert!(bytes < 150, "{bytes}");
+    assert!(bytes < 180, "{bytes}");
 }
 
 #[test]

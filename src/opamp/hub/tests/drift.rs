@@ -113,7 +113,7 @@ fn drift_is_written_soon_and_survives_a_restart_with_its_baseline() {
     let (hub, applied) = (watching(), RemoteConfigStatuses::Applied);
     let socket = attach(&hub);
     socket.receive(says(0, applied, Some(REPORTED)));
-    let later = Timestamp::now() + Duration::from_secs(60);
+    let later = Timestamp::now() + Duration::from_mins(1);
     hub.with_roster(|roster| roster.take_due(later));
     socket.receive(says(1, applied, Some(REPORTED)));
     assert_eq!(hub.with_roster(|roster| roster.next_due()), None, "the same again is no news");
