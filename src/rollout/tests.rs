@@ -1,6 +1,7 @@
 //! Rollouts played through in a small world: agents that behave, time that is told, no clock and no socket.
 
 mod gates;
+mod losses;
 mod news;
 mod pace;
 mod phases;

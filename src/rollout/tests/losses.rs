@@ -1,0 +1,118 @@
+//! What is the network's, or the operator's own trouble, and no verdict on a revision.
+
+use super::world::{Manner, World};
+use crate::api::{Reason, RolloutState as State};
+use jiff::SignedDuration;
+
+#[test]
+fn agents_that_vanish_with_the_target_are_lost_and_count_as_failed() {
+    let mut world = World::with_stable(100);
+    world.run_until(State::Soaking);
+    world.cohort().into_iter().for_each(|index| world.disconnect(index));
+    for _ in 0..90 {
+        let state = world.tick(1);
+        assert!(matches!(state, State::Soaking | State::Progressing), "{state:?}: {}", world.status.message);
+    }
+    assert_eq!(world.tick(1), State::RolledBack, "nobody is left to wait for");
+    assert!(world.status.failures.iter().all(|failure| failure.reason == "Lost"));
+}
+
+#[test]
+fn network_that_fails_in_the_last_phase_is_no_verdict_on_the_revision_either() {
+    for (gone, ends) in [(20, false), (11, false), (10, true)] {
+        let mut world = World::with_stable(20);
+        world.strategy.phases[3].duration = Some("10m".parse().expect("a duration"));
+        world.run_until(State::Soaking);
+        while world.running("r-2") < 20 {
+            world.tick(1);
+        }
+        (0..gone).for_each(|index| world.disconnect(index));
+        world.tick(1);
+        world.tick(91);
+        let stalled = world.is_stalled(Reason::ConnectivityLost);
+        assert_eq!(
+            (world.status.state == State::RollingBack, stalled),
+            (ends, !ends),
+            "{gone} of 20 are gone: {:?} {}",
+            world.status.state,
+            world.status.message
+        );
+    }
+}
+
+#[test]
+fn network_that_fails_everywhere_is_no_verdict_on_the_revision() {
+    let mut world = World::with_stable(100);
+    world.run_until(State::Soaking);
+    (0..100).for_each(|index| world.disconnect(index));
+    for _ in 0..60 {
+        world.tick(60);
+        assert_eq!(world.status.agents.failed, 0);
+    }
+    assert!(world.is_stalled(Reason::ConnectivityLost), "{}", world.status.message);
+    (0..100).for_each(|index| world.reconnect(index));
+    world.run_until(State::Completed);
+}
+
+#[test]
+fn agents_of_a_replica_that_died_are_neither_good_nor_failed() {
+    let mut world = World::with_stable(100);
+    world.run_until(State::Soaking);
+    for index in world.cohort() {
+        world.members[index].seen.connected = false;
+        world.members[index].seen.unreachable = Some(world.now);
+    }
+    for _ in 0..30 {
+        world.tick(60);
+        assert_eq!(world.running("r-2"), 2, "the phase waits");
+        assert_eq!(world.status.agents.failed, 0);
+    }
+    assert!(world.is_stalled(Reason::ProgressDeadlineExceeded));
+}
+
+#[test]
+fn agents_of_a_replica_that_died_are_waited_for_three_minutes() {
+    let mut world = World::with_stable(100);
+    world.run_until(State::Soaking);
+    let canary = world.cohort()[0];
+    world.tick(200);
+    world.members[canary].seen.connected = false;
+    world.members[canary].seen.unreachable = Some(world.now);
+    for _ in 0..180 {
+        world.tick(1);
+        assert_eq!(world.running("r-2"), 2, "the phase waits: {}", world.status.message);
+    }
+    world.tick(1);
+    world.tick(1);
+    assert_eq!(world.status.agents.failed, 0);
+    assert!(world.running("r-2") > 2, "then they are offline like others: {}", world.status.message);
+}
+
+#[test]
+fn soak_ends_only_when_every_living_replica_has_watched_it() {
+    let mut world = World::with_stable(100);
+    world.run_until(State::Soaking);
+    let end = world.now + SignedDuration::from_secs(300);
+    world.watched_until = Some(end - SignedDuration::from_secs(1));
+    for _ in 0..10 {
+        assert_eq!(world.tick(100), State::Soaking, "time that nobody watched is no soak");
+    }
+    world.watched_until = Some(end);
+    assert_eq!(world.tick(1), State::Progressing);
+}
+
+#[test]
+fn agents_of_a_replica_that_was_cut_off_have_their_whole_time_to_answer() {
+    let mut world = World::with_stable(20);
+    world.all(Manner::Silent);
+    world.tick(1);
+    world.now += SignedDuration::from_secs(90);
+    // Their replica could make no offers, and has just come back.
+    let back = world.now;
+    world.members.iter_mut().for_each(|member| member.seen.reachable_since = back);
+    world.lead();
+    for _ in 0..60 {
+        assert_eq!(world.tick(1), State::Progressing, "{}", world.status.message);
+    }
+    world.run_until(State::RolledBack);
+}
