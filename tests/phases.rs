@@ -138,7 +138,7 @@ async fn silent_agents_time_out_and_abort_and_pause_do_what_they_say() {
     space.group_has("g", i64::from(AGENTS)).await;
     let one = json!([{"name": "canary", "agents": 1}, {"name": "full", "agents": "100%"}]);
     let mut manifest = phased("r", "g", inline(&collector("one")), one.clone());
-    manifest["spec"]["strategy"]["applyTimeout"] = json!("1s");
+    manifest["spec"]["strategy"]["applyTimeout"] = json!("5s");
     space.apply(manifest).await;
     let halted = status(space.rollout_is("r", RolloutState::Halted).await);
     assert_eq!(halted.failures[0].reason, "TimedOut");
