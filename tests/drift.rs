@@ -5,6 +5,7 @@ mod support;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use opamp_operator::api::{CollectorGroup, CollectorGroupStatus, ProblemKind, RolloutState};
+use serde_json::json;
 use std::net::TcpListener;
 use support::control_plane::ControlPlane;
 use support::operator::Operator;
@@ -89,6 +90,12 @@ async fn tampering_with_a_real_collector_is_seen_with_its_class_and_its_place() 
         };
         space.until("edge", &format!("drifted: {expected}"), told).await;
     }
+    // A place that is ignored; the agent is asked anew.
+    tamper(&supervisor, &original, &[timeout]);
+    let mut ignoring = group("edge", "drift");
+    ignoring["spec"]["drift"] = json!({"ignore": ["processors::batch::timeout"]});
+    space.apply(ignoring).await;
+    space.until("edge", "in sync but for what is ignored", seen).await;
     tamper(&supervisor, &original, &[]);
     space.until("edge", "in sync again", seen).await;
 }

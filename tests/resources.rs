@@ -39,7 +39,9 @@ async fn good_manifests_are_accepted_and_filled_in() {
 
     let mut empty = group("all", "any");
     empty["spec"] = json!({});
-    let filled = json!({"selector": {}, "priority": 0, "offlineAfter": "90s", "forgetAfter": "24h"});
+    let filled = json!({
+        "selector": {}, "priority": 0, "drift": {"mode": "Detect"}, "offlineAfter": "90s", "forgetAfter": "24h",
+    });
     assert_eq!(create(&space, &empty).await.expect("a group of everything")["spec"], filled);
 
     // Attribute keys are no label keys: any text is one, and so is any value.
@@ -53,8 +55,7 @@ async fn good_manifests_are_accepted_and_filled_in() {
         ],
     });
     let mut selecting = group("selecting", "any");
-    selecting["spec"] =
-        json!({"selector": selector, "priority": -1000, "offlineAfter": "1m30s", "forgetAfter": "9999999h"});
+    selecting["spec"] = json!({"selector": selector, "priority": -1000, "drift": {"mode": "Off", "ignore": ["exporters::*::headers"]}, "offlineAfter": "1m30s", "forgetAfter": "9999999h"});
     assert_eq!(create(&space, &selecting).await.expect("a selector")["spec"], selecting["spec"]);
 
     // The empty name, the one that the OpenTelemetry Operator's bridge wants, and a source of each kind; applied

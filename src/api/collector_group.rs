@@ -41,6 +41,9 @@ pub struct CollectorGroupSpec {
     #[serde(default)]
     #[schemars(range(min = -1000, max = 1000))]
     pub priority: i32,
+    /// How it is looked whether agents run what they report as applied.
+    #[serde(default)]
+    pub drift: DriftSpec,
     /// Silence that means disconnected for agents that poll. In effect the larger of this and three times the
     /// agent's interval (30s where it is not known).
     #[serde(default = "default_offline_after")]
@@ -48,6 +51,34 @@ pub struct CollectorGroupSpec {
     /// An agent that has been disconnected for so long is dropped from the counts.
     #[serde(default = "default_forget_after")]
     pub forget_after: Duration,
+}
+
+/// How it is looked whether agents run what they report as applied.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DriftSpec {
+    /// What is done about it. `Detect`: it is told, in counts, `problems` and condition Drifted. `Off`: it is not looked
+    /// for.
+    #[serde(default)]
+    pub mode: DriftMode,
+    /// Places in configurations at which drift does not count, each with all that is below it, in the Collector's own
+    /// notation: keys with two colons between them. `*` stands for any one key.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 32),
+        inner(length(min = 1, max = 256), regex(pattern = "^[^:]+(:[^:]+)*(::[^:]+(:[^:]+)*)*$"))
+    )]
+    pub ignore: Vec<String>,
+}
+
+/// What is done about drift.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum DriftMode {
+    /// It is told.
+    #[default]
+    Detect,
+    /// It is not looked for.
+    Off,
 }
 
 /// The default of [`CollectorGroupSpec::offline_after`].
@@ -65,6 +96,7 @@ impl Default for CollectorGroupSpec {
         Self {
             selector: AttributeSelector::default(),
             priority: 0,
+            drift: DriftSpec::default(),
             offline_after: default_offline_after(),
             forget_after: default_forget_after(),
         }

@@ -23,7 +23,7 @@ pub use agent_slice::{
 };
 pub use collector_group::{
     AdoptionStatus, AgentCounts, AssignmentStatus, CollectorGroup, CollectorGroupSpec, CollectorGroupStatus,
-    Problem, ProblemKind,
+    DriftMode, DriftSpec, Problem, ProblemKind,
 };
 pub use conditions::{ConditionStatus, Conditions, Reason, Type as ConditionType};
 pub use config_revision::{

@@ -54,4 +54,4 @@ pub use slices::{Delays, SliceContent, SliceId, signed};
 pub use steadiness::Faltered;
 pub use text::clean;
 pub use uid::{AgentKey, InstanceUid};
-pub use view::{Assignment, GroupView, Membership, Payload, Revision, View};
+pub use view::{Assignment, DriftRules, GroupView, Membership, Payload, Revision, View};

@@ -6,8 +6,8 @@ use super::slices::Slices;
 use super::text::mask;
 use super::unpack::unpack;
 use super::{
-    Adoptee, Agent, AgentKey, BuildReport, Capabilities, ConfigReport, Delays, Edge, GroupView, Link,
-    MAX_MESSAGE_BYTES, Offer, Outcome, Report, Revision, Sight, SliceContent, SliceId, View, signed,
+    Adoptee, Agent, AgentKey, BuildReport, Capabilities, ConfigReport, Delays, DriftRules, Edge, GroupView,
+    Link, MAX_MESSAGE_BYTES, Offer, Outcome, Report, Revision, Sight, SliceContent, SliceId, View, signed,
 };
 use crate::api::AgentSliceSpec;
 use crate::config::ConfigHash;
@@ -136,10 +136,12 @@ impl Roster {
         build.is_some_and(|build| self.builds.ask(&key.namespace, build, now))
     }
 
-    /// The revision that is to be in effect on an agent that is attached by this link.
-    pub fn looked_for(&self, key: &AgentKey, link: Link) -> Option<Arc<Revision>> {
+    /// The revision that is to be in effect on an agent that is attached by this link, and how drift from it is looked
+    /// for.
+    pub fn looked_for(&self, key: &AgentKey, link: Link) -> Option<(Arc<Revision>, DriftRules)> {
         let agent = self.agent(key).filter(|agent| agent.link == Some(link))?;
-        agent.looked_for(group_of(&self.view, key, agent)?).cloned()
+        let group = group_of(&self.view, key, agent)?;
+        Some((agent.looked_for(group)?.clone(), group.drift.clone()))
     }
 
     /// Whether an agent is to be asked now what it has in effect; notes that it is.
@@ -232,6 +234,12 @@ impl Roster {
                 edge = Edge::Urgent;
             }
             edge = edge.max(adopt(&mut known.agent, key, &self.view, now));
+            let drift = |view| group_of(view, key, &known.agent).map(|group| &group.drift);
+            let other_rules =
+                drift(&before).zip(drift(&self.view)).is_some_and(|(before, now)| before != now);
+            if other_rules && known.agent.forget_sight() {
+                edge = edge.max(Edge::Slow);
+            }
             self.slices.mark(known.slice_in(&key.namespace), edge, now);
         }
         self.due_on_sockets(now)

@@ -1,7 +1,7 @@
 //! What a replica acts on: the groups with their assignments, and the revisions that these name.
 
 use super::{Admission, Attributes, Belongings, Cohort, Rank, Ring};
-use crate::api::{AssignmentStatus, AttributeSelector, CollectorGroup, Term};
+use crate::api::{AssignmentStatus, AttributeSelector, CollectorGroup, DriftMode, Term};
 #[cfg(doc)]
 use crate::config::Form;
 use crate::config::{ConfigHash, Desired, Inventory};
@@ -70,6 +70,15 @@ impl Assignment {
     }
 }
 
+/// How drift is looked for in a group.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DriftRules {
+    /// It is not.
+    pub off: bool,
+    /// The places at which it does not count, as people write them.
+    pub ignore: Arc<[String]>,
+}
+
 /// One group as a replica sees it.
 #[derive(Clone)]
 pub struct GroupView {
@@ -83,6 +92,8 @@ pub struct GroupView {
     pub priority: i32,
     /// When it was created; decides after the priority.
     pub created: Timestamp,
+    /// Whether drift is looked for, and where it does not count.
+    pub drift: DriftRules,
     /// Silence that means disconnected for agents that poll.
     pub offline_after: Duration,
     /// How long a disconnected agent is remembered.
@@ -102,6 +113,10 @@ impl GroupView {
             selector: spec.selector.clone(),
             priority: spec.priority,
             created: group.metadata.creation_timestamp.as_ref().map_or(Timestamp::MAX, |time| time.0),
+            drift: DriftRules {
+                off: spec.drift.mode == DriftMode::Off,
+                ignore: spec.drift.ignore.iter().cloned().collect(),
+            },
             offline_after: spec.offline_after.get(),
             forget_after: spec.forget_after.get(),
             assignment: assignment.map_or_else(Assignment::default, |assignment| read(assignment, load)),
@@ -118,6 +133,7 @@ impl GroupView {
             selector: AttributeSelector::default(),
             priority: 0,
             created: Timestamp::UNIX_EPOCH,
+            drift: DriftRules::default(),
             offline_after: Duration::from_secs(90),
             forget_after: Duration::from_hours(1),
             assignment: Assignment {

@@ -151,14 +151,16 @@ impl Hub {
     /// Compares what is in effect on an agent that has applied its revision.
     fn look_for_drift(&self, effective: &[ConfigFile], key: &AgentKey, link: Link) {
         if let Some(hash_key) = self.key.get()
-            && let Some(revision) = self.with_roster(|roster| roster.looked_for(key, link))
+            && let Some((revision, rules)) = self.with_roster(|roster| roster.looked_for(key, link))
             && let Some(desired) = &revision.desired
         {
-            let finding = look(desired, effective, &Ignore::default(), hash_key);
+            // The API server has checked their form.
+            let ignore = Ignore::new(&rules.ignore).unwrap_or_default();
+            let finding = look(desired, effective, &ignore, hash_key);
             let now = Timestamp::now();
             self.with_state(|state| {
                 let Some(agent) = state.roster.agent(key) else { return };
-                let sight = state.baselines.judge(agent, revision.hash, &finding, now);
+                let sight = state.baselines.judge(agent, (revision.hash, rules.ignore), &finding, now);
                 state.roster.note_sight(key, sight, now);
             });
         }

@@ -11,16 +11,18 @@ use std::sync::Arc;
 /// none, and a leaf that is gone is no drift by itself.
 const MAX_BASELINES: usize = 256;
 
-/// What Collectors report, by the content that they run and their version.
+/// What Collectors report, by the content that they run, the places in it that do not count, and their version.
 #[derive(Default)]
-pub struct Baselines(HashMap<(ConfigHash, Option<Box<str>>), Baseline>);
+pub struct Baselines(HashMap<Of, Baseline>);
+
+type Of = (ConfigHash, Arc<[String]>, Option<Box<str>>);
 
 impl Baselines {
     /// What a report shows of an agent that runs this content. The first complete one becomes its baseline.
     pub fn judge(
         &mut self,
         agent: &Agent,
-        of: ConfigHash,
+        (of, ignore): (ConfigHash, Arc<[String]>),
         finding: &Result<Finding, Reason>,
         now: Timestamp,
     ) -> Sight {
@@ -30,7 +32,7 @@ impl Baselines {
         };
         let reported = finding.as_baseline();
         let version = agent.version().map(Into::into);
-        let baseline = self.learn((of, version), finding, earlier, reported);
+        let baseline = self.learn((of, ignore, version), finding, earlier, reported);
         let own = earlier.or(reported);
         let shown = match finding.verdict(baseline, own) {
             Verdict::InSync => Shown::InSync,
@@ -44,7 +46,7 @@ impl Baselines {
     /// as that.
     fn learn(
         &mut self,
-        of: (ConfigHash, Option<Box<str>>),
+        of: Of,
         finding: &Finding,
         earlier: Option<Digest>,
         reported: Option<Digest>,
@@ -63,7 +65,7 @@ impl Baselines {
 
     /// Forgets those of contents that nobody is assigned any more.
     pub fn retain(&mut self, is_live: impl Fn(ConfigHash) -> bool) {
-        self.0.retain(|(content, _), _| is_live(*content));
+        self.0.retain(|(content, ..), _| is_live(*content));
     }
 }
 

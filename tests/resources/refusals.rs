@@ -179,6 +179,13 @@ fn groups() -> Vec<Refusal> {
             vec!["spec.priority", "greater than or equal to -1000"],
         ),
     ];
+    for pattern in ["", "::", "exporters::", "a::::b"] {
+        refusals.push((
+            "a bad pattern",
+            spec("drift", json!({"ignore": [pattern]})),
+            vec!["spec.drift.ignore[0]"],
+        ));
+    }
     for duration in ["", "90", "5 minutes", "1d", "1.5h", "-5s", "s", "99999999h"] {
         refusals.push((
             "a bad duration",

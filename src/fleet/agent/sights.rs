@@ -16,6 +16,7 @@ impl Agent {
     /// being delivered.
     pub fn looked_for<'a>(&self, group: &'a GroupView) -> Option<&'a Arc<Revision>> {
         let shows = self.capabilities.has(Capabilities::REPORTS_EFFECTIVE_CONFIG);
+        let shows = shows && !group.drift.off;
         self.assigned(group).filter(|revision| shows && self.running() == Some(revision.hash))
     }
 
@@ -43,6 +44,11 @@ impl Agent {
         };
         self.sight = Some(sight.into());
         edge
+    }
+
+    /// What was seen under other rules does not count any more; true if anything had been seen.
+    pub fn forget_sight(&mut self) -> bool {
+        self.sight.take().is_some()
     }
 
     /// Whether what was looked at is still what the agent runs.

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::config::{Desired, HashKey};
-use crate::fleet::{DriftClass, Shown};
+use crate::fleet::{DriftClass, DriftRules, GroupView, Shown};
 use crate::opamp::proto::{
     AgentConfigMap, AgentConfigObject, EffectiveConfig, RemoteConfigStatuses, ServerToAgentFlags,
 };
@@ -31,10 +31,17 @@ fn watching() -> Arc<Hub> {
 }
 
 fn wanted() -> View {
+    wanted_under(DriftRules::default())
+}
+
+/// The same, where drift is looked for in this way.
+fn wanted_under(drift: DriftRules) -> View {
     let file = ConfigFile::new("", "", WANTED.as_bytes());
     let payload =
         Payload { files: encode_files(std::slice::from_ref(&file)).expect("a file"), ..Payload::default() };
-    wanting(Revision { payload, desired: Desired::collector(&[file]), ..revision() })
+    let target = Revision { payload, desired: Desired::collector(&[file]), ..revision() };
+    let group = GroupView { drift, ..GroupView::of_all("all", Some(Arc::new(target)), None) };
+    View::new([("default".into(), group)])
 }
 
 /// A message with what is in effect, and a word on the revision.
@@ -141,4 +148,34 @@ fn nobody_looks_for_drift_without_the_key() {
     let socket = attach(&hub);
     socket.receive(says(0, RemoteConfigStatuses::Applied, Some(&REPORTED.replace("h:1", "h:2"))));
     assert_eq!(shown(&hub), Some(Shown::Unknown));
+}
+
+#[test]
+fn drift_at_an_ignored_place_is_none_and_other_rules_begin_anew() {
+    let (hub, applied) = (watching(), RemoteConfigStatuses::Applied);
+    let socket = attach(&hub);
+    let drifted = REPORTED.replace("h:1", "h:2");
+    socket.receive(says(0, applied, Some(REPORTED)));
+    socket.receive(says(1, applied, Some(&drifted)));
+    assert!(matches!(shown(&hub), Some(Shown::Drifted(..))));
+    let ignore: Arc<[String]> = ["exporters::*::endpoint".to_owned()].into();
+    hub.set_view(Arc::new(wanted_under(DriftRules { ignore, ..DriftRules::default() })));
+    assert_eq!(shown(&hub), None, "what was seen before does not count");
+    assert!(asks(&socket.receive(says(2, applied, None))));
+    socket.receive(says(3, applied, Some(&drifted)));
+    assert_eq!(shown(&hub), Some(Shown::InSync));
+    hub.set_view(Arc::new(wanted()));
+    socket.receive(says(4, applied, Some(&drifted)));
+    assert!(matches!(shown(&hub), Some(Shown::Drifted(..))));
+}
+
+#[test]
+fn drift_is_not_looked_for_where_it_is_switched_off() {
+    let (hub, applied) = (watching(), RemoteConfigStatuses::Applied);
+    let socket = attach(&hub);
+    socket.receive(says(0, applied, Some(REPORTED)));
+    let off = DriftRules { off: true, ..DriftRules::default() };
+    hub.set_view(Arc::new(wanted_under(off)));
+    assert!(!asks(&socket.receive(says(1, applied, Some(&REPORTED.replace("h:1", "h:2"))))));
+    assert_eq!(shown(&hub), None);
 }
