@@ -155,6 +155,10 @@ impl Attempt<'_> {
             let why = message::tripped(tally, base, self.input.strategy.failure_threshold);
             return self.end(status, tally, Reason::TooManyFailures, &why);
         }
+        // The last phase ends with evidence only: what it completes becomes stable.
+        if is_last(status) && !may_end(status, tally) {
+            refuse_promote(notices, "the last phase ends once its agents have answered and one is good");
+        }
         let asked = promote(notices);
         phases::pause(status, self.input.paused && asked.is_none(), self.input.now);
         match asked {
@@ -275,8 +279,6 @@ impl Attempt<'_> {
     fn promote(&self, status: &mut ConfigRolloutStatus, tally: &Tally, full: bool) -> Outcome {
         let last = status.phases.len().saturating_sub(1);
         match phases::current(status).map(|(index, _)| index) {
-            // The last phase ends with evidence only: what it completes becomes stable.
-            Some(index) if index == last && !may_end(status, tally) => self.wait(status, tally),
             Some(index) if index == last => self.complete(status, tally),
             Some(index) => self.next(status, tally, if full { last } else { index + 1 }),
             None => self.next(status, tally, if full { last } else { 0 }),
@@ -390,6 +392,11 @@ fn keep_history(status: &ConfigRolloutStatus, tally: &mut Tally) {
     if tally.failures.len() < status.failures.len() {
         tally.failures.clone_from(&status.failures);
     }
+}
+
+/// Whether the last phase is under way.
+fn is_last(status: &ConfigRolloutStatus) -> bool {
+    phases::current(status).is_some_and(|(index, _)| index + 1 == status.phases.len())
 }
 
 /// Whether the phase under way has what it needs to end: evidence, or agents that cannot give any and a person who is

@@ -54,6 +54,8 @@ fn promote_of_the_last_phase_needs_evidence() {
     world.ask("promote", "now");
     world.tick(1);
     assert_eq!(world.status.state, State::Progressing, "nobody has proven anything");
+    let told = world.notices.last().expect("an answer");
+    assert!(told.as_ref().is_err_and(|why| why.contains("promote: the last phase")), "{told:?}");
 }
 
 #[test]
