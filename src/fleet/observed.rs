@@ -116,6 +116,11 @@ impl ObservedAgent {
         }
     }
 
+    /// Whether it is known to lack a component of content that needs these.
+    pub fn lacks(&self, needs: Option<&Inventory>) -> bool {
+        needs.zip(self.build.as_deref()).is_some_and(|(needs, built)| !needs.is_within(built))
+    }
+
     /// What it is known to lack for content that needs these components.
     pub fn missing(&self, needs: Option<&Inventory>) -> Vec<String> {
         let (Some(built), Some(needs)) = (&self.build, needs) else { return Vec::new() };

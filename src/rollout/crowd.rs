@@ -55,8 +55,7 @@ impl<'a> Crowd<'a> {
 
     /// The agent is known not to have a component of the content.
     pub fn lacks(&self, agent: &ObservedAgent) -> bool {
-        let both = self.needs.zip(agent.build.as_deref());
-        both.is_some_and(|(needs, built)| !needs.is_within(built))
+        agent.lacks(self.needs)
     }
 
     /// What connected agents lack, each with how many agents lack it: `receiver kafka`. One entry for each distinct

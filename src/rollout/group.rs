@@ -147,17 +147,17 @@ impl<'a> Live<'a> {
     fn assigned(&self, agent: &ObservedAgent) -> Option<ConfigHash> {
         let in_cohort = || {
             let inside = |cohort: &Cohort| cohort.contains(agent.uid, |ring| agent.is_in(ring));
-            self.cohort.as_ref().is_some_and(inside) && !lacks(agent, self.target_needs)
+            self.cohort.as_ref().is_some_and(inside) && !agent.lacks(self.target_needs)
         };
         match side(&self.sides, in_cohort, &agent.ledger)? {
             Side::Target => self.sides.target,
-            Side::Stable => self.sides.stable.filter(|_| !lacks(agent, self.stable_needs)),
+            Side::Stable => self.sides.stable.filter(|_| !agent.lacks(self.stable_needs)),
         }
     }
 
     /// The agent can be given one of the revisions.
     fn is_able(&self, agent: &ObservedAgent) -> bool {
-        agent.is_eligible() && !(lacks(agent, self.target_needs) && self.assigned(agent).is_none())
+        agent.is_eligible() && !(agent.lacks(self.target_needs) && self.assigned(agent).is_none())
     }
 
     fn runs_assigned(&self, agent: &ObservedAgent) -> bool {
@@ -236,7 +236,7 @@ impl<'a> Live<'a> {
     /// Agents that were built without a component of the target, once for each distinct lack.
     fn incompatible(&self, members: &[&ObservedAgent]) -> Vec<Problem> {
         let mut builds: BTreeMap<String, (&ObservedAgent, usize)> = BTreeMap::new();
-        for agent in members.iter().filter(|agent| agent.connected && lacks(agent, self.target_needs)) {
+        for agent in members.iter().filter(|agent| agent.connected && agent.lacks(self.target_needs)) {
             let missing = agent.missing(self.target_needs).join(", ");
             let (first, count) = builds.entry(missing).or_insert((agent, 0));
             *count += 1;
@@ -255,10 +255,6 @@ impl<'a> Live<'a> {
         let refused = self.sides.stable.and_then(|stable| agent.ledger.refusal(stable, None));
         refused.map_or_else(|| "gives no answer to the stable revision".to_owned(), words)
     }
-}
-
-fn lacks(agent: &ObservedAgent, needs: Option<&Inventory>) -> bool {
-    needs.zip(agent.build.as_deref()).is_some_and(|(needs, built)| !needs.is_within(built))
 }
 
 fn words(given: &Given) -> String {
