@@ -27,8 +27,9 @@ pub async fn reconcile(guarded: Arc<Guarded<ConfigRollout>>, leader: Arc<Leader>
     if rollout.metadata.deletion_timestamp.is_some() || !leader.stores.are_ready() {
         return Ok(Action::await_change());
     }
-    let Some(group) = group_facts(&leader, rollout).await? else {
-        return Ok(Action::requeue(leader.status_interval));
+    let group = match group_facts(&leader, rollout).await? {
+        Ok(group) => group,
+        Err(later) => return Ok(later),
     };
     let wanted = group.wanted().map(str::to_owned);
     let prior = rollout.status.clone().unwrap_or_default();
@@ -67,18 +68,18 @@ fn agents_of<'a>(agents: &'a [ObservedAgent], group: &str) -> &'a [ObservedAgent
     &agents[start..end]
 }
 
-/// What the step needs to know of the group; nothing if that cannot be read, because without its times nobody can be
-/// judged, or if the content's revision has not been seen yet.
-async fn group_facts(leader: &Leader, rollout: &ConfigRollout) -> Result<Option<GroupFacts>, Error> {
+/// What the step needs to know of the group; else when to look again: if the group cannot be read, because without its
+/// times nobody can be judged, or if the content's revision is not there.
+async fn group_facts(leader: &Leader, rollout: &ConfigRollout) -> Result<Result<GroupFacts, Action>, Error> {
     let namespace = rollout.namespace().unwrap_or_default();
     let name = &rollout.spec.group_name;
     let Some(group) = leader.stores.groups.get(&ObjectRef::new(name).within(&namespace)) else {
-        return Ok(Some(GroupFacts::Missing(name.clone())));
+        return Ok(Ok(GroupFacts::Missing(name.clone())));
     };
     if let Some(holder) = holder_of(leader, &namespace, name).filter(|holder| *holder != rollout.name_any()) {
-        return Ok(Some(GroupFacts::Taken(holder)));
+        return Ok(Ok(GroupFacts::Taken(holder)));
     }
-    let Some(group) = readable(&group) else { return Ok(None) };
+    let Some(group) = readable(&group) else { return Ok(Err(Action::await_change())) };
     let stable = group.status.as_ref().and_then(|status| status.stable_revision.clone());
     let offline_after = group.spec.offline_after.get();
     let content = content(leader, rollout).await?;
@@ -88,9 +89,9 @@ async fn group_facts(leader: &Leader, rollout: &ConfigRollout) -> Result<Option<
     {
         // Or it has been deleted, and is made again.
         lock(&leader.contents).remove(&rollout.uid().unwrap_or_default());
-        return Ok(None);
+        return Ok(Err(Action::requeue(leader.status_interval)));
     }
-    Ok(Some(GroupFacts::Held { content, stable, offline_after }))
+    Ok(Ok(GroupFacts::Held { content, stable, offline_after }))
 }
 
 /// Writes the status, and what follows from it: Events, and the states of the rollout's revisions.
