@@ -21,7 +21,7 @@ pub const SLICE_FORMAT_VERSION: u32 = 1;
     category = "fleet",
     derive = "Default",
     derive = "PartialEq",
-    annotation("fleet.opamp.dev/schema", "2"),
+    annotation("fleet.opamp.dev/schema", "3"),
     printcolumn = r#"{"name":"Replica", "type":"string", "jsonPath":".spec.replica"}"#,
     printcolumn = r#"{"name":"Age", "type":"date", "jsonPath":".metadata.creationTimestamp"}"#
 )]
@@ -29,7 +29,8 @@ pub const SLICE_FORMAT_VERSION: u32 = 1;
 pub struct AgentSliceSpec {
     /// Version of the entries' format. A reader skips slices of a version that it does not know.
     pub format_version: u32,
-    /// Identity of the replica that writes this slice.
+    /// Identity of the replica that writes this slice; in slices of exceptions, which the leader writes, empty.
+    #[serde(default)]
     pub replica: String,
     /// Table of group names; entries refer to it by index.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -92,7 +93,8 @@ pub struct AgentEntry {
     #[serde(rename = "q", default, skip_serializing_if = "Vec::is_empty")]
     pub rings: Vec<u32>,
     /// Bits: 1 connected, 2 reports its health, 4 healthy, 8 takes configurations, 16 says what became of them, 32 was
-    /// unhealthy when it was last offered something, 64 polls, 128 shows which configuration is in effect.
+    /// unhealthy when it was last offered something, 64 polls, 128 shows which configuration is in effect, 256 waits to
+    /// be adopted, 512 takes the command to start anew.
     #[serde(rename = "f")]
     pub flags: u32,
     /// Index of the agent's version in `versions`.
@@ -104,6 +106,12 @@ pub struct AgentEntry {
     /// What was seen of its effective configuration, compared with `r`; absent: nobody has looked.
     #[serde(rename = "d", default, skip_serializing_if = "Option::is_none")]
     pub sight: Option<SightEntry>,
+    /// The last order of the leader that was carried out, of those in slices of exceptions.
+    #[serde(rename = "e", default, skip_serializing_if = "Option::is_none")]
+    pub done: Option<DoneEntry>,
+    /// How the leader puts the agent right; in slices of exceptions only.
+    #[serde(rename = "x", default, skip_serializing_if = "Option::is_none")]
+    pub treatment: Option<TreatmentEntry>,
     /// The agent's verdicts.
     #[serde(rename = "v", default, skip_serializing_if = "Vec::is_empty")]
     pub verdicts: Vec<VerdictEntry>,
@@ -142,6 +150,45 @@ pub struct SightEntry {
     /// Stands for what it reported when it had applied `r`: 16 lower-case hex digits.
     #[serde(rename = "b", default, skip_serializing_if = "String::is_empty")]
     pub baseline: String,
+}
+
+/// An order of the leader that a replica has carried out.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DoneEntry {
+    /// When the order was given, in seconds since 1970: an agent is given one in a second at most.
+    #[serde(rename = "o")]
+    pub order: i64,
+    /// When it was carried out, in seconds after the order.
+    #[serde(rename = "t", default, skip_serializing_if = "is_zero")]
+    pub after: i64,
+}
+
+/// How the leader puts an agent right that drifts or stays unhealthy. The entry's `r` is the content that the agent is
+/// to run, its `t` when this began.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TreatmentEntry {
+    /// Why: `1` it drifts, `2` it is unhealthy. Others are unknown, and nothing is done.
+    #[serde(rename = "c")]
+    pub cause: u32,
+    /// How many orders were given.
+    #[serde(rename = "n", default)]
+    pub orders: u32,
+    /// The last order: `1` offer the content anew, `2` start the agent anew, `3` offer the stable revision instead.
+    /// Others are unknown, and nothing is done.
+    #[serde(rename = "o", default)]
+    pub order: u32,
+    /// When that was given, in seconds after the entry's `t`.
+    #[serde(rename = "g", default, skip_serializing_if = "is_zero")]
+    pub given: i64,
+    /// When it was carried out, in seconds after it was given; absent: it is still to be.
+    #[serde(rename = "d", default, skip_serializing_if = "Option::is_none")]
+    pub done: Option<i64>,
+    /// Since when the agent is well again, in seconds after the entry's `t`; absent: it is not.
+    #[serde(rename = "w", default, skip_serializing_if = "Option::is_none")]
+    pub well: Option<i64>,
+    /// Since when the agent is quarantined, in seconds after the entry's `t`; absent: it is not.
+    #[serde(rename = "q", default, skip_serializing_if = "Option::is_none")]
+    pub quarantined: Option<i64>,
 }
 
 /// What an agent said of one revision.
@@ -183,7 +230,8 @@ impl EntryFlags {
     pub const POLLING: Self = Self(1 << 6);
     /// The agent came with another group's revision, and keeps it until it is admitted.
     pub const WAITS: Self = Self(1 << 8);
-
+    /// The agent takes the command to start anew (capability `AcceptsRestartCommand`).
+    pub const ACCEPTS_RESTART: Self = Self(1 << 9);
     /// The agent shows which configuration is in effect (capability `ReportsEffectiveConfig`).
     pub const REPORTS_EFFECTIVE: Self = Self(1 << 7);
 

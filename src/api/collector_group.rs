@@ -1,7 +1,7 @@
 //! CollectorGroup: who. Selects agents of a namespace and carries the assignment that replicas act on.
 
 use super::rules::leader_term_rule;
-use super::{AttributeSelector, Duration, Term};
+use super::{AttributeSelector, DriftSpec, Duration, HealthSpec, Term};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::CustomResource;
 use schemars::JsonSchema;
@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
     category = "fleet",
     status = "CollectorGroupStatus",
     derive = "PartialEq",
-    annotation("fleet.opamp.dev/schema", "2"),
+    annotation("fleet.opamp.dev/schema", "3"),
     validation = leader_term_rule(),
     printcolumn = r#"{"name":"Matched", "type":"integer", "jsonPath":".status.agents.matched"}"#,
     printcolumn = r#"{"name":"Connected", "type":"integer", "jsonPath":".status.agents.connected"}"#,
@@ -41,9 +41,12 @@ pub struct CollectorGroupSpec {
     #[serde(default)]
     #[schemars(range(min = -1000, max = 1000))]
     pub priority: i32,
-    /// How it is looked whether agents run what they report as applied.
+    /// How it is looked whether agents run what they report as applied, and what is done if they do not.
     #[serde(default)]
     pub drift: DriftSpec,
+    /// What is done about agents that stay unhealthy.
+    #[serde(default)]
+    pub health: HealthSpec,
     /// Silence that means disconnected for agents that poll. In effect the larger of this and three times the
     /// agent's interval (30s where it is not known).
     #[serde(default = "default_offline_after")]
@@ -53,42 +56,14 @@ pub struct CollectorGroupSpec {
     pub forget_after: Duration,
 }
 
-/// How it is looked whether agents run what they report as applied.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct DriftSpec {
-    /// What is done about it. `Detect`: it is told, in counts, `problems` and condition Drifted. `Off`: it is not looked
-    /// for.
-    #[serde(default)]
-    pub mode: DriftMode,
-    /// Places in configurations at which drift does not count, each with all that is below it, in the Collector's own
-    /// notation: keys with two colons between them. `*` stands for any one key.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(
-        length(max = 32),
-        inner(length(min = 1, max = 256), regex(pattern = "^[^:]+(:[^:]+)*(::[^:]+(:[^:]+)*)*$"))
-    )]
-    pub ignore: Vec<String>,
-}
-
-/// What is done about drift.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum DriftMode {
-    /// It is told.
-    #[default]
-    Detect,
-    /// It is not looked for.
-    Off,
-}
-
 /// The default of [`CollectorGroupSpec::offline_after`].
 fn default_offline_after() -> Duration {
-    "90s".parse().expect("a constant duration")
+    Duration::constant("90s")
 }
 
 /// The default of [`CollectorGroupSpec::forget_after`].
 fn default_forget_after() -> Duration {
-    "24h".parse().expect("a constant duration")
+    Duration::constant("24h")
 }
 
 impl Default for CollectorGroupSpec {
@@ -97,6 +72,7 @@ impl Default for CollectorGroupSpec {
             selector: AttributeSelector::default(),
             priority: 0,
             drift: DriftSpec::default(),
+            health: HealthSpec::default(),
             offline_after: default_offline_after(),
             forget_after: default_forget_after(),
         }
@@ -167,6 +143,9 @@ pub struct AssignmentStatus {
     /// Refusals from before this time are forgiven.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retried_at: Option<Time>,
+    /// An agent that was offered its revision and has not answered for so long drifts: the rollout's `applyTimeout`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub apply_timeout: Option<Duration>,
 }
 
 /// How far the admission of agents has come that came with another group's revision. They keep what they run until
@@ -238,7 +217,8 @@ pub struct AgentCounts {
     /// Connected agents that report their assigned revision as applied, and are not seen to drift from it.
     #[serde(default)]
     pub in_sync: i64,
-    /// Connected agents that report their assigned revision as applied, and something else is in effect.
+    /// Connected agents that do not run their assigned revision though they had the time: something else is in effect
+    /// than what they report as applied, or they do not answer. Those that are being put right are among them.
     #[serde(default)]
     pub drifted: i64,
     /// Those of `inSync` of which nobody can tell what is in effect: they do not report it, or not so that it can be
@@ -248,6 +228,12 @@ pub struct AgentCounts {
     /// Agents that refused the target revision.
     #[serde(default)]
     pub failed: i64,
+    /// Agents that are left alone, because nothing that was tried has lasted.
+    #[serde(default)]
+    pub quarantined: i64,
+    /// Agents that have been away for longer than `offlineAfter`.
+    #[serde(default)]
+    pub offline: i64,
 }
 
 /// One thing that a person should look at.
@@ -261,9 +247,12 @@ pub struct Problem {
     pub host: String,
     /// What kind of problem. `NotRolledBack`: the rollback is over, and the agent still runs the revision that was
     /// rolled back. `Failed`: the agent refused the target revision. `NothingToOffer`: it refused
-    /// both revisions of its group. `Unhealthy`: it reports to be unhealthy. `Drifted`: something else is in
-    /// effect than its revision; the message has the class and the path. `Incompatible`: it was built without a
-    /// component of the target revision; one entry stands for all agents of its build.
+    /// both revisions of its group. `Quarantined`: it is left alone, because nothing that was tried has
+    /// lasted. `Unhealthy`: it reports to be unhealthy. `Drifted`: something else is in
+    /// effect than its revision, or it does not answer; the message has the class and the path. `SentBack`: it was ill
+    /// with the target, and has the stable revision by itself. `Offline`: it has been away for longer than
+    /// `offlineAfter`. `Incompatible`: it was built without a component of the target revision; one entry stands for
+    /// all agents of its build.
     pub kind: ProblemKind,
     /// What the agent says of it, or where it drifts.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -279,12 +268,18 @@ pub enum ProblemKind {
     NotRolledBack,
     /// The agent refused both revisions of its group and is offered nothing.
     NothingToOffer,
+    /// The agent is left alone, because nothing that was tried has lasted.
+    Quarantined,
     /// The agent refused the target revision.
     Failed,
     /// The agent reports to be unhealthy.
     Unhealthy,
-    /// Something else is in effect than the revision that the agent reports as applied.
+    /// The agent does not run its assigned revision though it had the time.
     Drifted,
+    /// The agent was ill with the target, and has the stable revision by itself.
+    SentBack,
+    /// The agent has been away for longer than `offlineAfter`.
+    Offline,
     /// The agent was built without a component of the target revision, and so were others of its build.
     Incompatible,
 }

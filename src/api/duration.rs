@@ -26,6 +26,14 @@ pub struct Duration {
 }
 
 impl Duration {
+    /// A duration of this program's own, for defaults.
+    ///
+    /// # Panics
+    /// When the text is none.
+    pub(super) fn constant(text: &str) -> Self {
+        text.parse().expect("a constant duration")
+    }
+
     /// The length.
     pub fn get(&self) -> std::time::Duration {
         self.length

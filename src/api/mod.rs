@@ -16,14 +16,15 @@ mod rules;
 mod selector;
 mod share;
 mod strategy;
+mod upkeep;
 
 pub use agent_slice::{
-    AgentEntry, AgentSlice, AgentSliceSpec, BuildEntry, EntryFlags, SLICE_FORMAT_VERSION, SightEntry,
-    VerdictEntry,
+    AgentEntry, AgentSlice, AgentSliceSpec, BuildEntry, DoneEntry, EntryFlags, SLICE_FORMAT_VERSION,
+    SightEntry, TreatmentEntry, VerdictEntry,
 };
 pub use collector_group::{
     AdoptionStatus, AgentCounts, AssignmentStatus, CollectorGroup, CollectorGroupSpec, CollectorGroupStatus,
-    DriftMode, DriftSpec, Problem, ProblemKind,
+    Problem, ProblemKind,
 };
 pub use conditions::{ConditionStatus, Conditions, Reason, Type as ConditionType};
 pub use config_revision::{
@@ -39,6 +40,7 @@ pub use names::*;
 pub use selector::{AttributeSelector, Operator, Requirement};
 pub use share::Share;
 pub use strategy::{Approval, CurrentPhase, OnFailure, Phase, PhaseOutcome, PhaseStatus, Strategy};
+pub use upkeep::{CorrectionSpec, DriftMode, DriftSpec, HealthSpec, OnUnhealthy};
 
 /// A rollout's cohort, written by the leader and acted on by every replica (design, section 5).
 pub use config_rollout::{Cohort, Handled, Pinned, Stage, Term};

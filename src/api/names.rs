@@ -6,7 +6,7 @@ pub const GROUP: &str = "fleet.opamp.dev";
 pub const VERSION: &str = "v1alpha1";
 /// The number of the CRDs' schema. Raised whenever a field is added, because an older CRD prunes new status
 /// fields in silence; a program that finds a lower number is not ready.
-pub const SCHEMA_VERSION: u32 = 2;
+pub const SCHEMA_VERSION: u32 = 3;
 /// Annotation on each CRD that carries [`SCHEMA_VERSION`].
 pub const SCHEMA_ANNOTATION: &str = "fleet.opamp.dev/schema";
 /// Label that lets a Secret be referenced by a rollout; its value is `true`.
@@ -17,6 +17,11 @@ pub const ROLLOUT_LABEL: &str = "fleet.opamp.dev/rollout";
 pub const PROVEN_LABEL: &str = "fleet.opamp.dev/proven";
 /// Label on an [`AgentSlice`](super::AgentSlice): the identity of the replica that writes it.
 pub const REPLICA_LABEL: &str = "fleet.opamp.dev/replica";
+/// Label on an [`AgentSlice`](super::AgentSlice) that the leader writes for all replicas; its value is
+/// [`EXCEPTIONS`].
+pub const CONTENT_LABEL: &str = "fleet.opamp.dev/content";
+/// The value of [`CONTENT_LABEL`]: agents that are to be treated otherwise than by the group's assignment alone.
+pub const EXCEPTIONS: &str = "exceptions";
 /// Annotation that ends a phase's wait, soak or approval: `[REVISION/][full-]TOKEN`, handled once.
 pub const PROMOTE_ANNOTATION: &str = "fleet.opamp.dev/promote";
 /// Annotation that ends an attempt as too many failures would: `[REVISION/]TOKEN`, handled once.

@@ -4,6 +4,7 @@ use super::context::{Error, Guarded, Leader, entropy, hashes, holder_of, readabl
 use super::revision;
 use crate::api::{AssignmentStatus, CollectorGroup, CollectorGroupStatus, ConfigRolloutStatus};
 use crate::cluster::Written;
+use crate::fleet::Treatments;
 use crate::rollout::{GroupInput, group_status};
 use jiff::Timestamp;
 use kube::ResourceExt;
@@ -39,7 +40,10 @@ pub async fn reconcile(guarded: Arc<Guarded<CollectorGroup>>, leader: Arc<Leader
         rollout: rollout.as_ref(),
         needs: &leader.needs(&namespace, named.iter().map(String::as_str)),
         revisions: &hashes(&leader.revisions(&namespace)),
+        apply_timeout: None,
         agents: &agents,
+        treatments: &Treatments::new(),
+        max_attempts: group.spec.drift.correction.max_attempts,
         offline_after: group.spec.offline_after.get(),
         adoption_soaks: &leader.adoption_soaks,
         watched_until: leader.observatory.watched_until(),

@@ -5,8 +5,8 @@ use super::offered::Offered;
 use super::steadiness::Steadiness;
 use super::unpack::Unpacked;
 use super::{
-    Adoptee, Attributes, Build, Capabilities, ConfigReport, Description, GroupView, InstanceUid, Ledger,
-    Link, Offer, Outcome, Report, Revision, Ring, Rings, Sight, assigned,
+    Adoptee, Attributes, Build, Capabilities, ConfigReport, Description, Done, DriftClass, GroupView,
+    InstanceUid, Ledger, Link, Offer, Outcome, Report, Revision, Ring, Rings, Sight, assigned,
 };
 use crate::api::EntryFlags;
 use crate::config::{ConfigHash, Form};
@@ -65,6 +65,10 @@ pub struct Agent {
     pub build: Option<Arc<Build>>,
     /// Whether it came with another group's revision.
     pub adoptee: Option<Adoptee>,
+    /// How it drifts by its own words, and since when.
+    pub told: Option<Box<(DriftClass, Timestamp)>>,
+    /// The leader's last order that was carried out.
+    pub done: Option<Box<Done>>,
     /// The rings that an earlier run wrote, until the agent has described itself again.
     restored: Option<Box<Rings>>,
     /// Whether `config` was reported over the present link.
@@ -95,6 +99,8 @@ impl Agent {
             overlapping: None,
             build: None,
             adoptee: None,
+            told: None,
+            done: None,
             restored: None,
             heard: false,
             offered: None,
@@ -127,6 +133,8 @@ impl Agent {
             group: read.group.map(Into::into),
             overlapping: read.overlapping.map(Into::into),
             adoptee: read.adoptee,
+            told: read.told.map(Into::into),
+            done: read.done.map(Into::into),
             restored: Some(read.rings.into()),
             sight: read.sight.map(Into::into),
             ..Self::new(read.uid, last_seen)

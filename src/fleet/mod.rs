@@ -8,10 +8,11 @@
 //! | file | concern |
 //! | --- | --- |
 //! | `uid`, `attributes`, `builds`, `report`, `text` | who an agent is, and what it says |
-//! | `agent`, `offer`, `offered`, `ledger`, `steadiness`, `sight` | what is known of one agent, and when it is due which offer |
+//! | `agent`, `offer`, `offered`, `ledger`, `steadiness`, `sight`, `told` | what is known of one agent, and when it is due which offer |
 //! | `view`, `cohort`, `ring`, `adoptees`, `assignment` | what an agent is to run |
 //! | `roster`, `slices` | all agents of a replica, and what is to be written of them |
 //! | `pack`, `unpack`, `observed` | slices as they are written, read back and merged |
+//! | `live`, `treatment`, `exceptions` | what the leader makes of them: what each agent is to run, and who is put right |
 
 mod adoptees;
 mod agent;
@@ -19,9 +20,11 @@ mod assignment;
 mod attributes;
 mod builds;
 mod cohort;
+mod exceptions;
 #[cfg(test)]
 pub(crate) mod fixtures;
 mod ledger;
+mod live;
 mod observed;
 mod offer;
 mod offered;
@@ -33,6 +36,8 @@ mod sight;
 mod slices;
 mod steadiness;
 mod text;
+mod told;
+mod treatment;
 mod uid;
 mod unpack;
 mod view;
@@ -43,7 +48,9 @@ pub use assignment::{Side, Sides, assigned, side};
 pub use attributes::{Attributes, matches};
 pub use builds::{Build, BuildKey, BuildReport};
 pub use cohort::{Cohort, Rank, Seed};
+pub use exceptions::{pack_exceptions, unpack_exceptions};
 pub use ledger::{Given, Ledger, MAX_MESSAGE_BYTES, Verdict};
+pub use live::{Live, Treatments};
 pub use observed::{ObservedAgent, Replica, SliceSource, merge};
 pub use offer::Offer;
 pub use report::{Capabilities, ConfigReport, Description, Link, Outcome, Report};
@@ -53,5 +60,7 @@ pub use sight::{DriftClass, Shown, Sight};
 pub use slices::{Delays, SliceContent, SliceId, signed};
 pub use steadiness::Faltered;
 pub use text::clean;
+pub use told::{Told, told};
+pub use treatment::{Cause, Done, Order, Ordered, Treatment};
 pub use uid::{AgentKey, InstanceUid};
 pub use view::{Assignment, DriftRules, GroupView, Membership, Payload, Revision, View};

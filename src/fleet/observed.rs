@@ -1,7 +1,7 @@
 //! Agents as the leader sees them: the slices of all replicas, merged.
 
 use super::unpack::{Unpacked, unpack};
-use super::{Adoptee, DriftClass, Faltered, InstanceUid, Ledger, Ring, Rings, Shown, Sight};
+use super::{Adoptee, Done, DriftClass, Faltered, InstanceUid, Ledger, Ring, Rings, Shown, Sight};
 use crate::api::{AgentSliceSpec, EntryFlags};
 use crate::config::{ConfigHash, Inventory};
 use jiff::Timestamp;
@@ -53,12 +53,18 @@ pub struct ObservedAgent {
     pub reports_config: bool,
     /// Whether it shows which configuration is in effect.
     pub reports_effective: bool,
+    /// Whether it takes the command to start anew.
+    pub accepts_restart: bool,
     /// The content that it reports as applied.
     pub running: Option<ConfigHash>,
     /// Its verdicts.
     pub ledger: Ledger,
+    /// How it drifts by its own words, and since when.
+    pub told: Option<(DriftClass, Timestamp)>,
     /// What was seen of its effective configuration.
     pub sight: Option<Sight>,
+    /// The leader's last order that was carried out.
+    pub done: Option<Done>,
     /// When it connected, or was last seen.
     pub since: Timestamp,
     /// When its health last changed.
@@ -99,9 +105,12 @@ impl ObservedAgent {
             accepts_config: flags.contains(EntryFlags::ACCEPTS_CONFIG),
             reports_config: flags.contains(EntryFlags::REPORTS_CONFIG),
             reports_effective: flags.contains(EntryFlags::REPORTS_EFFECTIVE),
+            accepts_restart: flags.contains(EntryFlags::ACCEPTS_RESTART),
             running: read.running,
             ledger: read.ledger,
+            told: read.told,
             sight: read.sight,
+            done: read.done,
             since: time(read.entry.since),
             health_since: time(read.entry.since.saturating_add(read.entry.health_after)),
             started: read.started,
@@ -136,6 +145,8 @@ impl ObservedAgent {
     /// that was started anew and came back by another replica, only the two together can tell.
     fn absorb(&mut self, other: &Self) {
         self.ledger.merge(&other.ledger);
+        // What another replica has carried out is not to be done again.
+        self.done = [self.done, other.done].into_iter().flatten().max_by_key(|done| (done.order, done.at));
         if self.running.is_none() || self.running != other.running {
             return;
         }
@@ -171,13 +182,18 @@ impl ObservedAgent {
         self.reports_config || self.reports_effective
     }
 
-    /// How and since when it drifts from what it runs, if that was seen.
+    /// How, where and since when it drifts from what it runs, if that was seen.
     pub fn drift(&self) -> Option<(DriftClass, &str, Timestamp)> {
         let sight = self.sight.as_ref()?;
         match &sight.shown {
             Shown::Drifted(class, path) => Some((*class, path, sight.since)),
             Shown::InSync | Shown::Unknown => None,
         }
+    }
+
+    /// Since when it is away; its replica's end is the end of its connection.
+    pub fn away_since(&self) -> Option<Timestamp> {
+        (!self.connected).then(|| self.unreachable.unwrap_or(self.since))
     }
 
     /// Nobody can tell whether it runs what it says.

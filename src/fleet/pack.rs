@@ -2,7 +2,8 @@
 
 use super::{Agent, Build, Capabilities, Faltered, Given, Link, Ring, Shown, Sight, Verdict, clean};
 use crate::api::{
-    AgentEntry, AgentSliceSpec, BuildEntry, EntryFlags, SLICE_FORMAT_VERSION, SightEntry, VerdictEntry,
+    AgentEntry, AgentSliceSpec, BuildEntry, DoneEntry, EntryFlags, SLICE_FORMAT_VERSION, SightEntry,
+    VerdictEntry,
 };
 use crate::config::{ConfigHash, Inventory};
 use jiff::Timestamp;
@@ -205,7 +206,12 @@ impl<'a> Packer<'a> {
             flags: flags(agent).0,
             version: agent.version().and_then(|version| self.version(version)),
             running: agent.running().and_then(|hash| self.revision(hash)),
-            sight: agent.sight().map(|sight| self.sight(sight, agent.since)),
+            sight: told(agent).or_else(|| Some(self.sight(agent.sight()?, agent.since))),
+            done: agent.done.as_ref().map(|done| DoneEntry {
+                order: done.order,
+                after: done.at.as_second().saturating_sub(done.order),
+            }),
+            treatment: None,
             verdicts: self.verdicts(agent),
             since: agent.since.as_second(),
             adoptee: agent.adoptee.map(|adoptee| adoptee.since.saturating_sub(agent.since.as_second())),
@@ -289,6 +295,13 @@ impl<'a> Packer<'a> {
     }
 }
 
+/// What an agent's own words show comes before what it has in effect: that is of another revision then.
+fn told(agent: &Agent) -> Option<SightEntry> {
+    let (class, since) = **agent.told.as_ref()?;
+    let since = since.as_second().saturating_sub(agent.since.as_second());
+    Some(SightEntry { code: class.code(), since, ..SightEntry::default() })
+}
+
 fn build_entry(build: &Build) -> BuildEntry {
     let sections = build.components().into_iter().flat_map(Inventory::sections);
     let joined = |types: &BTreeSet<String>| types.iter().map(String::as_str).collect::<Vec<_>>().join(" ");
@@ -309,6 +322,7 @@ fn flags(agent: &Agent) -> EntryFlags {
         .with(EntryFlags::ACCEPTS_CONFIG, agent.capabilities.has(Capabilities::ACCEPTS_REMOTE_CONFIG))
         .with(EntryFlags::REPORTS_CONFIG, agent.capabilities.has(Capabilities::REPORTS_REMOTE_CONFIG))
         .with(EntryFlags::REPORTS_EFFECTIVE, agent.capabilities.has(Capabilities::REPORTS_EFFECTIVE_CONFIG))
+        .with(EntryFlags::ACCEPTS_RESTART, agent.capabilities.has(Capabilities::ACCEPTS_RESTART_COMMAND))
 }
 
 #[cfg(test)]

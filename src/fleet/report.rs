@@ -12,6 +12,8 @@ impl Capabilities {
     pub const ACCEPTS_REMOTE_CONFIG: Self = Self(0x2);
     /// The agent reports the configuration that is in effect.
     pub const REPORTS_EFFECTIVE_CONFIG: Self = Self(0x4);
+    /// The agent takes the command to start anew (specification, `AcceptsRestartCommand`).
+    pub const ACCEPTS_RESTART_COMMAND: Self = Self(0x400);
     /// The agent tells what it was built with.
     pub const REPORTS_AVAILABLE_COMPONENTS: Self = Self(0x4000);
     /// The agent reports its health.

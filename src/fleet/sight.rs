@@ -35,6 +35,11 @@ impl DriftClass {
         }
     }
 
+    /// Whether it is told by the agent's own words, not by what it has in effect.
+    pub const fn is_told(self) -> bool {
+        matches!(self, Self::Stale | Self::Failed | Self::Silent)
+    }
+
     /// The class of a code; nothing for those of other versions.
     pub const fn of_code(code: u32) -> Option<Self> {
         Some(match code {

@@ -2,7 +2,7 @@
 
 use super::pack::{APPLIED, FAILED, FELL_ILL, IN_SYNC, RESTARTED, ROLLED_BACK};
 use super::{
-    Adoptee, BuildKey, DriftClass, Faltered, InstanceUid, Ledger, RingKey, Rings, Shown, Sight, Verdict,
+    Adoptee, BuildKey, Done, DriftClass, Faltered, InstanceUid, Ledger, RingKey, Rings, Shown, Sight, Verdict,
 };
 use crate::api::{AgentEntry, AgentSliceSpec, BuildEntry, EntryFlags, SLICE_FORMAT_VERSION};
 use crate::config::{ConfigHash, Digest, Inventory};
@@ -35,8 +35,12 @@ pub struct Unpacked<'a> {
     pub faltered: Faltered,
     /// Its version, if that was written.
     pub version: Option<&'a str>,
+    /// How it drifts by its own words, and since when.
+    pub told: Option<(DriftClass, Timestamp)>,
     /// What was seen of its effective configuration.
     pub sight: Option<Sight>,
+    /// The leader's last order that was carried out.
+    pub done: Option<Done>,
 }
 
 /// Reads the entries of a slice; none if it has a format that this program does not know.
@@ -64,7 +68,12 @@ pub fn unpack(slice: &AgentSliceSpec) -> impl Iterator<Item = Unpacked<'_>> {
             }),
             faltered: read_faltered(entry),
             version: entry.version.and_then(|index| slice.versions.get(index as usize)).map(String::as_str),
+            told: read_told(entry),
             sight: entry.running.and_then(&hash_at).and_then(|hash| read_sight(slice, entry, hash)),
+            done: entry
+                .done
+                .as_ref()
+                .map(|done| Done { order: done.order, at: read_time(done.order.saturating_add(done.after)) }),
         })
     })
 }
@@ -80,8 +89,15 @@ fn read_rings(slice: &AgentSliceSpec, entry: &AgentEntry) -> Vec<RingKey> {
     texts.filter_map(|text| RingKey::parse(text)).collect()
 }
 
-fn read_sight(slice: &AgentSliceSpec, entry: &AgentEntry, of: ConfigHash) -> Option<Sight> {
+fn read_told(entry: &AgentEntry) -> Option<(DriftClass, Timestamp)> {
     let read = entry.sight.as_ref()?;
+    let class = DriftClass::of_code(read.code).filter(|class| class.is_told())?;
+    Some((class, read_time(entry.since.saturating_add(read.since))))
+}
+
+fn read_sight(slice: &AgentSliceSpec, entry: &AgentEntry, of: ConfigHash) -> Option<Sight> {
+    let told = |code| DriftClass::of_code(code).is_some_and(DriftClass::is_told);
+    let read = entry.sight.as_ref().filter(|read| !told(read.code))?;
     let path = read.path.and_then(|index| slice.paths.get(index as usize));
     let shown = match DriftClass::of_code(read.code) {
         Some(class) => Shown::Drifted(class, path.map_or("", String::as_str).into()),

@@ -1,6 +1,6 @@
 //! What a replica acts on: the groups with their assignments, and the revisions that these name.
 
-use super::{Admission, Attributes, Belongings, Cohort, Rank, Ring};
+use super::{Admission, AgentKey, Attributes, Belongings, Cohort, Rank, Ring, Treatment};
 use crate::api::{AssignmentStatus, AttributeSelector, CollectorGroup, DriftMode, Term};
 #[cfg(doc)]
 use crate::config::Form;
@@ -61,6 +61,9 @@ pub struct Assignment {
     pub rolling_back: bool,
     /// Refusals from before this time are forgiven.
     pub retried_at: Option<Timestamp>,
+    /// An agent that was offered its revision and has not answered for so long drifts; nothing: it is not judged by
+    /// that.
+    pub apply_timeout: Option<Duration>,
 }
 
 impl Assignment {
@@ -77,6 +80,8 @@ pub struct DriftRules {
     pub off: bool,
     /// The places at which it does not count, as people write them.
     pub ignore: Arc<[String]>,
+    /// How often each agent is asked for its full state; zero: never.
+    pub scan_interval: Duration,
 }
 
 /// One group as a replica sees it.
@@ -116,6 +121,7 @@ impl GroupView {
             drift: DriftRules {
                 off: spec.drift.mode == DriftMode::Off,
                 ignore: spec.drift.ignore.iter().cloned().collect(),
+                scan_interval: spec.drift.scan_interval.get(),
             },
             offline_after: spec.offline_after.get(),
             forget_after: spec.forget_after.get(),
@@ -178,6 +184,7 @@ fn read(status: &AssignmentStatus, load: impl Fn(&str) -> Option<Arc<Revision>>)
         rings: status.rings.iter().cloned().map(Ring::new).collect(),
         rolling_back: status.rolling_back,
         retried_at: status.retried_at.as_ref().map(|time| time.0),
+        apply_timeout: status.apply_timeout.as_ref().map(crate::api::Duration::get),
     }
 }
 
@@ -188,6 +195,8 @@ pub struct View {
     namespaces: HashMap<Arc<str>, Vec<GroupView>>,
     /// Whose the revisions of each namespace are.
     belongings: HashMap<Arc<str>, Belongings>,
+    /// The agents that the leader puts right.
+    treatments: HashMap<AgentKey, Treatment>,
 }
 
 /// The groups that match an agent.
@@ -211,7 +220,17 @@ impl View {
                 b.priority.cmp(&a.priority).then_with(|| (a.created, &a.name).cmp(&(b.created, &b.name)))
             });
         }
-        Self { namespaces, belongings: HashMap::new() }
+        Self { namespaces, belongings: HashMap::new(), treatments: HashMap::new() }
+    }
+
+    /// Adds an agent that the leader puts right.
+    pub fn treat(&mut self, agent: AgentKey, treatment: Treatment) {
+        self.treatments.insert(agent, treatment);
+    }
+
+    /// How the leader puts an agent right, if it does.
+    pub fn treatment(&self, agent: &AgentKey) -> Option<&Treatment> {
+        self.treatments.get(agent)
     }
 
     /// Adds whose the revisions of a namespace are. Without that no agent is taken to run another group's.

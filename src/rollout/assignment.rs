@@ -36,6 +36,7 @@ pub fn assignment(
         adoption: None,
         rolling_back: cohort.stage == Stage::RollingBack,
         retried_at: cohort.retried_at.clone(),
+        apply_timeout: prior.and_then(|prior| prior.apply_timeout.clone()),
     })
 }
 

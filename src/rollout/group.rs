@@ -4,18 +4,18 @@ use super::adoption::{self, Adopted};
 use super::assignment;
 use super::tally::length;
 use crate::api::{
-    AdoptionStatus, AgentCounts, AssignmentStatus, CollectorGroupStatus, ConditionType, Conditions,
-    ConfigRolloutStatus, Problem, ProblemKind, Reason, Stage,
+    self, AdoptionStatus, AgentCounts, AssignmentStatus, CollectorGroupStatus, ConditionType, Conditions,
+    ConfigRolloutStatus, Reason, Stage,
 };
 use crate::config::{ConfigHash, Inventory};
-use crate::fleet::{Cohort, Given, MAX_MESSAGE_BYTES, ObservedAgent, Side, Sides, Verdict, clean, side};
+use crate::fleet::{Live, ObservedAgent, Treatments};
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use members::Members;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Most problems that stand in a status, whatever the fleet's size.
-const MAX_PROBLEMS: usize = 10;
+mod members;
 
 /// Everything that a group's status depends on.
 pub struct GroupInput<'a> {
@@ -31,8 +31,14 @@ pub struct GroupInput<'a> {
     pub revisions: &'a BTreeMap<String, ConfigHash>,
     /// The component types that the live revisions need, by name, as far as they are known.
     pub needs: &'a BTreeMap<String, Inventory>,
+    /// How long an agent may take to answer, as the rollout says.
+    pub apply_timeout: Option<&'a api::Duration>,
     /// All agents of the namespace, as all replicas see them.
     pub agents: &'a [ObservedAgent],
+    /// Those of the group that are put right.
+    pub treatments: &'a Treatments,
+    /// After so many attempts an agent is quarantined.
+    pub max_attempts: i64,
     /// Silence that means gone, for its agents.
     pub offline_after: Duration,
     /// How long the agents of each step of an adoption but the last must stay healthy.
@@ -48,25 +54,31 @@ pub struct GroupInput<'a> {
 /// The group's status, given what is known now.
 pub fn group_status(input: &GroupInput<'_>) -> CollectorGroupStatus {
     let mut assignment = assignment(input.prior.assignment.as_ref(), input.generation, input.rollout);
-    let live = Live::new(&assignment, input, stage(input.rollout) == Some(Stage::RolledBack));
-    let members: Vec<&ObservedAgent> =
+    assignment.apply_timeout = input.apply_timeout.cloned().or(assignment.apply_timeout);
+    let live = Live::new(&assignment, input.revisions, input.needs);
+    let agents: Vec<&ObservedAgent> =
         input.agents.iter().filter(|agent| in_group(agent, input.name)).collect();
-    assignment.adoption = adoption(input, &assignment, &live, &members);
-    let agents = live.count(&members);
+    assignment.adoption = adoption(input, &assignment, &live, &agents);
+    let members = Members {
+        live: &live,
+        rolled_back: stage(input.rollout) == Some(Stage::RolledBack),
+        treatments: input.treatments,
+        max_attempts: input.max_attempts,
+        offline_after: input.offline_after,
+        now: input.now,
+        agents: &agents,
+    };
+    let agents = members.count();
     let overlaps = input.agents.iter().filter(|agent| overlaps(agent, input.name)).count();
-    let able = members.iter().filter(|agent| live.is_able(agent)).count();
-    let left = members.iter().filter(|agent| live.is_left(agent)).count();
-    let may_come =
-        |agent: &&&ObservedAgent| agent.connected && agent.waits() && live.assigned(agent).is_some();
-    let waiting = members.iter().filter(may_come).count();
-    let facts = Facts { able: length(able), overlaps, left, waiting };
+    let facts =
+        Facts { able: length(members.able()), overlaps, left: members.left(), waiting: members.waiting() };
     let conditions = conditions(input, &assignment, &agents, &facts);
     CollectorGroupStatus {
         observed_generation: Some(input.generation),
         stable_revision: assignment.stable.clone(),
         assignment: Some(assignment),
         leader_term: input.prior.leader_term,
-        problems: live.problems(&members),
+        problems: members.problems(),
         agents,
         conditions,
     }
@@ -112,160 +124,6 @@ fn overlaps(agent: &ObservedAgent, name: &str) -> bool {
 
 fn stage(rollout: Option<&ConfigRolloutStatus>) -> Option<Stage> {
     rollout.and_then(|status| status.cohort.as_ref()).map(|cohort| cohort.stage)
-}
-
-/// The two live revisions, ready to compare agents with.
-struct Live<'a> {
-    sides: Sides,
-    /// The component types in the target.
-    target_needs: Option<&'a Inventory>,
-    /// The component types in the stable revision.
-    stable_needs: Option<&'a Inventory>,
-    cohort: Option<Cohort>,
-    /// The rollback is over: nobody is to run the target any more.
-    rolled_back: bool,
-}
-
-impl<'a> Live<'a> {
-    fn new(assignment: &AssignmentStatus, input: &GroupInput<'a>, rolled_back: bool) -> Self {
-        let hash = |name: &Option<String>| name.as_ref().and_then(|name| input.revisions.get(name)).copied();
-        let needs = |name: &Option<String>| name.as_ref().and_then(|name| input.needs.get(name));
-        Self {
-            sides: Sides {
-                target: hash(&assignment.target),
-                stable: hash(&assignment.stable),
-                rolling_back: assignment.rolling_back,
-                retried_at: assignment.retried_at.as_ref().map(|time| time.0),
-            },
-            target_needs: needs(&assignment.target),
-            stable_needs: needs(&assignment.stable),
-            cohort: Cohort::read(&assignment.seed, &assignment.terms),
-            rolled_back,
-        }
-    }
-
-    fn assigned(&self, agent: &ObservedAgent) -> Option<ConfigHash> {
-        let in_cohort = || {
-            let inside = |cohort: &Cohort| cohort.contains(agent.uid, |ring| agent.is_in(ring));
-            self.cohort.as_ref().is_some_and(inside) && !agent.lacks(self.target_needs)
-        };
-        match side(&self.sides, in_cohort, &agent.ledger)? {
-            Side::Target => self.sides.target,
-            Side::Stable => self.sides.stable.filter(|_| !agent.lacks(self.stable_needs)),
-        }
-    }
-
-    /// The agent can be given one of the revisions.
-    fn is_able(&self, agent: &ObservedAgent) -> bool {
-        agent.is_eligible() && !(agent.lacks(self.target_needs) && self.assigned(agent).is_none())
-    }
-
-    fn runs_assigned(&self, agent: &ObservedAgent) -> bool {
-        let assigned = self.assigned(agent);
-        assigned.is_some() && agent.running == assigned
-    }
-
-    fn in_sync(&self, agent: &ObservedAgent) -> bool {
-        self.runs_assigned(agent) && agent.drift().is_none()
-    }
-
-    fn drifts(&self, agent: &ObservedAgent) -> bool {
-        agent.connected && agent.drift().is_some() && self.runs_assigned(agent)
-    }
-
-    /// The rollback is over without this agent.
-    fn is_left(&self, agent: &ObservedAgent) -> bool {
-        let Sides { target, stable, .. } = self.sides;
-        self.rolled_back && agent.connected && target.is_some() && agent.running == target && target != stable
-    }
-
-    fn count(&self, members: &[&ObservedAgent]) -> AgentCounts {
-        let tally =
-            |wanted: &dyn Fn(&ObservedAgent) -> bool| length(members.iter().filter(|a| wanted(a)).count());
-        AgentCounts {
-            matched: length(members.len()),
-            connected: tally(&|agent| agent.connected),
-            healthy: tally(&|agent| agent.connected && agent.is_healthy()),
-            in_sync: tally(&|agent| agent.connected && self.in_sync(agent)),
-            drifted: tally(&|agent| self.drifts(agent)),
-            unknown: tally(&|agent| agent.connected && self.in_sync(agent) && agent.is_unseen()),
-            failed: tally(&|agent| {
-                self.sides
-                    .target
-                    .is_some_and(|target| agent.ledger.refusal(target, self.sides.retried_at).is_some())
-            }),
-        }
-    }
-
-    /// The worst first, then the longest-standing, so that the list does not flutter.
-    fn problems(&self, members: &[&ObservedAgent]) -> Vec<Problem> {
-        let mut problems: Vec<Problem> = members.iter().filter_map(|agent| self.problem(agent)).collect();
-        problems.extend(self.incompatible(members));
-        problems.sort_by(|a, b| (a.kind, a.since.0, &a.agent).cmp(&(b.kind, b.since.0, &b.agent)));
-        problems.truncate(MAX_PROBLEMS);
-        problems
-    }
-
-    fn problem(&self, agent: &ObservedAgent) -> Option<Problem> {
-        if self.is_left(agent) {
-            return Some(problem(agent, ProblemKind::NotRolledBack, self.why_left(agent), agent.since));
-        }
-        let target = self.sides.target;
-        let refusal = target.and_then(|target| agent.ledger.refusal(target, self.sides.retried_at));
-        let (kind, message, since) = match refusal {
-            Some(given) => {
-                let kind = if self.assigned(agent).is_none() && self.sides.stable.is_some() {
-                    ProblemKind::NothingToOffer
-                } else {
-                    ProblemKind::Failed
-                };
-                (kind, words(given), given.at)
-            }
-            None if agent.connected && !agent.is_healthy() => {
-                (ProblemKind::Unhealthy, String::new(), agent.since)
-            }
-            None => {
-                let (class, path, since) = agent.drift().filter(|_| self.drifts(agent))?;
-                let place = if path.is_empty() { String::new() } else { format!(" at {path}") };
-                (ProblemKind::Drifted, format!("{class}{place}"), since)
-            }
-        };
-        Some(problem(agent, kind, message, since))
-    }
-
-    /// Agents that were built without a component of the target, once for each distinct lack.
-    fn incompatible(&self, members: &[&ObservedAgent]) -> Vec<Problem> {
-        let mut builds: BTreeMap<String, (&ObservedAgent, usize)> = BTreeMap::new();
-        for agent in members.iter().filter(|agent| agent.connected && agent.lacks(self.target_needs)) {
-            let missing = agent.missing(self.target_needs).join(", ");
-            let (first, count) = builds.entry(missing).or_insert((agent, 0));
-            *count += 1;
-            *first = if agent.since < first.since { agent } else { first };
-        }
-        let tell = |(missing, (first, count)): (String, (&ObservedAgent, usize))| {
-            let message =
-                format!("{count} agents of this build lack {missing}, so they are not offered the target");
-            problem(first, ProblemKind::Incompatible, clean(&message, MAX_MESSAGE_BYTES), first.since)
-        };
-        builds.into_iter().map(tell).collect()
-    }
-
-    /// What an agent said of the revision that it is to go back to.
-    fn why_left(&self, agent: &ObservedAgent) -> String {
-        let refused = self.sides.stable.and_then(|stable| agent.ledger.refusal(stable, None));
-        refused.map_or_else(|| "gives no answer to the stable revision".to_owned(), words)
-    }
-}
-
-fn words(given: &Given) -> String {
-    match &given.verdict {
-        Verdict::Failed(message) => message.to_string(),
-        _ => "went back to another configuration by itself".to_owned(),
-    }
-}
-
-fn problem(agent: &ObservedAgent, kind: ProblemKind, message: String, since: Timestamp) -> Problem {
-    Problem { agent: agent.uid.to_string(), host: agent.host.clone(), kind, message, since: Time(since) }
 }
 
 /// Numbers that conditions tell.

@@ -3,8 +3,8 @@ use crate::config::Digest;
 use crate::fleet::fixtures::*;
 use crate::fleet::unpack::unpack;
 use crate::fleet::{
-    Attributes, ConfigReport, DriftClass, InstanceUid, Link, ObservedAgent, Outcome, Replica, SliceSource,
-    merge,
+    Attributes, ConfigReport, Done, DriftClass, InstanceUid, Link, ObservedAgent, Outcome, Replica,
+    SliceSource, merge,
 };
 use jiff::Timestamp;
 use proptest::prelude::*;
@@ -36,8 +36,13 @@ fn any_outcome() -> impl Strategy<Value = Outcome> {
     prop_oneof![Just(Outcome::Unset), Just(Outcome::Applying), Just(Outcome::Applied), failed]
 }
 
+fn any_class(told: bool) -> impl Strategy<Value = DriftClass> {
+    let classes = DriftClass::iter().filter(|class| class.is_told() == told);
+    prop::sample::select(classes.collect::<Vec<_>>())
+}
+
 fn any_shown() -> impl Strategy<Value = Shown> {
-    let class = prop::sample::select(DriftClass::iter().collect::<Vec<_>>());
+    let class = any_class(false);
     let drifted = (class, "\\PC{0,256}").prop_map(|(class, path)| Shown::Drifted(class, path.into()));
     prop_oneof![Just(Shown::InSync), Just(Shown::Unknown), drifted]
 }
@@ -55,6 +60,8 @@ prop_compose! {
         verdicts in prop::collection::vec((0_u8..5, any_verdict(), 0_i64..9), 0..5),
         since in -99_i64..99,
         sight in prop::option::of((any_shown(), -99_i64..99, prop::option::of(any::<[u8; 8]>()))),
+        told in prop::option::of((any_class(true), -99_i64..99)),
+        done in prop::option::of((-99_i64..99, 0_i64..9)),
     ) -> Agent {
         let mut agent = Agent::new(InstanceUid::new(uid), at(since));
         let host = [("host.name".to_owned(), host)].into_iter();
@@ -72,6 +79,9 @@ prop_compose! {
             let baseline = baseline.map(Digest::from_bytes);
             agent.note_sight(Sight { of, shown, since: at(second), baseline });
         }
+        agent.told = told.map(|(class, since)| (class, at(since)).into());
+        agent.done =
+            done.map(|(order, after)| Done { order: at(order).as_second(), at: at(order + after) }.into());
         agent
     }
 }
@@ -94,7 +104,11 @@ fn observed(agent: &Agent) -> ObservedAgent {
         started: agent.steady.started(),
         adoptee: agent.adoptee,
         faltered: agent.steady.faltered(),
-        sight: agent.sight().cloned(),
+        accepts_restart: can(Capabilities::ACCEPTS_RESTART_COMMAND),
+        told: agent.told.as_deref().copied(),
+        // An agent that does not answer shows nothing of what it is to run.
+        sight: agent.sight().filter(|_| agent.told.is_none()).cloned(),
+        done: agent.done.as_deref().copied(),
         exempt: agent.exempt,
         polling: agent.link == Some(Link::Polling),
         ..seen(agent.uid, agent.since)

@@ -1,7 +1,7 @@
 use super::*;
-use crate::api::{self, RolloutState, Stage, Term};
+use crate::api::{self, ProblemKind, RolloutState, Stage, Term};
 use crate::fleet::fixtures::seen;
-use crate::fleet::{Admission, Adoptee, DriftClass, InstanceUid, Ledger, Rank, Shown, Sight};
+use crate::fleet::{Admission, Adoptee, DriftClass, InstanceUid, Ledger, Rank, Shown, Sight, Verdict};
 
 fn hash(n: u8) -> ConfigHash {
     ConfigHash::from_bytes([n; 32])
@@ -63,6 +63,9 @@ fn status_after(
         revisions: &revisions,
         needs: &needs,
         agents,
+        apply_timeout: None,
+        treatments: &Treatments::new(),
+        max_attempts: 5,
         offline_after: Duration::from_secs(90),
         adoption_soaks: &[Duration::from_mins(5)],
         watched_until: Some(at(100)),
@@ -155,7 +158,7 @@ fn problems_name_the_worst_first_and_are_bounded() {
     let mut one = agent(2, Some(1));
     one.ledger.note(hash(2), Verdict::RolledBackByAgent, at(5));
     let ill = ObservedAgent { healthy: Some(false), ..agent(3, Some(2)) };
-    let gone = ObservedAgent { connected: false, ..ill.clone() };
+    let gone = ObservedAgent { connected: false, host: "host-4".into(), ..ill.clone() };
     let problems = status(&[gone, ill, one, both], Some(&rollout(Stage::Running))).problems;
     let kinds: Vec<(ProblemKind, &str)> = problems.iter().map(|p| (p.kind, p.host.as_str())).collect();
     assert_eq!(
@@ -163,12 +166,31 @@ fn problems_name_the_worst_first_and_are_bounded() {
         [
             (ProblemKind::NothingToOffer, "host-1"),
             (ProblemKind::Failed, "host-2"),
-            (ProblemKind::Unhealthy, "host-3")
+            (ProblemKind::Unhealthy, "host-3"),
+            (ProblemKind::Offline, "host-4"),
         ]
     );
     let many: Vec<ObservedAgent> =
         (0..50).map(|n| ObservedAgent { healthy: Some(false), ..agent(n, Some(2)) }).collect();
     assert_eq!(status(&many, Some(&rollout(Stage::Running))).problems.len(), 10);
+}
+
+#[test]
+fn agent_is_offline_when_it_has_been_away_for_longer_than_its_group_allows() {
+    let away = |since| ObservedAgent { connected: false, since: at(since), ..agent(1, Some(2)) };
+    let held_by_dead = |died| ObservedAgent { unreachable: Some(at(died)), ..away(1) };
+    for (agent, offline) in [
+        (away(10), None),
+        (away(9), Some(at(9))),
+        (held_by_dead(10), None),
+        (held_by_dead(9), Some(at(9))),
+        (agent(1, Some(2)), None),
+    ] {
+        let status = status(&[agent], Some(&rollout(Stage::Running)));
+        let told: Vec<_> = status.problems.iter().map(|problem| (problem.kind, problem.since.0)).collect();
+        assert_eq!(told, Vec::from_iter(offline.map(|since| (ProblemKind::Offline, since))));
+        assert_eq!(status.agents.offline, i64::from(offline.is_some()));
+    }
 }
 
 #[test]
@@ -188,7 +210,7 @@ fn agents_that_a_rollback_has_not_reached_are_told_until_they_are_back() {
     let mut refuses = agent(2, Some(2));
     refuses.ledger.note(hash(1), Verdict::failed("no way back"), at(30));
     let silent = agent(3, Some(2));
-    let gone = ObservedAgent { connected: false, ..agent(4, Some(2)) };
+    let gone = ObservedAgent { connected: false, since: at(20), ..agent(4, Some(2)) };
     let agents = [agent(1, Some(1)), refuses, silent, gone];
     for stage in [Stage::Running, Stage::RollingBack] {
         assert_eq!(condition(&status(&agents, Some(&rollout(stage))), "Degraded"), None, "{stage:?}");
@@ -315,7 +337,7 @@ fn agents_that_drift_are_counted_and_listed_with_class_and_path_and_since_when()
         sighted(5, 2, Shown::Drifted(DriftClass::Changed, "".into())),
         // What it drifts from is not what it is to run.
         sighted(6, 1, modified()),
-        ObservedAgent { connected: false, ..sighted(7, 2, modified()) },
+        ObservedAgent { connected: false, since: at(20), ..sighted(7, 2, modified()) },
     ];
     let rollout = rollout(Stage::Running);
     let status = status(&drifting, Some(&rollout));

@@ -1,8 +1,7 @@
 //! What an agent says of its configuration: layers 1 and 2 of the design's section 7.
 
-use super::{Class, Path, Verdict};
+use super::{ConfigReport, DriftClass, Outcome};
 use crate::config::ConfigHash;
-use crate::fleet::{ConfigReport, Outcome};
 
 /// What is known of an agent's words.
 #[derive(Clone, Copy)]
@@ -18,17 +17,16 @@ pub struct Told<'a> {
 
 /// The drift that an agent's words show. Nothing while its revision is being delivered, and nothing where they say that
 /// all is well: then what is in effect decides.
-pub fn told(told: &Told<'_>) -> Option<Verdict> {
+pub fn told(told: &Told<'_>) -> Option<DriftClass> {
     if told.is_being_delivered {
         return None;
     }
-    let class = match told.report.map(|report| (report.hash == Some(told.assigned), &report.outcome)) {
-        None | Some((false, _)) => Class::Stale,
-        Some((true, Outcome::Failed(_))) => Class::Failed,
-        Some((true, Outcome::Applying | Outcome::Unset)) => Class::Silent,
+    Some(match told.report.map(|report| (report.hash == Some(told.assigned), &report.outcome)) {
+        None | Some((false, _)) => DriftClass::Stale,
+        Some((true, Outcome::Failed(_))) => DriftClass::Failed,
+        Some((true, Outcome::Applying | Outcome::Unset)) => DriftClass::Silent,
         Some((true, Outcome::Applied)) => return None,
-    };
-    Some(Verdict::Drifted(class, Path::default()))
+    })
 }
 
 #[cfg(test)]
@@ -44,20 +42,20 @@ mod tests {
         let report =
             |hash, outcome| Some(ConfigReport { hash: Some(hash), form: Form::Correction(1), outcome });
         for (report, expected) in [
-            (None, Some(Class::Stale)),
+            (None, Some(DriftClass::Stale)),
             (
                 Some(ConfigReport { hash: None, form: Form::Plain, outcome: Outcome::Applied }),
-                Some(Class::Stale),
+                Some(DriftClass::Stale),
             ),
-            (report(OTHER, Outcome::Applied), Some(Class::Stale)),
-            (report(OTHER, Outcome::Failed("why".into())), Some(Class::Stale)),
-            (report(ASSIGNED, Outcome::Failed("why".into())), Some(Class::Failed)),
-            (report(ASSIGNED, Outcome::Applying), Some(Class::Silent)),
-            (report(ASSIGNED, Outcome::Unset), Some(Class::Silent)),
+            (report(OTHER, Outcome::Applied), Some(DriftClass::Stale)),
+            (report(OTHER, Outcome::Failed("why".into())), Some(DriftClass::Stale)),
+            (report(ASSIGNED, Outcome::Failed("why".into())), Some(DriftClass::Failed)),
+            (report(ASSIGNED, Outcome::Applying), Some(DriftClass::Silent)),
+            (report(ASSIGNED, Outcome::Unset), Some(DriftClass::Silent)),
             (report(ASSIGNED, Outcome::Applied), None),
         ] {
             let words = Told { assigned: ASSIGNED, report: report.as_ref(), is_being_delivered: false };
-            assert_eq!(told(&words).and_then(|verdict| verdict.class()), expected, "{report:?}");
+            assert_eq!(told(&words), expected, "{report:?}");
             assert_eq!(told(&Told { is_being_delivered: true, ..words }), None, "{report:?}");
         }
     }

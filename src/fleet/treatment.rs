@@ -1,0 +1,92 @@
+//! What the leader has ordered for one agent that drifts or stays unhealthy, and how far that has come.
+//!
+//! The leader writes it into a slice of exceptions, so it outlives the leader; the replica that holds the agent carries
+//! the last order out, once, and says so in the agent's entry.
+
+use crate::config::ConfigHash;
+use jiff::Timestamp;
+
+/// Why an agent is treated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Cause {
+    /// It does not run what it is to run.
+    Drift,
+    /// It stays unhealthy.
+    Illness,
+}
+
+/// What is done to an agent, the gentlest for an unhealthy one first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, strum::IntoStaticStr)]
+#[strum(serialize_all = "lowercase")]
+pub enum Order {
+    /// It is commanded to start anew.
+    Restart,
+    /// It is offered its content anew.
+    Offer,
+    /// It is offered the group's stable revision instead.
+    Stable,
+}
+
+/// How one agent is put right.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Treatment {
+    /// The content that it is to run. Other content ends the treatment.
+    pub of: ConfigHash,
+    /// Why.
+    pub cause: Cause,
+    /// Since when.
+    pub began: Timestamp,
+    /// How many orders were given.
+    pub orders: u32,
+    /// The last one; nothing before the first.
+    pub last: Option<Ordered>,
+    /// Since when the agent is well again. It is watched for a while before it is forgotten.
+    pub well: Option<Timestamp>,
+    /// Since when it is left alone, because nothing has lasted.
+    pub quarantined: Option<Timestamp>,
+}
+
+/// An order that was given. No agent is given two in one second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ordered {
+    /// What.
+    pub order: Order,
+    /// When it was given.
+    pub given: Timestamp,
+    /// When it was carried out, once the leader knows.
+    pub done: Option<Timestamp>,
+}
+
+/// The last order that a replica has carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Done {
+    /// The second in which it was given.
+    pub order: i64,
+    /// When it was carried out.
+    pub at: Timestamp,
+}
+
+impl Treatment {
+    /// The order that is still to be carried out.
+    pub fn pending(&self) -> Option<Ordered> {
+        self.last.filter(|last| last.done.is_none() && self.quarantined.is_none() && self.well.is_none())
+    }
+
+    /// The agent was given the stable revision for itself alone. It keeps that until it is offered other content, or a
+    /// person asks for a retry.
+    pub fn is_sent_back(&self) -> bool {
+        self.last.is_some_and(|last| last.order == Order::Stable)
+    }
+
+    /// Something is being done to the agent right now.
+    pub fn is_active(&self) -> bool {
+        self.well.is_none() && self.quarantined.is_none()
+    }
+}
+
+impl Done {
+    /// Whether this is the order that was carried out.
+    pub fn is_of(&self, ordered: &Ordered) -> bool {
+        self.order == ordered.given.as_second()
+    }
+}
