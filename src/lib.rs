@@ -10,6 +10,7 @@ pub mod config;
 pub mod controller;
 pub mod drift;
 pub mod fleet;
+pub mod heal;
 pub mod opamp;
 pub mod rollout;
 pub mod run;

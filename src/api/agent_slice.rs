@@ -183,6 +183,9 @@ pub struct TreatmentEntry {
     /// When it was carried out, in seconds after it was given; absent: it is still to be.
     #[serde(rename = "d", default, skip_serializing_if = "Option::is_none")]
     pub done: Option<i64>,
+    /// The agent has the stable revision for itself alone, instead of the content that it is assigned.
+    #[serde(rename = "s", default, skip_serializing_if = "std::ops::Not::not")]
+    pub sent_back: bool,
     /// Since when the agent is well again, in seconds after the entry's `t`; absent: it is not.
     #[serde(rename = "w", default, skip_serializing_if = "Option::is_none")]
     pub well: Option<i64>,

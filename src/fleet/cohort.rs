@@ -19,7 +19,7 @@ pub struct Seed(u64);
 
 impl Seed {
     /// The seed with this value.
-    pub fn new(value: u64) -> Self {
+    pub const fn new(value: u64) -> Self {
         Self(value)
     }
 
@@ -35,6 +35,15 @@ impl Seed {
 impl Rank {
     /// The boundary that lets every agent in, also those that join later.
     pub const ALL: Self = Self(u64::MAX);
+
+    /// Where the rank lies between the lowest, 0, and the highest, 1.
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "it spreads agents over a time; the last bits do not matter"
+    )]
+    pub fn fraction(self) -> f64 {
+        self.0 as f64 / u64::MAX as f64
+    }
 }
 
 macro_rules! as_sixteen_hex_digits {

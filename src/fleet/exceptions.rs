@@ -87,6 +87,7 @@ fn written(treatment: &Treatment) -> TreatmentEntry {
         },
         given: last.map_or(0, |last| after(last.given)),
         done: last.and_then(|last| Some(last.done?.as_second() - last.given.as_second())),
+        sent_back: treatment.sent_back,
         well: treatment.well.map(after),
         quarantined: treatment.quarantined.map(after),
     }
@@ -118,6 +119,7 @@ fn read(entry: &AgentEntry, of: ConfigHash) -> Option<Treatment> {
             3 => Some(ordered(Order::Stable)),
             _ => return None,
         },
+        sent_back: written.sent_back,
         well: written.well.and_then(after),
         quarantined: written.quarantined.and_then(after),
     })
@@ -130,7 +132,16 @@ mod tests {
 
     fn treatment(n: u8, cause: Cause, order: Option<Order>) -> Treatment {
         let last = order.map(|order| Ordered { order, given: at(5), done: None });
-        Treatment { of: hash(n), cause, began: at(3), orders: 2, last, well: None, quarantined: None }
+        Treatment {
+            of: hash(n),
+            cause,
+            began: at(3),
+            orders: 2,
+            last,
+            sent_back: false,
+            well: None,
+            quarantined: None,
+        }
     }
 
     #[test]
@@ -144,9 +155,9 @@ mod tests {
         .into();
         let third = treatments.get_mut(&uid(3)).expect("the third");
         third.last = third.last.map(|last| Ordered { done: Some(at(6)), ..last });
+        third.sent_back = true;
         third.well = Some(at(8));
         third.quarantined = Some(at(9));
-        // An order may be given before what the entry counts from was written.
         let slices = pack_exceptions("edge", &treatments);
         assert_eq!(slices.len(), 1);
         assert_eq!(slices[0].groups, ["edge"]);

@@ -60,8 +60,7 @@ impl<'a> Live<'a> {
     /// The content that an agent is to run in the end: it may have been sent back to stable by itself.
     pub fn wanted(&self, agent: &ObservedAgent, treatment: Option<&Treatment>) -> Option<ConfigHash> {
         let assigned = self.assigned(agent)?;
-        let sent_back =
-            treatment.is_some_and(|treatment| treatment.is_sent_back() && treatment.of == assigned);
+        let sent_back = treatment.is_some_and(|treatment| treatment.sent_back && treatment.of == assigned);
         if sent_back { self.stable_for(agent) } else { Some(assigned) }
     }
 

@@ -21,16 +21,16 @@ pub enum Cause {
 pub enum Order {
     /// It is commanded to start anew.
     Restart,
-    /// It is offered its content anew.
+    /// It is offered anew what it is to run.
     Offer,
-    /// It is offered the group's stable revision instead.
+    /// It is offered the group's stable revision instead, and has that from now on.
     Stable,
 }
 
 /// How one agent is put right.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Treatment {
-    /// The content that it is to run. Other content ends the treatment.
+    /// The content that its group assigns to it. Other content ends the treatment.
     pub of: ConfigHash,
     /// Why.
     pub cause: Cause,
@@ -38,8 +38,11 @@ pub struct Treatment {
     pub began: Timestamp,
     /// How many orders were given.
     pub orders: u32,
-    /// The last one; nothing before the first.
+    /// The last one for this cause; nothing before the first.
     pub last: Option<Ordered>,
+    /// The agent has the stable revision for itself alone. It keeps that until its group is assigned other content, or a
+    /// person asks for a retry.
+    pub sent_back: bool,
     /// Since when the agent is well again. It is watched for a while before it is forgotten.
     pub well: Option<Timestamp>,
     /// Since when it is left alone, because nothing has lasted.
@@ -70,12 +73,6 @@ impl Treatment {
     /// The order that is still to be carried out.
     pub fn pending(&self) -> Option<Ordered> {
         self.last.filter(|last| last.done.is_none() && self.quarantined.is_none() && self.well.is_none())
-    }
-
-    /// The agent was given the stable revision for itself alone. It keeps that until it is offered other content, or a
-    /// person asks for a retry.
-    pub fn is_sent_back(&self) -> bool {
-        self.last.is_some_and(|last| last.order == Order::Stable)
     }
 
     /// Something is being done to the agent right now.

@@ -159,7 +159,7 @@ impl Members<'_> {
         if let Some((message, since)) = self.drift(agent) {
             return Some((ProblemKind::Drifted, message, since));
         }
-        if let Some(sent_back) = treatment.filter(|treatment| treatment.is_sent_back()) {
+        if let Some(sent_back) = treatment.filter(|treatment| treatment.sent_back) {
             let message =
                 "ill with the target, so it has the stable revision by itself; a retry offers it the target";
             return Some((ProblemKind::SentBack, message.to_owned(), sent_back.began));
