@@ -18,7 +18,7 @@ pub enum Type {
     RolledBack,
     /// The group serves, but not as it should.
     Degraded,
-    /// Agents do not run what they report as applied.
+    /// Agents do not run their assigned revision, though they had the time.
     Drifted,
     /// Agents of this group are matched by another group too.
     Overlapping,
@@ -130,8 +130,28 @@ pub enum Reason {
     RolloutDeleted,
     /// Agents are matched by several groups.
     AgentsInSeveralGroups,
-    /// Something else is in effect on agents than the revision that they report as applied.
+    /// Agents do not run their assigned revision, though they had the time.
     AgentsDrifted,
+    /// No agent drifts any more.
+    NoDrift,
+    /// Agents are left alone, because nothing that was tried has lasted.
+    AgentsQuarantined,
+    /// The group serves as it should again.
+    NotDegraded,
+    /// An agent that drifts is offered its revision anew.
+    Correcting,
+    /// An agent that drifted runs its revision again.
+    Corrected,
+    /// Something is done to an agent that stays unhealthy.
+    Healing,
+    /// An agent that was unhealthy is healthy again.
+    Healed,
+    /// An agent that is ill with the target is offered the stable revision by itself.
+    SentBack,
+    /// An agent is left alone, because nothing that was tried has lasted.
+    Quarantined,
+    /// An agent is no longer left alone.
+    Released,
 }
 
 impl Reason {

@@ -4,6 +4,7 @@
 //! moves data between objects and the types of [`crate::fleet`]; what to do with them is decided elsewhere.
 
 mod events;
+mod exceptions;
 mod hash_key;
 mod lease;
 mod observe;
@@ -16,6 +17,7 @@ mod slices;
 mod view;
 
 pub use events::Announcer;
+pub use exceptions::write_exceptions;
 pub use hash_key::{HASH_KEY_SECRET, HashKeyProblem, load_or_create as load_hash_key};
 pub use lease::{Held, Keeper, Liveness, Observed, Step, evaluate, keep};
 pub use observe::{Changes, Observatory};

@@ -1,5 +1,6 @@
 //! What the leader sees: the slices of all replicas, and which of these are alive.
 
+use super::exceptions::tells_of_exceptions;
 use super::lease::{Liveness, Moment};
 use crate::api::{AgentSlice, REPLICA_LABEL};
 use crate::fleet::{ObservedAgent, Replica, SliceSource, merge};
@@ -30,6 +31,8 @@ pub struct Observatory {
 struct Inner {
     /// By namespace, then by name.
     slices: BTreeMap<String, BTreeMap<String, Arc<AgentSlice>>>,
+    /// The leader's own, in the same way.
+    exceptions: BTreeMap<String, BTreeMap<String, Arc<AgentSlice>>>,
     liveness: Liveness,
     /// Who was alive when the agents were last merged.
     replicas: BTreeMap<String, Replica>,
@@ -59,6 +62,13 @@ impl Observatory {
         let agents: Arc<[ObservedAgent]> = inner.merge(namespace).into();
         inner.merged.insert(namespace.to_owned(), agents.clone());
         Some(agents)
+    }
+
+    /// The slices of a group's exceptions.
+    pub fn exceptions(&self, namespace: &str, group: &str) -> Vec<Arc<AgentSlice>> {
+        let inner = self.lock();
+        let here = inner.exceptions.get(namespace).into_iter().flat_map(BTreeMap::values);
+        here.filter(|slice| slice.spec.groups.iter().any(|name| name == group)).cloned().collect()
     }
 
     /// Until when every living replica is known to have watched its agents; nothing if none is alive.
@@ -145,6 +155,7 @@ impl Inner {
         match event {
             watcher::Event::Init => {
                 self.slices.clear();
+                self.exceptions.clear();
                 self.slices_listed = false;
                 false
             }
@@ -158,9 +169,9 @@ impl Inner {
             watcher::Event::Delete(slice) => {
                 let namespace = slice.namespace().unwrap_or_default();
                 self.merged.remove(&namespace);
-                self.slices
-                    .get_mut(&namespace)
-                    .is_some_and(|slices| slices.remove(&slice.name_any()).is_some())
+                let slices =
+                    if tells_of_exceptions(slice.labels()) { &mut self.exceptions } else { &mut self.slices };
+                slices.get_mut(&namespace).is_some_and(|slices| slices.remove(&slice.name_any()).is_some())
             }
         }
     }
@@ -168,6 +179,10 @@ impl Inner {
     fn put(&mut self, slice: DeserializeGuard<AgentSlice>) -> bool {
         let (namespace, name) = (slice.namespace().unwrap_or_default(), slice.name_any());
         match slice.0 {
+            Ok(slice) if tells_of_exceptions(slice.labels()) => {
+                self.exceptions.entry(namespace).or_default().insert(name, Arc::new(slice));
+                true
+            }
             Ok(slice) => {
                 self.merged.remove(&namespace);
                 self.slices.entry(namespace).or_default().insert(name, Arc::new(slice));

@@ -1,10 +1,14 @@
 //! Follows the groups, and the revisions that their assignments name: what this replica acts on.
 
+use super::exceptions::Exceptions;
 use super::origins::Origins;
 use super::revisions::{self, RevisionBody};
-use crate::api::{AssignmentStatus, CollectorGroup, CollectorGroupSpec, ConfigRevision};
+use crate::api::{
+    AgentSlice, AssignmentStatus, CONTENT_LABEL, CollectorGroup, CollectorGroupSpec, ConfigRevision,
+    EXCEPTIONS,
+};
 use crate::fleet::{GroupView, Revision, View};
-use futures::stream::select;
+use futures::stream::select_all;
 use futures::{StreamExt, TryStreamExt};
 use kube::api::Api;
 use kube::core::DeserializeGuard;
@@ -25,17 +29,20 @@ const RETRY: Duration = Duration::from_secs(2);
 type Key = (Arc<str>, String);
 
 /// Follows groups for ever, and calls `publish` with a new view whenever something in it changed. The first call
-/// comes once the first list is complete.
+/// comes once all has been listed.
 pub async fn follow_groups(client: Client, encode: Encode, publish: impl Fn(View)) {
     let groups: Api<DeserializeGuard<CollectorGroup>> = Api::all(client.clone());
     let groups = watcher(groups, watcher::Config::default()).default_backoff();
     let revisions: Api<DeserializeGuard<ConfigRevision>> = Api::all(client.clone());
     let revisions = watcher(revisions, watcher::Config::default()).default_backoff();
-    let mut events = select(
-        groups.map(|event| event.map(|event| Change::Group(event.into()))),
-        revisions.map(|event| event.map(|event| Change::Revision(event.into()))),
-    )
-    .boxed();
+    let exceptions: Api<DeserializeGuard<AgentSlice>> = Api::all(client.clone());
+    let exceptions_only = watcher::Config::default().labels(&format!("{CONTENT_LABEL}={EXCEPTIONS}"));
+    let exceptions = watcher(exceptions, exceptions_only).default_backoff();
+    let mut events = select_all([
+        groups.map(|event| event.map(|event| Change::Group(event.into()))).boxed(),
+        revisions.map(|event| event.map(|event| Change::Revision(event.into()))).boxed(),
+        exceptions.map(|event| event.map(|event| Change::Exceptions(event.into()))).boxed(),
+    ]);
     let mut follower = Follower {
         client,
         encode,
@@ -43,6 +50,7 @@ pub async fn follow_groups(client: Client, encode: Encode, publish: impl Fn(View
         revisions: BTreeMap::new(),
         listing: None,
         origins: Origins::default(),
+        exceptions: Exceptions::default(),
         listed: false,
     };
     let mut missing = false;
@@ -56,18 +64,17 @@ pub async fn follow_groups(client: Client, encode: Encode, publish: impl Fn(View
             events.try_next().await.map(Some)
         };
         let changed = match event {
-            Ok(Some(Some(Change::Group(event)))) => follower.apply(*event) && follower.origins.are_listed(),
-            Ok(Some(Some(Change::Revision(event)))) => {
-                follower.origins.apply(*event) && follower.origins.are_listed() && follower.listed
-            }
+            Ok(Some(Some(Change::Group(event)))) => follower.apply(*event),
+            Ok(Some(Some(Change::Revision(event)))) => follower.origins.apply(*event),
+            Ok(Some(Some(Change::Exceptions(event)))) => follower.exceptions.apply(*event),
             Ok(Some(None)) => return,
             Ok(None) => true,
             Err(error) => {
-                tracing::warn!(%error, "cannot watch collector groups and revisions");
+                tracing::warn!(%error, "cannot watch collector groups, revisions and exceptions");
                 false
             }
         };
-        if changed {
+        if changed && follower.is_complete() {
             missing = !follower.load_revisions().await;
             publish(follower.view());
         }
@@ -78,6 +85,7 @@ pub async fn follow_groups(client: Client, encode: Encode, publish: impl Fn(View
 enum Change {
     Group(Box<watcher::Event<DeserializeGuard<CollectorGroup>>>),
     Revision(Box<watcher::Event<DeserializeGuard<ConfigRevision>>>),
+    Exceptions(Box<watcher::Event<DeserializeGuard<AgentSlice>>>),
 }
 
 /// What a view is made of. A change of anything else in a group, its counts above all, makes no new view.
@@ -95,6 +103,8 @@ struct Follower {
     revisions: BTreeMap<Key, Arc<Revision>>,
     /// Whose the revisions are, also those that no group names any more.
     origins: Origins,
+    /// Whom the leader treats.
+    exceptions: Exceptions,
     /// Whether all groups have been listed once.
     listed: bool,
     /// The keys seen by the list that is under way; the others are gone when it ends.
@@ -102,6 +112,11 @@ struct Follower {
 }
 
 impl Follower {
+    /// Whether everything has been listed once.
+    fn is_complete(&self) -> bool {
+        self.listed && self.origins.are_listed() && self.exceptions.are_listed()
+    }
+
     /// Takes in one event; true if the view is to be made anew.
     fn apply(&mut self, event: watcher::Event<DeserializeGuard<CollectorGroup>>) -> bool {
         match event {
@@ -186,6 +201,9 @@ impl Follower {
             let groups = groups.map(|(_, (group, essence))| (group, essence.assignment.as_ref()));
             let belongings = self.origins.belongings(&namespace, groups);
             view.know(namespace, belongings);
+        }
+        for (agent, treatment) in self.exceptions.treatments() {
+            view.treat(agent.clone(), treatment.clone());
         }
         view
     }

@@ -5,6 +5,7 @@ use crate::api::{CollectorGroup, ConfigRevision, ConfigRollout};
 use crate::cluster::{Announcer, Held, Observatory, Written, write_status};
 use crate::config::{ConfigHash, HashKey, Inventory};
 use crate::rollout::{Claim, Content, RevisionFacts, holder};
+use crate::telemetry::{FleetMetrics, GroupCounts};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::Api;
@@ -29,6 +30,8 @@ pub struct LeaderConfig {
     pub observatory: Observatory,
     /// The replica's identity, for Events.
     pub identity: String,
+    /// Where it is told how the fleet is.
+    pub fleet_metrics: FleetMetrics,
     /// The key of the content hashes.
     pub key: HashKey,
     /// Whether this process still holds the leader's Lease.
@@ -67,6 +70,7 @@ pub struct Leader {
     pub(super) client: Client,
     pub(super) announcer: Announcer,
     pub(super) observatory: Observatory,
+    pub(super) fleet_metrics: FleetMetrics,
     pub(super) key: HashKey,
     pub(super) term: i64,
     pub(super) stores: Stores,
@@ -120,6 +124,7 @@ impl Leader {
             announcer: Announcer::new(config.client.clone(), &config.identity),
             client: config.client,
             observatory: config.observatory,
+            fleet_metrics: config.fleet_metrics,
             key: config.key,
             held: config.held,
             status_interval: config.status_interval,
@@ -152,6 +157,36 @@ impl Leader {
     /// Another leader has written: this one ends.
     pub(super) fn step_down(&self) {
         self.deposed.send_replace(true);
+    }
+
+    /// Tells in metrics what the groups' statuses tell.
+    pub(super) fn tell_metrics(&self) {
+        let groups = self.stores.groups.state();
+        let told: Vec<_> = groups
+            .iter()
+            .filter_map(|group| {
+                let agents = group.0.as_ref().ok()?.status.clone().unwrap_or_default().agents;
+                let states = [
+                    ("matched", agents.matched),
+                    ("connected", agents.connected),
+                    ("healthy", agents.healthy),
+                    ("in_sync", agents.in_sync),
+                    ("drifted", agents.drifted),
+                    ("failed", agents.failed),
+                    ("quarantined", agents.quarantined),
+                    ("unknown", agents.unknown),
+                    ("offline", agents.offline),
+                ];
+                Some((group.namespace().unwrap_or_default(), group.name_any(), agents, states))
+            })
+            .collect();
+        self.fleet_metrics.tell(told.iter().map(|(namespace, group, agents, states)| GroupCounts {
+            namespace,
+            group,
+            states,
+            drifted: agents.drifted,
+            quarantined: agents.quarantined,
+        }));
     }
 
     /// The revisions of a namespace by name.

@@ -1,11 +1,12 @@
 //! Reconciles a `CollectorGroup`: derives its assignment from the rollout that holds it, counts, writes.
 
+use super::care::{Care, treat};
 use super::context::{Error, Guarded, Leader, entropy, hashes, holder_of, readable, write_if_leading};
 use super::revision;
-use crate::api::{AssignmentStatus, CollectorGroup, CollectorGroupStatus, ConfigRolloutStatus};
+use crate::api::{AssignmentStatus, CollectorGroup, CollectorGroupStatus, ConfigRollout};
 use crate::cluster::Written;
-use crate::fleet::Treatments;
-use crate::rollout::{GroupInput, group_status};
+use crate::fleet::{Live, ObservedAgent};
+use crate::rollout::{GroupInput, Judged, assignment, group_news, group_status, in_group, next_offline};
 use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::api::Api;
@@ -13,6 +14,7 @@ use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Brings a group's status in line with its rollout and its agents.
 ///
@@ -26,34 +28,44 @@ pub async fn reconcile(guarded: Arc<Guarded<CollectorGroup>>, leader: Arc<Leader
         return Ok(Action::await_change());
     }
     let prior = group.status.clone().unwrap_or_default();
-    let rollout = rollout_status(&leader, &namespace, &name);
-    let named = [
-        rollout.as_ref().and_then(|status| status.target_revision.clone()),
-        rollout.as_ref().and_then(|status| status.stable_revision.clone()),
-    ];
+    let rollout = holding_rollout(&leader, &namespace, &name);
+    let status = rollout.as_ref().map(|rollout| rollout.status.clone().unwrap_or_default());
+    let generation = group.metadata.generation.unwrap_or_default();
+    let standing = assignment(prior.assignment.as_ref(), generation, status.as_ref());
     let before = prior.assignment.as_ref().map(AssignmentStatus::revisions).unwrap_or_default();
-    let named: BTreeSet<String> = named.into_iter().flatten().chain(before).collect();
+    let named: BTreeSet<String> = standing.revisions().into_iter().chain(before).collect();
+    let needs = leader.needs(&namespace, named.iter().map(String::as_str));
+    let revisions = hashes(&leader.revisions(&namespace));
+    let members: Vec<&ObservedAgent> = agents.iter().filter(|agent| in_group(agent, &name)).collect();
+    let live = Live::new(&standing, &revisions, &needs);
+    let Care { treatments, wake, undone } =
+        treat(&leader, group, &members, &live, &Judged::new(status.as_ref())).await?;
+    let now = Timestamp::now();
     let mut next = group_status(&GroupInput {
         name: &name,
-        generation: group.metadata.generation.unwrap_or_default(),
+        generation,
         prior: &prior,
-        rollout: rollout.as_ref(),
-        needs: &leader.needs(&namespace, named.iter().map(String::as_str)),
-        revisions: &hashes(&leader.revisions(&namespace)),
-        apply_timeout: None,
+        rollout: status.as_ref(),
+        needs: &needs,
+        revisions: &revisions,
+        apply_timeout: rollout.as_ref().map(|rollout| &rollout.spec.strategy.apply_timeout),
         agents: &agents,
-        treatments: &Treatments::new(),
+        treatments: &treatments,
         max_attempts: group.spec.drift.correction.max_attempts,
         offline_after: group.spec.offline_after.get(),
         adoption_soaks: &leader.adoption_soaks,
         watched_until: leader.observatory.watched_until(),
         entropy: entropy()?,
-        now: Timestamp::now(),
+        now,
     });
     next.leader_term = Some(leader.term);
+    let wakes = [wake, next_offline(&members, group.spec.offline_after.get(), now)];
+    let after = |time: Timestamp| Duration::try_from(time.duration_since(now)).unwrap_or_default();
     // Only time brings an adoption on when no agent does.
     let adopting = next.assignment.as_ref().is_some_and(|assignment| assignment.adoption.is_some());
-    let idle = if adopting { Action::requeue(leader.status_interval) } else { Action::await_change() };
+    let waits = wakes.into_iter().flatten().min().map(after);
+    let waits = [waits, undone, adopting.then_some(leader.status_interval)].into_iter().flatten().min();
+    let idle = waits.map_or_else(Action::await_change, Action::requeue);
     if prior == next {
         return Ok(idle);
     }
@@ -61,10 +73,10 @@ pub async fn reconcile(guarded: Arc<Guarded<CollectorGroup>>, leader: Arc<Leader
     Ok(write(&leader, group, &prior, &next).await?.unwrap_or(idle))
 }
 
-fn rollout_status(leader: &Leader, namespace: &str, group: &str) -> Option<ConfigRolloutStatus> {
+fn holding_rollout(leader: &Leader, namespace: &str, group: &str) -> Option<ConfigRollout> {
     let holder = holder_of(leader, namespace, group)?;
     let rollout = leader.stores.rollouts.get(&ObjectRef::new(&holder).within(namespace))?;
-    Some(rollout.0.as_ref().ok()?.status.clone().unwrap_or_default())
+    rollout.0.as_ref().ok().cloned()
 }
 
 /// A revision that is target or stable belongs to the group as well, before anybody acts on it: deleting the
@@ -98,7 +110,11 @@ async fn write(
     let api: Api<CollectorGroup> =
         Api::namespaced(leader.client.clone(), &group.namespace().unwrap_or_default());
     match write_if_leading(leader, &api, group, prior, next).await? {
-        Written::Yes | Written::Unchanged => {}
+        Written::Yes | Written::Unchanged => {
+            for told in group_news(prior, next) {
+                leader.announcer.tell(group, told.warning, told.reason, &told.note).await;
+            }
+        }
         // The watch brings the newer object; where it was the Lease, nothing would call again.
         Written::Conflict => return Ok(Some(Action::requeue(leader.status_interval))),
         Written::Deposed => leader.step_down(),

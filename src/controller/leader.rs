@@ -3,6 +3,7 @@
 use super::context::{Error, Guarded, Leader, LeaderConfig, Stores};
 use super::{group, rollout, term};
 use crate::api::{CollectorGroup, ConfigRevision, ConfigRollout};
+use crate::telemetry::FleetMetrics;
 use futures::{Stream, StreamExt};
 use kube::api::Api;
 use kube::runtime::controller::{self, Action, Controller};
@@ -32,11 +33,22 @@ pub async fn lead(config: LeaderConfig) -> kube::Result<()> {
     let (stores, feeds) = Feeds::new(&config.client, &poke);
     let leader = Arc::new(Leader::new(config, term, stores));
     let mut deposed = leader.deposed.subscribe();
+    // Whoever ceases to lead ceases to tell of the fleet, however that ends.
+    let _silent = Silence(leader.fleet_metrics.clone());
     tokio::select! {
         () = run(&leader, feeds, &poke) => {}
         _ = deposed.wait_for(|deposed| *deposed) => tracing::warn!(term, "another leader has a higher term"),
     }
     Ok(())
+}
+
+/// Ends what is told of the fleet when it is dropped.
+struct Silence(FleetMetrics);
+
+impl Drop for Silence {
+    fn drop(&mut self) {
+        self.0.tell([]);
+    }
 }
 
 /// Runs both controllers. Whatever changes, every object is looked at again: what is done twice changes nothing.
@@ -56,7 +68,11 @@ async fn run(leader: &Arc<Leader>, feeds: Feeds, poke: &watch::Sender<u64>) {
         poke.send_modify(|version| *version += 1);
         std::future::ready(())
     });
-    tokio::join!(rollouts, groups, feeds.others, observed);
+    let told = changes(poke.subscribe()).for_each(|()| {
+        leader.tell_metrics();
+        std::future::ready(())
+    });
+    tokio::join!(rollouts, groups, feeds.others, observed, told);
 }
 
 /// Each change of a number that only grows.

@@ -4,6 +4,7 @@
 //! leader's late write fails on the object's `resourceVersion` or on `leaderTerm`.
 
 mod announce;
+mod care;
 mod content;
 mod contents;
 mod context;

@@ -77,6 +77,15 @@ impl<'a> Live<'a> {
             agent.told.map(|(class, since)| (class, "", since))
         }
     }
+
+    /// In what way and where a connected agent drifts from `wanted`, for people; empty if it does not.
+    pub fn place(&self, agent: &ObservedAgent, wanted: Option<ConfigHash>) -> String {
+        match self.drift(agent, wanted) {
+            None => String::new(),
+            Some((class, "", _)) => class.to_string(),
+            Some((class, path, _)) => format!("{class} at {path}"),
+        }
+    }
 }
 
 /// Treatments by agent.

@@ -11,13 +11,16 @@
 //! | `course` | one agent: begins a treatment, waits for what an order brings, gives the next, ends it |
 //! | `symptom` | what is wrong with an agent right now |
 //! | `rules` | attempts and pauses |
+//! | `news` | what people are told of it |
 
 mod course;
+mod news;
 mod rules;
 mod step;
 mod symptom;
 
 pub use course::{Case, Happened, Release};
+pub use news::{Told, tell};
 pub use rules::Rules;
 pub use step::{News, Step, step};
 

@@ -24,6 +24,10 @@ pub struct News {
     pub uid: InstanceUid,
     /// The host that it runs on, as it says.
     pub host: String,
+    /// In what way and where it drifts; empty if it does not.
+    pub place: String,
+    /// Which attempt it is.
+    pub attempt: String,
     /// What.
     pub what: Happened,
 }
@@ -53,7 +57,14 @@ pub fn step(
             next(prior.get(&uid), case, active || under_treatment < limit, rules);
         under_treatment +=
             usize::from(treatment.as_ref().is_some_and(|t| t.is_active() && case.agent.connected));
-        let news = |what| News { uid, host: case.agent.host.clone(), what };
+        let orders = treatment.as_ref().map_or(0, |treatment| treatment.orders);
+        let news = |what| News {
+            uid,
+            host: case.agent.host.clone(),
+            place: live.place(case.agent, case.wanted),
+            attempt: format!("attempt {orders} of {}", rules.max_attempts),
+            what,
+        };
         result.news.extend(happened.into_iter().map(news));
         result.wake = [result.wake, wake].into_iter().flatten().min();
         result.treatments.extend(treatment.map(|treatment| (uid, treatment)));

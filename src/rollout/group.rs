@@ -8,14 +8,17 @@ use crate::api::{
     ConfigRolloutStatus, Reason, Stage,
 };
 use crate::config::{ConfigHash, Inventory};
-use crate::fleet::{Live, ObservedAgent, Treatments};
-use jiff::Timestamp;
+use crate::fleet::{Live, ObservedAgent, Treatments, signed};
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use members::Members;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 mod members;
+mod news;
+
+pub use news::group_news;
 
 /// Everything that a group's status depends on.
 pub struct GroupInput<'a> {
@@ -114,7 +117,16 @@ fn adoption(
     adoption::adoption(adoption, &adoptees, &rules)
 }
 
-fn in_group(agent: &ObservedAgent, name: &str) -> bool {
+/// When the next of a group's agents will have been away for too long, of those that have not been yet.
+pub fn next_offline(agents: &[&ObservedAgent], offline_after: Duration, now: Timestamp) -> Option<Timestamp> {
+    let away = agents.iter().filter_map(|agent| agent.away_since());
+    // It is offline when it has been away for longer.
+    let after = signed(offline_after).saturating_add(SignedDuration::from_millis(1));
+    away.filter_map(|since| since.checked_add(after).ok()).filter(|offline| *offline > now).min()
+}
+
+/// Whether an agent belongs to the group with this name.
+pub fn in_group(agent: &ObservedAgent, name: &str) -> bool {
     agent.group.as_deref() == Some(name)
 }
 
@@ -170,12 +182,20 @@ fn conditions(
             assignment.target.as_deref().unwrap_or_default()
         );
         list.set(ConditionType::Degraded, true, Reason::RollbackIncomplete, &message);
+    } else if agents.quarantined > 0 {
+        let message = format!(
+            "{} agents are left alone, because nothing that was tried has lasted; problems lists them; annotation \
+             fleet.opamp.dev/retry of the rollout tries again",
+            agents.quarantined
+        );
+        list.set(ConditionType::Degraded, true, Reason::AgentsQuarantined, &message);
     } else {
         list.clear(ConditionType::Degraded);
     }
     if agents.drifted > 0 {
         let message = format!(
-            "{} agents do not run what they report as applied; problems tells where they differ",
+            "{} agents do not run their assigned revision, though they had the time; problems tells in what way and \
+             where",
             agents.drifted
         );
         list.set(ConditionType::Drifted, true, Reason::AgentsDrifted, &message);

@@ -24,7 +24,7 @@ mod tally;
 mod undo;
 
 pub use assignment::assignment;
-pub use group::{GroupInput, group_status};
+pub use group::{GroupInput, group_news, group_status, in_group, next_offline};
 pub use holder::{Claim, holder};
 pub use judged::Judged;
 pub use news::{News, news, stalled};

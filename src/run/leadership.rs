@@ -35,6 +35,7 @@ pub async fn lead_when_elected(
             let config = LeaderConfig {
                 client: client.clone(),
                 observatory: observatory.clone(),
+                fleet_metrics: metrics.fleet.clone(),
                 identity: settings.identity.clone(),
                 key: key.clone(),
                 held: held.subscribe(),

@@ -1,5 +1,9 @@
 //! Logs and the metrics registry. Log messages are short constant text with the data in fields.
 
+mod fleet;
+
+pub use fleet::{Attempt, FleetMetrics, GroupCounts};
+
 use clap::ValueEnum;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::gauge::Gauge;
@@ -36,6 +40,8 @@ pub struct Metrics {
     pub leading: Gauge,
     /// Agents that are connected to this replica.
     pub connected_agents: Gauge,
+    /// What the leader tells of the whole fleet.
+    pub fleet: FleetMetrics,
 }
 
 impl Metrics {
@@ -51,8 +57,10 @@ impl Metrics {
             "Agents that are connected to this replica",
             connected_agents.clone(),
         );
+        let fleet = FleetMetrics::default();
+        fleet.register(&mut registry);
         register(&mut registry);
-        Arc::new(Self { registry, leading, connected_agents })
+        Arc::new(Self { registry, leading, connected_agents, fleet })
     }
 
     /// All metrics in the OpenMetrics text format.

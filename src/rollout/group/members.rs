@@ -81,27 +81,20 @@ impl Members<'_> {
 
     /// In what way, where, and since when. An agent that is put right drifts until it has been seen to be right.
     fn drift(&self, agent: &ObservedAgent) -> Option<(String, Timestamp)> {
-        let seen = self.live.drift(agent, self.wanted(agent));
+        let wanted = self.wanted(agent);
+        let seen = self.live.drift(agent, wanted).map(|(.., since)| (self.live.place(agent, wanted), since));
         let treated =
             self.treatment(agent).filter(|treatment| treatment.cause == Cause::Drift && agent.connected);
-        let place = seen.map(
-            |(class, path, _)| {
-                if path.is_empty() { class.to_string() } else { format!("{class} at {path}") }
-            },
-        );
-        match (treated, seen) {
-            (Some(treatment), _) if treatment.is_active() => {
-                let of = self.max_attempts;
-                let attempt = match treatment.orders {
-                    0 => None,
-                    orders => Some(format!("correction {orders} of {of}")),
-                };
-                let told: Vec<String> = place.into_iter().chain(attempt).collect();
+        match treated {
+            Some(treatment) if treatment.is_active() => {
+                let attempt = format!("correction {} of {}", treatment.orders, self.max_attempts);
+                let told: Vec<String> = seen.map(|(place, _)| place).into_iter().chain([attempt]).collect();
                 Some((told.join("; "), treatment.began))
             }
-            (Some(treatment), Some(_)) if treatment.quarantined.is_some() => Some((place?, treatment.began)),
-            (_, Some((.., since))) => Some((place?, since)),
-            (_, None) => None,
+            Some(treatment) if treatment.quarantined.is_some() => {
+                seen.map(|(place, _)| (place, treatment.began))
+            }
+            _ => seen,
         }
     }
 
@@ -169,18 +162,18 @@ impl Members<'_> {
 
     fn why_quarantined(&self, agent: &ObservedAgent, treatment: &Treatment) -> String {
         let orders = treatment.orders;
-        match (treatment.cause, self.live.drift(agent, self.wanted(agent))) {
-            (Cause::Drift, Some((class, path, _))) if !path.is_empty() => {
-                format!("{class} at {path}; {orders} corrections did not last")
+        match (treatment.cause, treatment.last) {
+            (Cause::Drift, _) => {
+                let place = self.live.place(agent, self.wanted(agent));
+                let place = if place.is_empty() { place } else { format!("{place}; ") };
+                format!("{place}{orders} corrections did not last")
             }
-            (Cause::Drift, Some((class, ..))) => format!("{class}; {orders} corrections did not last"),
-            (Cause::Drift, None) => format!("{orders} corrections did not last"),
-            (Cause::Illness, _) => match treatment.last {
-                None => "stays unhealthy, and takes neither a restart nor a configuration".to_owned(),
-                Some(last) => {
-                    format!("stays unhealthy; {orders} attempts, the last: {}", tried_by(last.order))
-                }
-            },
+            (Cause::Illness, None) => {
+                "stays unhealthy, and takes neither a restart nor a configuration".to_owned()
+            }
+            (Cause::Illness, Some(last)) => {
+                format!("stays unhealthy; {orders} attempts, the last: {}", tried_by(last.order))
+            }
         }
     }
 
