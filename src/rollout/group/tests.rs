@@ -3,6 +3,8 @@ use crate::api::{self, ProblemKind, RolloutState, Stage, Term};
 use crate::fleet::fixtures::seen;
 use crate::fleet::{Admission, Adoptee, DriftClass, InstanceUid, Ledger, Rank, Shown, Sight, Verdict};
 
+mod treated;
+
 fn hash(n: u8) -> ConfigHash {
     ConfigHash::from_bytes([n; 32])
 }
@@ -52,6 +54,15 @@ fn status_after(
     agents: &[ObservedAgent],
     rollout: Option<&ConfigRolloutStatus>,
 ) -> CollectorGroupStatus {
+    status_with(&Treatments::new(), prior, agents, rollout)
+}
+
+fn status_with(
+    treatments: &Treatments,
+    prior: &CollectorGroupStatus,
+    agents: &[ObservedAgent],
+    rollout: Option<&ConfigRolloutStatus>,
+) -> CollectorGroupStatus {
     let revisions = [("r-1".to_owned(), hash(1)), ("r-2".to_owned(), hash(2))].into();
     let kafka = Inventory::new([("receivers", vec!["kafka".to_owned()])]);
     let needs = [("r-2".to_owned(), kafka)].into();
@@ -64,7 +75,7 @@ fn status_after(
         needs: &needs,
         agents,
         apply_timeout: None,
-        treatments: &Treatments::new(),
+        treatments,
         max_attempts: 5,
         offline_after: Duration::from_secs(90),
         adoption_soaks: &[Duration::from_mins(5)],

@@ -1,0 +1,136 @@
+//! Agents that are put right, in their group's status.
+
+use super::*;
+use crate::fleet::{Cause, Order, Ordered, Treatment};
+
+/// An agent that is to run `r-2`, with what was seen of it.
+fn sighted(number: u8, shown: Option<Shown>) -> ObservedAgent {
+    let sight = shown.map(|shown| Sight { shown, ..Sight::blank(hash(2), at(50)) });
+    ObservedAgent { sight, reports_effective: true, ..agent(number, Some(2)) }
+}
+
+fn modified() -> Shown {
+    Shown::Drifted(DriftClass::Modified, "exporters::otlp::endpoint".into())
+}
+
+fn treatment(cause: Cause, orders: u32, order: Option<Order>) -> Treatment {
+    Treatment {
+        of: hash(2),
+        cause,
+        began: at(40),
+        orders,
+        last: order.map(|order| Ordered { order, given: at(41), done: Some(at(42)) }),
+        sent_back: order == Some(Order::Stable),
+        well: None,
+        quarantined: None,
+    }
+}
+
+fn quarantined(treatment: Treatment) -> Treatment {
+    Treatment { quarantined: Some(at(60)), ..treatment }
+}
+
+fn ill(agent: ObservedAgent) -> ObservedAgent {
+    ObservedAgent { healthy: Some(false), health_since: at(30), ..agent }
+}
+
+fn told(agents: &[ObservedAgent], treatments: &[Treatment]) -> CollectorGroupStatus {
+    let treatments = agents.iter().map(|agent| agent.uid).zip(treatments.iter().cloned()).collect();
+    status_with(&treatments, &CollectorGroupStatus::default(), agents, Some(&rollout(Stage::Completed)))
+}
+
+#[test]
+fn problem_of_an_agent_says_what_is_tried_and_what_was() {
+    use {Cause::*, ProblemKind as Kind};
+    let offered = |orders| treatment(Drift, orders, Some(Order::Offer));
+    let well = Treatment { well: Some(at(70)), ..treatment(Illness, 3, Some(Order::Stable)) };
+    let stable = ObservedAgent { running: Some(hash(1)), ..sighted(1, None) };
+    for (agent, treatment, kind, message, since) in [
+        (
+            sighted(1, Some(modified())),
+            offered(2),
+            Kind::Drifted,
+            "Modified at exporters::otlp::endpoint; correction 2 of 5",
+            at(40),
+        ),
+        (sighted(1, None), offered(1), Kind::Drifted, "correction 1 of 5", at(40)),
+        (
+            sighted(1, Some(modified())),
+            quarantined(offered(5)),
+            Kind::Quarantined,
+            "Modified at exporters::otlp::endpoint; 5 corrections did not last",
+            at(60),
+        ),
+        (sighted(1, None), quarantined(offered(5)), Kind::Quarantined, "5 corrections did not last", at(60)),
+        (
+            ill(sighted(1, Some(Shown::InSync))),
+            treatment(Illness, 1, Some(Order::Restart)),
+            Kind::Unhealthy,
+            "started anew",
+            at(30),
+        ),
+        (
+            ill(stable.clone()),
+            quarantined(treatment(Illness, 3, Some(Order::Stable))),
+            Kind::Quarantined,
+            "stays unhealthy; 3 attempts, the last: offered the stable revision",
+            at(60),
+        ),
+        (
+            ill(sighted(1, None)),
+            quarantined(treatment(Illness, 0, None)),
+            Kind::Quarantined,
+            "stays unhealthy, and takes neither a restart nor a configuration",
+            at(60),
+        ),
+        (
+            stable,
+            well,
+            Kind::SentBack,
+            "ill with the target, so it has the stable revision by itself; a retry offers it the target",
+            at(40),
+        ),
+    ] {
+        let status = told(&[agent], &[treatment]);
+        let problems: Vec<_> = status
+            .problems
+            .iter()
+            .map(|problem| (problem.kind, &*problem.message, problem.since.0))
+            .collect();
+        assert_eq!(problems, [(kind, message, since)]);
+    }
+}
+
+#[test]
+fn agent_drifts_until_it_has_been_seen_to_be_right_and_a_quarantine_degrades_its_group() {
+    let offered = treatment(Cause::Drift, 1, Some(Order::Offer));
+    let well = Treatment { well: Some(at(70)), ..offered.clone() };
+    let agents = [sighted(1, None), sighted(2, Some(Shown::InSync)), sighted(3, Some(modified()))];
+    let status = told(&agents, &[offered.clone(), well, quarantined(offered)]);
+    let counts = &status.agents;
+    assert_eq!((counts.in_sync, counts.drifted, counts.quarantined), (1, 2, 1));
+    assert_eq!(condition(&status, "Drifted"), Some(("True", "AgentsDrifted")));
+    assert_eq!(condition(&status, "Degraded"), Some(("True", "AgentsQuarantined")));
+    assert_eq!(condition(&status, "Ready"), Some(("False", "AgentsNotInSync")));
+}
+
+#[test]
+fn agent_that_was_sent_back_is_in_sync_with_stable_and_not_with_the_target() {
+    let sent_back = treatment(Cause::Illness, 3, Some(Order::Stable));
+    for (running, in_sync) in [(1, 1), (2, 0)] {
+        let agent = ObservedAgent { running: Some(hash(running)), ..agent(1, Some(running)) };
+        assert_eq!(told(&[agent], std::slice::from_ref(&sent_back)).agents.in_sync, in_sync);
+    }
+}
+
+#[test]
+fn agent_that_does_not_answer_drifts_only_while_it_does_not_run_what_it_is_to_run() {
+    for (running, drifted) in [(None, 1), (Some(1), 1), (Some(2), 0)] {
+        let told_stale = ObservedAgent { told: Some((DriftClass::Stale, at(9))), ..agent(1, running) };
+        let status = told(&[told_stale], &[]);
+        assert_eq!(status.agents.drifted, drifted, "{running:?}");
+        if drifted == 1 {
+            assert_eq!((&*status.problems[0].message, status.problems[0].since.0), ("Stale", at(9)));
+        }
+    }
+}
