@@ -1,8 +1,10 @@
 //! A whole fleet of simulated agents, counted.
 
-use super::agent::{Agent, Behaviour, Profile};
+use super::agent::Agent;
 use super::endpoint::Endpoint;
+use super::habits::Behaviour;
 use super::observer::Tally;
+use super::profile::Profile;
 use super::runner::{Pace, run};
 use std::str::FromStr;
 use std::sync::Arc;

@@ -7,15 +7,19 @@
 mod agent;
 mod endpoint;
 mod fleet;
+mod habits;
 mod http;
 mod journal;
 mod observer;
+mod profile;
 mod runner;
 mod websocket;
 
-pub use agent::{Agent, Behaviour, CAPABILITIES, Profile};
+pub use agent::Agent;
 pub use endpoint::{Endpoint, EndpointError, Transport};
 pub use fleet::{Fleet, Share, ShareError, run_fleet};
+pub use habits::Behaviour;
 pub use journal::{Journal, Offer, Simulated, spawn};
 pub use observer::{Counts, Event, Observer, Tally};
+pub use profile::{CAPABILITIES, Profile};
 pub use runner::{Pace, run};
