@@ -1,11 +1,12 @@
 //! What one agent says and does, without a connection and without a clock.
 
-use super::habits::Behaviour;
+use super::files::{Files, in_one_file};
+use super::habits::{Behaviour, Habits};
 use super::profile::Profile;
 use crate::opamp::proto::{
-    AgentCapabilities, AgentConfigMap, AgentDescription, AgentDisconnect, AgentRemoteConfig, AgentToServer,
-    AnyValue, ComponentHealth, EffectiveConfig, KeyValue, RemoteConfigStatus, RemoteConfigStatuses,
-    ServerToAgent, ServerToAgentFlags, any_value,
+    AgentCapabilities, AgentDescription, AgentDisconnect, AgentRemoteConfig, AgentToServer, AnyValue,
+    ComponentHealth, EffectiveConfig, KeyValue, RemoteConfigStatus, RemoteConfigStatuses, ServerToAgent,
+    ServerToAgentFlags, any_value,
 };
 
 /// An agent.
@@ -13,6 +14,7 @@ use crate::opamp::proto::{
 pub struct Agent {
     profile: Profile,
     behaviour: Behaviour,
+    habits: Habits,
     /// The next message's number. It goes on over reconnects, as that of real clients does.
     sequence: u64,
     /// Whether the server has ever been sent the full state.
@@ -21,8 +23,8 @@ pub struct Agent {
     config: RemoteConfigStatus,
     /// The hash of the last configuration that it applied.
     applied: Vec<u8>,
-    /// The files of the configuration that is being applied, and of the one in effect, if the agent reports those.
-    files: [Option<AgentConfigMap>; 2],
+    /// The files that go with that, if the agent reports what is in effect.
+    files: Files,
 }
 
 impl Agent {
@@ -31,12 +33,20 @@ impl Agent {
         Self {
             profile,
             behaviour,
+            habits: Habits::default(),
             sequence: 0,
             introduced: false,
             config: RemoteConfigStatus::default(),
             applied: Vec::new(),
-            files: [None, None],
+            files: Files::default(),
         }
+    }
+
+    /// The agent with habits that are not the usual ones.
+    #[must_use]
+    pub fn with(mut self, habits: Habits) -> Self {
+        self.habits = habits;
+        self
     }
 
     /// The agent's uid, which the server may have changed.
@@ -57,6 +67,18 @@ impl Agent {
     /// Makes the agent do something else with the next configuration.
     pub fn set_behaviour(&mut self, behaviour: Behaviour) {
         self.behaviour = behaviour;
+    }
+
+    /// Gives the agent other habits.
+    pub fn set_habits(&mut self, habits: Habits) {
+        self.habits = habits;
+    }
+
+    /// Puts another configuration in effect behind the agent's back, as whoever has a shell on its host can do. It
+    /// stays until the agent applies one anew.
+    pub fn tamper(&mut self, text: impl Into<String>) -> Option<AgentToServer> {
+        self.files.tamper(in_one_file(text.into()));
+        self.show()
     }
 
     /// The first message of a connection: the full state, and on a reconnect next to nothing.
@@ -96,7 +118,13 @@ impl Agent {
     /// What is in effect: the files as they came, which is more than a Collector reports and enough for a server.
     fn effective(&self) -> Option<EffectiveConfig> {
         let reports = self.can(AgentCapabilities::ReportsEffectiveConfig);
-        reports.then(|| EffectiveConfig { config_map: Some(self.files[1].clone().unwrap_or_default()) })
+        reports.then(|| EffectiveConfig { config_map: Some(self.files.in_effect()) })
+    }
+
+    /// A message about what is in effect alone, if the agent reports that.
+    fn show(&mut self) -> Option<AgentToServer> {
+        let effective_config = Some(self.effective()?);
+        Some(AgentToServer { effective_config, ..self.heartbeat() })
     }
 
     /// A message that only shows that the agent is there.
@@ -146,7 +174,7 @@ impl Agent {
             return None;
         }
         if self.can(AgentCapabilities::ReportsEffectiveConfig) {
-            self.files[0].clone_from(&offer.config);
+            self.files.take(offer.config.clone());
         }
         Some(self.report(&offer.config_hash, RemoteConfigStatuses::Applying, ""))
     }
@@ -160,16 +188,24 @@ impl Agent {
         match self.behaviour.clone() {
             Behaviour::Fail(message) => vec![self.report(&hash, RemoteConfigStatuses::Failed, &message)],
             Behaviour::Rollback if !self.applied.is_empty() => self.roll_back(&hash),
-            Behaviour::Apply | Behaviour::Rollback | Behaviour::Silent => {
-                self.applied.clone_from(&hash);
-                self.files[1] = self.files[0].take();
-                vec![self.report(&hash, RemoteConfigStatuses::Applied, "")]
-            }
+            Behaviour::Apply | Behaviour::Rollback | Behaviour::Silent => self.apply(&hash),
         }
+    }
+
+    fn apply(&mut self, hash: &[u8]) -> Vec<AgentToServer> {
+        self.applied = hash.to_vec();
+        let tampered = self.files.apply();
+        let mut said = vec![self.report(hash, RemoteConfigStatuses::Applied, "")];
+        if let Some(tampered) = tampered.filter(|_| self.habits.reverts) {
+            self.files.tamper(tampered);
+            said.extend(self.show());
+        }
+        said
     }
 
     fn roll_back(&mut self, hash: &[u8]) -> Vec<AgentToServer> {
         let failed = self.report(hash, RemoteConfigStatuses::Failed, "the configuration was rolled back");
+        self.files.go_back();
         let applied = self.applied.clone();
         vec![failed, self.report(&applied, RemoteConfigStatuses::Applied, "")]
     }

@@ -1,4 +1,4 @@
-//! How agents differ in what they do with configurations.
+//! How agents differ in what they do with configurations, and with what somebody does to them.
 
 /// What an agent does with a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,4 +13,12 @@ pub enum Behaviour {
     Rollback,
     /// Takes it and never says a word about it.
     Silent,
+}
+
+/// What an agent does beside that. The default is what the protocol asks for, and no more.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Habits {
+    /// Whether somebody who has tampered with it does so again: it applies each configuration, reports it as in effect
+    /// once, and then goes back by itself to the one that was tampered.
+    pub reverts: bool,
 }

@@ -35,4 +35,15 @@ impl Profile {
         self.attributes.push((key.to_owned(), value.to_owned()));
         self
     }
+
+    /// The profile of an agent that also reports what is in effect.
+    #[must_use]
+    pub fn showing_effective(self) -> Self {
+        self.able_to(AgentCapabilities::ReportsEffectiveConfig)
+    }
+
+    fn able_to(mut self, capability: AgentCapabilities) -> Self {
+        self.capabilities |= capability as u64;
+        self
+    }
 }

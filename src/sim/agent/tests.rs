@@ -1,6 +1,8 @@
 use super::*;
-use crate::opamp::proto::AgentIdentification;
+use crate::opamp::proto::{AgentConfigMap, AgentConfigObject, AgentIdentification};
 use RemoteConfigStatuses::{Applied, Applying, Failed};
+
+mod effective;
 
 const UID: [u8; 16] = [7; 16];
 
@@ -11,6 +13,15 @@ fn agent(behaviour: Behaviour) -> Agent {
 fn offer(hash: u8) -> ServerToAgent {
     let remote_config = AgentRemoteConfig { config: None, config_hash: vec![hash; 32].into() };
     ServerToAgent { instance_uid: UID.to_vec(), remote_config: Some(remote_config), ..Default::default() }
+}
+
+/// An offer with one file.
+fn files(hash: u8, text: &'static str) -> ServerToAgent {
+    let mut message = offer(hash);
+    let file = AgentConfigObject { body: text.into(), ..Default::default() };
+    let config = AgentConfigMap { config_map: [("collector.yaml".to_owned(), file)].into() };
+    message.remote_config.as_mut().expect("an offer").config = Some(config);
+    message
 }
 
 /// All that the agent reports of the configurations that it is offered one after the other.
