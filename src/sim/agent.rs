@@ -1,7 +1,7 @@
 //! What one agent says and does, without a connection and without a clock.
 
 use super::files::{Files, in_one_file};
-use super::habits::{Behaviour, Habits};
+use super::habits::{Behaviour, Habits, Takes};
 use super::profile::Profile;
 use crate::opamp::proto::{
     AgentCapabilities, AgentDescription, AgentDisconnect, AgentRemoteConfig, AgentToServer, AnyValue,
@@ -23,7 +23,7 @@ pub struct Agent {
     config: RemoteConfigStatus,
     /// The hash of the last configuration that it applied.
     applied: Vec<u8>,
-    /// The files that go with that, if the agent reports what is in effect.
+    /// The files that go with that, if the agent reports what is in effect or compares them.
     files: Files,
 }
 
@@ -168,15 +168,26 @@ impl Agent {
         replies
     }
 
-    /// Begins to apply a configuration. One with the hash of the last is not looked at, as by real supervisors.
+    /// Begins to apply a configuration, if it is one that the agent takes.
     fn take(&mut self, offer: &AgentRemoteConfig) -> Option<AgentToServer> {
-        if offer.config_hash == self.config.last_remote_config_hash || self.behaviour == Behaviour::Silent {
+        let known = offer.config_hash == self.config.last_remote_config_hash;
+        if self.behaviour == Behaviour::Silent || known && self.habits.takes != Takes::Everything {
             return None;
         }
-        if self.can(AgentCapabilities::ReportsEffectiveConfig) {
+        if self.holds(offer) {
+            self.applied = offer.config_hash.to_vec();
+            return Some(self.report(&offer.config_hash, RemoteConfigStatuses::Applied, ""));
+        }
+        if self.can(AgentCapabilities::ReportsEffectiveConfig) || self.habits.takes == Takes::NewContent {
             self.files.take(offer.config.clone());
         }
         Some(self.report(&offer.config_hash, RemoteConfigStatuses::Applying, ""))
+    }
+
+    /// Whether the agent believes that it has done already what is offered, whatever became of it then.
+    fn holds(&self, offer: &AgentRemoteConfig) -> bool {
+        let compares = self.habits.takes == Takes::NewContent && !self.is_applying();
+        compares && offer.config.as_ref().is_some_and(|config| self.files.hold(config))
     }
 
     /// Ends applying, and says what came of it.

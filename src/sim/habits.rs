@@ -15,9 +15,24 @@ pub enum Behaviour {
     Silent,
 }
 
+/// Which offers an agent applies. Whatever else it is offered it does not look at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Takes {
+    /// Those with another hash than the one before, as the protocol has it.
+    #[default]
+    NewHash,
+    /// Of those with another hash the ones whose files come to something else, as supervisors. Of the rest it reports
+    /// APPLIED at once and does nothing.
+    NewContent,
+    /// All.
+    Everything,
+}
+
 /// What an agent does beside that. The default is what the protocol asks for, and no more.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Habits {
+    /// Which offers it applies.
+    pub takes: Takes,
     /// Whether somebody who has tampered with it does so again: it applies each configuration, reports it as in effect
     /// once, and then goes back by itself to the one that was tampered.
     pub reverts: bool,

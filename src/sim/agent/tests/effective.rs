@@ -93,7 +93,7 @@ fn tampering_is_reported_at_once_and_in_each_full_state_until_a_configuration_is
 
 #[test]
 fn agent_that_reverts_shows_each_correction_in_one_report() {
-    let mut agent = showing(Behaviour::Apply, Habits { reverts: true });
+    let mut agent = showing(Behaviour::Apply, Habits { reverts: true, ..Habits::default() });
     let applied = [(NOTHING.to_owned(), Some((1, Applying))), (offered(ONE), Some((1, Applied)))];
     assert_eq!(deliver(&mut agent, &files(1, ONE)), applied, "nobody has tampered yet");
     agent.tamper(OTHER);
@@ -128,4 +128,73 @@ fn agent_that_does_not_report_what_is_in_effect_says_nothing_of_tampering() {
     deliver(&mut agent, &files(1, ONE));
     assert!(agent.tamper(OTHER).is_none());
     assert_eq!(shown(&agent.full_state()), (UNSAID.to_owned(), Some((1, Applied))));
+}
+
+/// What an agent with this habit says to the same configuration under these hashes, after somebody has tampered with
+/// what it applied under hash 1, and what it shows then.
+fn offered_again(takes: Takes, hash: u8, text: &'static str) -> (Vec<(u8, RemoteConfigStatuses)>, Shown) {
+    let mut agent = showing(Behaviour::Apply, Habits { takes, ..Habits::default() });
+    deliver(&mut agent, &files(1, ONE));
+    agent.tamper(OTHER);
+    let said = deliver(&mut agent, &files(hash, text));
+    let statuses = said.into_iter().filter_map(|(_, status)| status).collect();
+    (statuses, shown(&agent.full_state()))
+}
+
+#[test]
+fn habit_decides_what_is_applied_when_the_same_is_offered_again() {
+    let same = "# The same.\nreceivers: {one: null}";
+    for (takes, hash, text, expected, shows) in [
+        (Takes::NewHash, 1, ONE, &[][..], tampered(OTHER)),
+        (Takes::NewHash, 2, ONE, &[(2, Applying), (2, Applied)], offered(ONE)),
+        (Takes::NewContent, 1, TWO, &[], tampered(OTHER)),
+        (Takes::NewContent, 2, ONE, &[(2, Applied)], tampered(OTHER)),
+        (Takes::NewContent, 2, same, &[(2, Applied)], tampered(OTHER)),
+        (Takes::NewContent, 2, TWO, &[(2, Applying), (2, Applied)], offered(TWO)),
+        (Takes::Everything, 1, ONE, &[(1, Applying), (1, Applied)], offered(ONE)),
+    ] {
+        let (said, shown) = offered_again(takes, hash, text);
+        assert_eq!((&said[..], shown), (expected, (shows, Some((hash, Applied)))), "{takes:?} {hash} {text}");
+    }
+}
+
+#[test]
+fn supervisor_takes_what_differs_by_an_empty_section_and_then_what_does_not() {
+    let mut agent = showing(Behaviour::Apply, Habits { takes: Takes::NewContent, ..Habits::default() });
+    let padded = "{receivers: {one: }, connectors: {}}";
+    for (hash, text) in [(1, ONE), (2, padded), (3, ONE)] {
+        agent.tamper(OTHER);
+        assert_eq!(deliver(&mut agent, &files(hash, text)).len(), 2);
+        assert_eq!(shown(&agent.full_state()), (offered(text), Some((hash, Applied))));
+    }
+}
+
+#[test]
+fn supervisor_claims_to_have_applied_what_has_failed_and_is_offered_again() {
+    let habits = Habits { takes: Takes::NewContent, ..Habits::default() };
+    let mut agent = showing(Behaviour::Fail("no".into()), habits);
+    let statuses = |said: Vec<Shown>| said.into_iter().filter_map(|(_, status)| status).collect::<Vec<_>>();
+    assert_eq!(statuses(deliver(&mut agent, &files(1, ONE))), [(1, Applying), (1, Failed)]);
+    assert_eq!(deliver(&mut agent, &files(2, ONE)), [(NOTHING.to_owned(), Some((2, Applied)))]);
+}
+
+#[test]
+fn supervisor_that_is_applying_does_not_claim_to_have_applied() {
+    let mut agent = showing(Behaviour::Apply, Habits { takes: Takes::NewContent, ..Habits::default() });
+    agent.receive(&files(1, ONE));
+    let said = deliver(&mut agent, &files(2, ONE));
+    assert_eq!(said, [(NOTHING.to_owned(), Some((2, Applying))), (offered(ONE), Some((2, Applied)))]);
+}
+
+#[test]
+fn supervisor_that_went_back_holds_what_it_went_back_to() {
+    let mut agent = showing(Behaviour::Rollback, Habits { takes: Takes::NewContent, ..Habits::default() });
+    let mut statuses = |hash, text| {
+        let said = deliver(&mut agent, &files(hash, text));
+        said.into_iter().filter_map(|(_, status)| status).collect::<Vec<_>>()
+    };
+    assert_eq!(statuses(1, ONE), [(1, Applying), (1, Applied)]);
+    assert_eq!(statuses(2, TWO), [(2, Applying), (2, Failed), (1, Applied)]);
+    assert_eq!(statuses(3, TWO), [(3, Applying), (3, Failed), (1, Applied)]);
+    assert_eq!(statuses(4, ONE), [(4, Applied)]);
 }
