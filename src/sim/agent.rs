@@ -3,6 +3,7 @@
 use super::files::{Files, in_one_file};
 use super::habits::{Behaviour, Habits, Takes};
 use super::profile::Profile;
+use crate::config::ConfigHash;
 use crate::opamp::proto::{
     AgentCapabilities, AgentDescription, AgentDisconnect, AgentRemoteConfig, AgentToServer, AnyValue,
     ComponentHealth, EffectiveConfig, KeyValue, RemoteConfigStatus, RemoteConfigStatuses, ServerToAgent,
@@ -25,6 +26,7 @@ pub struct Agent {
     applied: Vec<u8>,
     /// The files that go with that, if the agent reports what is in effect or compares them.
     files: Files,
+    healthy: bool,
 }
 
 impl Agent {
@@ -39,6 +41,7 @@ impl Agent {
             config: RemoteConfigStatus::default(),
             applied: Vec::new(),
             files: Files::default(),
+            healthy: true,
         }
     }
 
@@ -81,6 +84,17 @@ impl Agent {
         self.show()
     }
 
+    /// Whether the agent is well.
+    pub fn is_healthy(&self) -> bool {
+        self.healthy
+    }
+
+    /// Makes the agent ill or well, which it reports if it is news.
+    pub fn set_healthy(&mut self, healthy: bool) -> Option<AgentToServer> {
+        let news = std::mem::replace(&mut self.healthy, healthy) != healthy;
+        if news { self.tell_health() } else { None }
+    }
+
     /// The first message of a connection: the full state, and on a reconnect next to nothing.
     pub fn hello(&mut self) -> AgentToServer {
         if self.introduced { self.heartbeat() } else { self.full_state() }
@@ -93,11 +107,7 @@ impl Agent {
             identifying_attributes: self.profile.identifying.iter().map(attribute).collect(),
             non_identifying_attributes: self.profile.attributes.iter().map(attribute).collect(),
         };
-        AgentToServer {
-            agent_description: Some(description),
-            health: Some(ComponentHealth { healthy: true, ..Default::default() }),
-            ..self.status()
-        }
+        AgentToServer { agent_description: Some(description), health: self.health(), ..self.status() }
     }
 
     /// A message about the agent's configuration, as far as it speaks of that.
@@ -121,6 +131,17 @@ impl Agent {
         reports.then(|| EffectiveConfig { config_map: Some(self.files.in_effect()) })
     }
 
+    fn health(&self) -> Option<ComponentHealth> {
+        let reports = self.can(AgentCapabilities::ReportsHealth);
+        reports.then(|| ComponentHealth { healthy: self.healthy, ..Default::default() })
+    }
+
+    /// A message about health alone, if the agent reports that.
+    fn tell_health(&mut self) -> Option<AgentToServer> {
+        let health = Some(self.health()?);
+        Some(AgentToServer { health, ..self.heartbeat() })
+    }
+
     /// A message about what is in effect alone, if the agent reports that.
     fn show(&mut self) -> Option<AgentToServer> {
         let effective_config = Some(self.effective()?);
@@ -137,12 +158,6 @@ impl Agent {
             capabilities: self.profile.capabilities,
             ..Default::default()
         }
-    }
-
-    /// A message about health alone.
-    pub fn health(&mut self, healthy: bool) -> AgentToServer {
-        let health = ComponentHealth { healthy, ..Default::default() };
-        AgentToServer { health: Some(health), ..self.heartbeat() }
     }
 
     /// The last message before the agent goes.
@@ -211,6 +226,8 @@ impl Agent {
             self.files.tamper(tampered);
             said.extend(self.show());
         }
+        let content = ConfigHash::from_wire(hash).map(|(content, _)| content);
+        said.extend(self.habits.health_with(content).and_then(|healthy| self.set_healthy(healthy)));
         said
     }
 

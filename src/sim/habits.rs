@@ -1,5 +1,7 @@
 //! How agents differ in what they do with configurations, and with what somebody does to them.
 
+use crate::config::ConfigHash;
+
 /// What an agent does with a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Behaviour {
@@ -28,6 +30,20 @@ pub enum Takes {
     Everything,
 }
 
+/// What makes an agent well that somebody has made ill.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Cure {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// A restart by command.
+    Restart,
+    /// Whatever it applies. What it only claims to have applied does not help.
+    AnyOffer,
+    /// This content, in whatever form it is offered.
+    Content(ConfigHash),
+}
+
 /// What an agent does beside that. The default is what the protocol asks for, and no more.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Habits {
@@ -36,4 +52,23 @@ pub struct Habits {
     /// Whether somebody who has tampered with it does so again: it applies each configuration, reports it as in effect
     /// once, and then goes back by itself to the one that was tampered.
     pub reverts: bool,
+    /// What makes it well again.
+    pub cure: Cure,
+    /// The content that makes it ill; with any other it is well.
+    pub ill_with: Option<ConfigHash>,
+}
+
+impl Habits {
+    /// Whether an agent is well with what it has just applied; nothing if that makes no difference.
+    pub(super) fn health_with(&self, content: Option<ConfigHash>) -> Option<bool> {
+        let cured = match self.cure {
+            Cure::Nothing | Cure::Restart => false,
+            Cure::AnyOffer => true,
+            Cure::Content(cure) => content == Some(cure),
+        };
+        match self.ill_with {
+            Some(ill_with) => Some(content != Some(ill_with)),
+            None => cured.then_some(true),
+        }
+    }
 }

@@ -19,7 +19,7 @@ mod websocket;
 pub use agent::Agent;
 pub use endpoint::{Endpoint, EndpointError, Transport};
 pub use fleet::{Fleet, Share, ShareError, run_fleet};
-pub use habits::{Behaviour, Habits, Takes};
+pub use habits::{Behaviour, Cure, Habits, Takes};
 pub use journal::{Journal, Offer, Simulated, spawn};
 pub use observer::{Counts, Event, Observer, Tally};
 pub use profile::{CAPABILITIES, Profile};

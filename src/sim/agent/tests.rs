@@ -3,6 +3,7 @@ use crate::opamp::proto::{AgentConfigMap, AgentConfigObject, AgentIdentification
 use RemoteConfigStatuses::{Applied, Applying, Failed};
 
 mod effective;
+mod health;
 
 const UID: [u8; 16] = [7; 16];
 
