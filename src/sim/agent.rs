@@ -1,14 +1,17 @@
 //! What one agent says and does, without a connection and without a clock.
 
 use super::files::{Files, in_one_file};
-use super::habits::{Behaviour, Habits, Takes};
+use super::habits::{Behaviour, Cure, Habits, Takes};
 use super::profile::Profile;
 use crate::config::ConfigHash;
 use crate::opamp::proto::{
     AgentCapabilities, AgentDescription, AgentDisconnect, AgentRemoteConfig, AgentToServer, AnyValue,
-    ComponentHealth, EffectiveConfig, KeyValue, RemoteConfigStatus, RemoteConfigStatuses, ServerToAgent,
-    ServerToAgentFlags, any_value,
+    CommandType, ComponentHealth, EffectiveConfig, KeyValue, RemoteConfigStatus, RemoteConfigStatuses,
+    ServerToAgent, ServerToAgentCommand, ServerToAgentFlags, any_value,
 };
+
+/// When an agent was started that nobody gave a time, in seconds since 1970.
+const STARTED: u64 = 1_767_225_600;
 
 /// An agent.
 #[derive(Clone)]
@@ -27,6 +30,8 @@ pub struct Agent {
     /// The files that go with that, if the agent reports what is in effect or compares them.
     files: Files,
     healthy: bool,
+    /// When it was last started, in seconds since 1970. Without a clock a restart takes one second.
+    started: u64,
 }
 
 impl Agent {
@@ -42,7 +47,15 @@ impl Agent {
             applied: Vec::new(),
             files: Files::default(),
             healthy: true,
+            started: STARTED,
         }
+    }
+
+    /// The agent as if it had been started at this time, in seconds since 1970.
+    #[must_use]
+    pub fn started_at(mut self, seconds: u64) -> Self {
+        self.started = seconds;
+        self
     }
 
     /// The agent with habits that are not the usual ones.
@@ -131,9 +144,12 @@ impl Agent {
         reports.then(|| EffectiveConfig { config_map: Some(self.files.in_effect()) })
     }
 
+    /// How it is. Only an agent that can be told to restart says when it was started.
     fn health(&self) -> Option<ComponentHealth> {
-        let reports = self.can(AgentCapabilities::ReportsHealth);
-        reports.then(|| ComponentHealth { healthy: self.healthy, ..Default::default() })
+        let restarts = self.can(AgentCapabilities::AcceptsRestartCommand);
+        let start_time_unix_nano = if restarts { self.started * 1_000_000_000 } else { 0 };
+        let health = ComponentHealth { healthy: self.healthy, start_time_unix_nano, ..Default::default() };
+        self.can(AgentCapabilities::ReportsHealth).then_some(health)
     }
 
     /// A message about health alone, if the agent reports that.
@@ -170,6 +186,9 @@ impl Agent {
         if message.instance_uid != self.profile.uid || message.error_response.is_some() {
             return Vec::new();
         }
+        if let Some(command) = &message.command {
+            return self.obeys(command).then(|| self.restart()).flatten().into_iter().collect();
+        }
         let renamed =
             message.agent_identification.as_ref().and_then(|new| new.new_instance_uid[..].try_into().ok());
         if let Some(uid) = renamed {
@@ -181,6 +200,18 @@ impl Agent {
         }
         replies.extend(message.remote_config.as_ref().and_then(|offer| self.take(offer)));
         replies
+    }
+
+    /// Whether the agent does what it is told. A message with a command says nothing else to it, even if it does not.
+    pub fn obeys(&self, command: &ServerToAgentCommand) -> bool {
+        command.r#type == CommandType::Restart as i32 && self.can(AgentCapabilities::AcceptsRestartCommand)
+    }
+
+    /// Starts anew with what is in effect, tampered or not.
+    fn restart(&mut self) -> Option<AgentToServer> {
+        self.started += 1;
+        self.healthy |= self.habits.cure == Cure::Restart;
+        self.tell_health()
     }
 
     /// Begins to apply a configuration, if it is one that the agent takes.

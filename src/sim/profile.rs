@@ -42,6 +42,12 @@ impl Profile {
         self.able_to(AgentCapabilities::ReportsEffectiveConfig)
     }
 
+    /// The profile of an agent that also restarts when it is told to.
+    #[must_use]
+    pub fn accepting_restarts(self) -> Self {
+        self.able_to(AgentCapabilities::AcceptsRestartCommand)
+    }
+
     fn able_to(mut self, capability: AgentCapabilities) -> Self {
         self.capabilities |= capability as u64;
         self

@@ -1,7 +1,6 @@
 //! When an agent is well, and what makes it so.
 
 use super::*;
-use crate::sim::Cure;
 
 const NOTHING: [bool; 0] = [];
 
@@ -96,4 +95,72 @@ fn agent_that_does_not_report_its_health_says_nothing_of_it() {
     let mut agent = Agent::new(profile, Behaviour::Apply);
     assert_eq!(health([agent.hello()]), NOTHING);
     assert_eq!((health(agent.set_healthy(false)), agent.is_healthy()), (NOTHING.to_vec(), false));
+}
+
+/// A restart command, in a message with all that it makes an agent overlook.
+fn restart() -> ServerToAgent {
+    ServerToAgent {
+        command: Some(ServerToAgentCommand { r#type: CommandType::Restart.into() }),
+        flags: ServerToAgentFlags::ReportFullState as u64,
+        agent_identification: Some(AgentIdentification { new_instance_uid: vec![8; 16] }),
+        ..offer(9)
+    }
+}
+
+fn start_time(message: &AgentToServer) -> u64 {
+    message.health.as_ref().expect("health").start_time_unix_nano
+}
+
+#[test]
+fn restart_is_seen_by_its_time_and_the_rest_of_its_message_is_not_looked_at() {
+    let mut agent = Agent::new(Profile::new(UID).accepting_restarts(), Behaviour::Apply).started_at(100);
+    assert_eq!(start_time(&agent.hello()), 100_000_000_000);
+    for second in 101..104 {
+        let said = agent.receive(&restart());
+        assert_eq!(said.iter().map(start_time).collect::<Vec<_>>(), [second * 1_000_000_000]);
+        assert_eq!(said[0].agent_description, None);
+    }
+    assert_eq!((agent.uid(), agent.is_applying()), (UID, false));
+    assert_eq!(start_time(&agent.full_state()), 103_000_000_000);
+}
+
+#[test]
+fn restart_cures_whom_it_is_to_cure() {
+    for (cure, expected) in [
+        (Cure::Restart, true),
+        (Cure::Nothing, false),
+        (Cure::AnyOffer, false),
+        (Cure::Content(content(9)), false),
+    ] {
+        let profile = Profile::new(UID).accepting_restarts();
+        let mut agent = Agent::new(profile, Behaviour::Apply).with(Habits { cure, ..Habits::default() });
+        agent.set_healthy(false);
+        assert_eq!(health(agent.receive(&restart())), [expected], "{cure:?}");
+    }
+}
+
+#[test]
+fn restart_does_not_undo_tampering_or_end_what_is_being_applied() {
+    let profile = Profile::new(UID).accepting_restarts().showing_effective();
+    let mut agent = Agent::new(profile, Behaviour::Apply);
+    agent.receive(&files(1, "a: 1"));
+    let tampered = agent.tamper("a: 2").expect("a report").effective_config;
+    agent.receive(&restart());
+    assert!(agent.is_applying());
+    assert!(agent.full_state().effective_config == tampered);
+}
+
+#[test]
+fn agent_that_accepts_no_restart_overlooks_the_command_and_its_message() {
+    let mut agent = agent(Behaviour::Apply).with(Habits { cure: Cure::Restart, ..Habits::default() });
+    agent.set_healthy(false);
+    assert!(agent.receive(&restart()).is_empty() && !agent.is_healthy() && agent.uid() == UID);
+    assert_eq!(start_time(&agent.full_state()), 0);
+}
+
+#[test]
+fn command_that_nobody_knows_is_overlooked() {
+    let mut agent = Agent::new(Profile::new(UID).accepting_restarts(), Behaviour::Apply);
+    let message = ServerToAgent { command: Some(ServerToAgentCommand { r#type: 7 }), ..restart() };
+    assert!(agent.receive(&message).is_empty());
 }
