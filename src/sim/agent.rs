@@ -5,9 +5,9 @@ use super::habits::{Behaviour, Cure, Habits, Takes};
 use super::profile::Profile;
 use crate::config::ConfigHash;
 use crate::opamp::proto::{
-    AgentCapabilities, AgentDescription, AgentDisconnect, AgentRemoteConfig, AgentToServer, AnyValue,
-    CommandType, ComponentHealth, EffectiveConfig, KeyValue, RemoteConfigStatus, RemoteConfigStatuses,
-    ServerToAgent, ServerToAgentCommand, ServerToAgentFlags, any_value,
+    AgentCapabilities, AgentConfigMap, AgentDescription, AgentDisconnect, AgentRemoteConfig, AgentToServer,
+    AnyValue, CommandType, ComponentHealth, EffectiveConfig, KeyValue, RemoteConfigStatus,
+    RemoteConfigStatuses, ServerToAgent, ServerToAgentCommand, ServerToAgentFlags, any_value,
 };
 
 /// When an agent was started that nobody gave a time, in seconds since 1970.
@@ -97,6 +97,11 @@ impl Agent {
         self.show()
     }
 
+    /// The files that are in effect, as far as the agent keeps them.
+    pub fn in_effect(&self) -> AgentConfigMap {
+        self.files.in_effect()
+    }
+
     /// Whether the agent is well.
     pub fn is_healthy(&self) -> bool {
         self.healthy
@@ -141,7 +146,7 @@ impl Agent {
     /// What is in effect: the files as they came, which is more than a Collector reports and enough for a server.
     fn effective(&self) -> Option<EffectiveConfig> {
         let reports = self.can(AgentCapabilities::ReportsEffectiveConfig);
-        reports.then(|| EffectiveConfig { config_map: Some(self.files.in_effect()) })
+        reports.then(|| EffectiveConfig { config_map: Some(self.in_effect()) })
     }
 
     /// How it is. Only an agent that can be told to restart says when it was started.

@@ -26,7 +26,7 @@ pub struct Client {
     sender: SendRequest<Full<Bytes>>,
     /// Drives the connection, and ends with the client.
     driver: JoinSet<hyper::Result<()>>,
-    /// Answers that were not taken yet. Never more than the messages that an agent sends without looking, two.
+    /// Answers that were not taken yet. Never more than the messages that an agent sends without looking, three.
     answers: VecDeque<ServerToAgent>,
 }
 

@@ -14,10 +14,10 @@ pub enum Event<'a> {
     Disconnected,
     /// A connection could not be opened, or broke off.
     Failed(&'a io::Error),
-    /// The server said something.
+    /// The server said something, and the agent has taken it in.
     Received(&'a ServerToAgent),
-    /// What it says of its configuration has changed; from this, to what [`Agent::config`] says now.
-    Reported(RemoteConfigStatuses),
+    /// It may be in another state than before, when it said this of its configuration.
+    Changed(RemoteConfigStatuses),
 }
 
 /// Is told what happens to agents. It must not block.
@@ -79,6 +79,9 @@ impl Tally {
     }
 
     fn moved(&self, from: RemoteConfigStatuses, to: RemoteConfigStatuses) {
+        if from == to {
+            return;
+        }
         for (status, by) in [(from, -1), (to, 1)] {
             if let Some(count) = self.of(status) {
                 count.fetch_add(by, Ordering::Relaxed);
@@ -99,7 +102,7 @@ impl Observer for Tally {
                 self.offers.fetch_add(message.remote_config.is_some().into(), Ordering::Relaxed);
                 self.errors.fetch_add(message.error_response.is_some().into(), Ordering::Relaxed);
             }
-            Event::Reported(from) => self.moved(*from, agent.config().status()),
+            Event::Changed(from) => self.moved(*from, agent.config().status()),
         }
     }
 }

@@ -9,7 +9,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::select;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, sleep_until, timeout};
 
 /// How long opening a connection may take.
@@ -42,6 +42,9 @@ impl Default for Pace {
     }
 }
 
+/// Something that is done to an agent that runs, and what it has to say to that.
+pub(super) type Deed = Box<dyn FnOnce(&mut Agent) -> Vec<AgentToServer> + Send>;
+
 /// A connection that messages go over.
 pub(super) trait Link: Sized + Send {
     /// Opens it.
@@ -62,30 +65,18 @@ pub async fn run(
     observer: Arc<dyn Observer>,
     stop: watch::Receiver<bool>,
 ) {
-    let mut life = Life { agent, pace, observer, stop, connected: false, applied_at: Instant::now() };
-    let mut pause = pace.first_backoff;
-    loop {
-        let ended = match endpoint.transport {
-            Transport::WebSocket => life.connect::<websocket::Socket>(&endpoint).await,
-            Transport::Http => life.connect::<http::Client>(&endpoint).await,
-        };
-        if life.disconnected() {
-            pause = pace.first_backoff;
-        }
-        let Err(error) = ended else { return };
-        life.observer.observe(&life.agent, &Event::Failed(&error));
-        if !life.sleeps(jittered(pause)).await {
-            return;
-        }
-        pause = (pause * 2).min(pace.last_backoff);
-    }
+    Life::new(agent, pace, observer, stop, None).live(endpoint).await;
 }
 
-struct Life {
+/// What runs an agent.
+pub(super) struct Life {
     agent: Agent,
     pace: Pace,
     observer: Arc<dyn Observer>,
     stop: watch::Receiver<bool>,
+    /// What is done to the agent. It waits until the agent is connected and can tell of it, so there is no more of it
+    /// than a test does meanwhile. None in large fleets, to which nobody does anything.
+    deeds: Option<mpsc::UnboundedReceiver<Deed>>,
     /// Whether the server has answered on this connection.
     connected: bool,
     /// When the configuration that is being applied is done.
@@ -93,6 +84,37 @@ struct Life {
 }
 
 impl Life {
+    /// An agent that has not connected yet.
+    pub fn new(
+        agent: Agent,
+        pace: Pace,
+        observer: Arc<dyn Observer>,
+        stop: watch::Receiver<bool>,
+        deeds: Option<mpsc::UnboundedReceiver<Deed>>,
+    ) -> Self {
+        Self { agent, pace, observer, stop, deeds, connected: false, applied_at: Instant::now() }
+    }
+
+    /// Lives until it is told to stop.
+    pub async fn live(mut self, endpoint: Arc<Endpoint>) {
+        let mut pause = self.pace.first_backoff;
+        loop {
+            let ended = match endpoint.transport {
+                Transport::WebSocket => self.connect::<websocket::Socket>(&endpoint).await,
+                Transport::Http => self.connect::<http::Client>(&endpoint).await,
+            };
+            if self.disconnected() {
+                pause = self.pace.first_backoff;
+            }
+            let Err(error) = ended else { return };
+            self.observer.observe(&self.agent, &Event::Failed(&error));
+            if !self.sleeps(jittered(pause)).await {
+                return;
+            }
+            pause = (pause * 2).min(self.pace.last_backoff);
+        }
+    }
+
     /// Lives through one connection. It ends without an error only when the agent was told to stop.
     async fn connect<L: Link>(&mut self, endpoint: &Endpoint) -> io::Result<()> {
         let mut link = select! {
@@ -111,6 +133,7 @@ impl Life {
             select! {
                 biased;
                 () = stopped(&mut self.stop) => return Ok(()),
+                Some(deed) = next(&mut self.deeds) => self.undergo(link, deed).await?,
                 message = link.receive() => self.take(link, message?).await?,
                 () = sleep_until(self.applied_at), if self.agent.is_applying() => self.finish(link).await?,
                 _ = heartbeat.tick() => link.send(&self.agent.heartbeat()).await?,
@@ -122,21 +145,31 @@ impl Life {
         if !std::mem::replace(&mut self.connected, true) {
             self.observer.observe(&self.agent, &Event::Connected);
         }
-        let before = self.agent.config().status();
-        let replies = self.agent.receive(&message);
+        // In this order, whoever has read of an offer does not read what the agent said before it.
+        let replies = self.changed(|agent| agent.receive(&message));
         self.observer.observe(&self.agent, &Event::Received(&message));
-        if message.remote_config.is_some() {
-            self.observer.observe(&self.agent, &Event::Reported(before));
+        if message.remote_config.is_some() && message.command.is_none() {
             self.applied_at = Instant::now() + self.pace.apply_delay;
         }
         self.send_all(link, replies).await
     }
 
     async fn finish<L: Link>(&mut self, link: &mut L) -> io::Result<()> {
-        let before = self.agent.config().status();
-        let reports = self.agent.finish();
-        self.observer.observe(&self.agent, &Event::Reported(before));
+        let reports = self.changed(Agent::finish);
         self.send_all(link, reports).await
+    }
+
+    async fn undergo<L: Link>(&mut self, link: &mut L, deed: Deed) -> io::Result<()> {
+        let reports = self.changed(deed);
+        self.send_all(link, reports).await
+    }
+
+    /// Changes the agent and tells of it.
+    fn changed(&mut self, change: impl FnOnce(&mut Agent) -> Vec<AgentToServer>) -> Vec<AgentToServer> {
+        let before = self.agent.config().status();
+        let said = change(&mut self.agent);
+        self.observer.observe(&self.agent, &Event::Changed(before));
+        said
     }
 
     async fn send_all<L: Link>(&mut self, link: &mut L, messages: Vec<AgentToServer>) -> io::Result<()> {
@@ -167,6 +200,10 @@ impl Life {
             () = sleep(pause) => true,
         }
     }
+}
+
+async fn next(deeds: &mut Option<mpsc::UnboundedReceiver<Deed>>) -> Option<Deed> {
+    deeds.as_mut()?.recv().await
 }
 
 async fn stopped(stop: &mut watch::Receiver<bool>) {
