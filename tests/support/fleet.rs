@@ -3,9 +3,12 @@
 
 use super::{eventually, within};
 use opamp_operator::opamp::proto::RemoteConfigStatuses;
-use opamp_operator::sim::{self, Behaviour, Endpoint, Journal, Offer, Pace, Profile, Simulated};
+use opamp_operator::sim::{self, Behaviour, Endpoint, Habits, Journal, Offer, Pace, Profile, Simulated};
 use std::collections::BTreeSet;
 use std::time::Duration;
+
+/// When agents were first started, in seconds since 1970; an hour later in each further life.
+const FIRST_START: u64 = 1_767_225_600;
 
 /// Several agents with the attribute `test: NAME`.
 pub struct Fleet {
@@ -17,16 +20,69 @@ pub struct Fleet {
     agents: Vec<Member>,
 }
 
+/// What is the same for agents that join together.
+#[derive(Clone)]
+pub struct Kind {
+    /// What they do with every configuration.
+    pub behaviour: Behaviour,
+    /// What they do beside that.
+    pub habits: Habits,
+    /// Attributes beside those that all of the fleet have.
+    pub attributes: Vec<(String, String)>,
+    /// Whether they report what is in effect.
+    pub shows_effective: bool,
+    /// Whether they restart when they are told to.
+    pub accepts_restarts: bool,
+}
+
+impl Kind {
+    /// Those that only report what becomes of a configuration.
+    pub fn new(behaviour: &Behaviour) -> Self {
+        Self {
+            behaviour: behaviour.clone(),
+            habits: Habits::default(),
+            attributes: Vec::new(),
+            shows_effective: false,
+            accepts_restarts: false,
+        }
+    }
+
+    /// Those that apply every configuration, and also report what is in effect.
+    pub fn showing_effective() -> Self {
+        Self { shows_effective: true, ..Self::new(&Behaviour::Apply) }
+    }
+
+    /// The kind with these habits.
+    #[must_use]
+    pub fn with(mut self, habits: Habits) -> Self {
+        self.habits = habits;
+        self
+    }
+
+    /// The kind that restarts when it is told to.
+    #[must_use]
+    pub fn accepting_restarts(mut self) -> Self {
+        self.accepts_restarts = true;
+        self
+    }
+}
+
 struct Member {
     life: Simulated,
-    attributes: Vec<(String, String)>,
-    /// What it was offered in its earlier lives.
-    past: Vec<Offer>,
+    kind: Kind,
+    /// What happened to it in its earlier lives.
+    past: Vec<Journal>,
 }
 
 impl Member {
     fn offers(&self) -> Vec<Offer> {
-        self.past.iter().cloned().chain(self.life.journal().offers).collect()
+        self.lives(|journal| journal.offers.clone()).flatten().collect()
+    }
+
+    /// Something of each life, oldest first.
+    fn lives<T>(&self, what: impl Fn(&Journal) -> T) -> impl Iterator<Item = T> {
+        let now = self.life.journal();
+        self.past.iter().chain([&now]).map(what).collect::<Vec<_>>().into_iter()
     }
 }
 
@@ -49,11 +105,15 @@ impl Fleet {
 
     /// Starts more agents with further attributes.
     pub fn join_with(&mut self, agents: usize, behaviour: &Behaviour, attributes: &[(&str, &str)]) {
+        let attributes = attributes.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        self.join_as(agents, &Kind { attributes: attributes.collect(), ..Kind::new(behaviour) });
+    }
+
+    /// Starts more agents of this kind.
+    pub fn join_as(&mut self, agents: usize, kind: &Kind) {
         for _ in 0..agents {
-            let attributes: Vec<(String, String)> =
-                attributes.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-            let life = self.live(self.agents.len(), &attributes, behaviour);
-            self.agents.push(Member { life, attributes, past: Vec::new() });
+            let life = self.live(self.agents.len(), kind, 0);
+            self.agents.push(Member { life, kind: kind.clone(), past: Vec::new() });
         }
     }
 
@@ -65,12 +125,78 @@ impl Fleet {
                 rest.push(member);
                 continue;
             }
-            let Member { life, attributes, mut past } = member;
-            past.extend(life.stop().await.offers);
-            let life = self.live(index, &attributes, behaviour);
-            rest.push(Member { life, attributes, past });
+            let Member { life, kind, mut past } = member;
+            past.push(life.stop().await);
+            let kind = Kind { behaviour: behaviour.clone(), ..kind };
+            let life = self.live(index, &kind, past.len());
+            rest.push(Member { life, kind, past });
         }
         self.agents = rest;
+    }
+
+    /// Puts another configuration in effect on an agent, behind its back; see [`Simulated::tamper`].
+    pub fn tamper(&self, agent: usize, text: &str) {
+        self.agents[agent].life.tamper(text);
+    }
+
+    /// Makes an agent ill until something cures it; see [`Habits::cure`].
+    pub fn fall_ill(&self, agent: usize) {
+        self.agents[agent].life.fall_ill();
+    }
+
+    /// Makes an agent well.
+    pub fn recover(&self, agent: usize) {
+        self.agents[agent].life.recover();
+    }
+
+    /// Makes an agent do something else with the next configuration, in this life.
+    pub fn set_behaviour(&self, agent: usize, behaviour: &Behaviour) {
+        self.agents[agent].life.set_behaviour(behaviour.clone());
+    }
+
+    /// Gives an agent other habits, in this life.
+    pub fn set_habits(&self, agent: usize, habits: &Habits) {
+        self.agents[agent].life.set_habits(habits.clone());
+    }
+
+    /// What has happened to an agent in this life.
+    pub fn journal(&self, agent: usize) -> Journal {
+        self.agents[agent].life.journal()
+    }
+
+    /// Waits until an agent's journal of this life is as the condition wants it.
+    pub async fn until(
+        &mut self,
+        agent: usize,
+        what: &str,
+        condition: impl FnMut(&Journal) -> bool,
+    ) -> Journal {
+        let what = format!("agent {agent} of {}: {what}", self.name);
+        within(what, self.agents[agent].life.until(condition)).await
+    }
+
+    /// How often each agent was ever asked for its full state.
+    pub fn full_state_requests(&self) -> Vec<usize> {
+        self.count(|journal| journal.full_states)
+    }
+
+    /// How often each agent was ever restarted by command.
+    pub fn restarts(&self) -> Vec<usize> {
+        self.count(|journal| journal.restarts)
+    }
+
+    /// How often each agent was ever sent a command that it does not accept.
+    pub fn ignored_commands(&self) -> Vec<usize> {
+        self.count(|journal| journal.ignored_commands)
+    }
+
+    /// The agents that are well.
+    pub fn healthy(&self) -> BTreeSet<usize> {
+        (0..self.len()).filter(|&agent| self.journal(agent).healthy).collect()
+    }
+
+    fn count(&self, what: impl Fn(&Journal) -> usize) -> Vec<usize> {
+        self.agents.iter().map(|agent| agent.lives(&what).sum()).collect()
     }
 
     /// How many agents there are.
@@ -101,12 +227,12 @@ impl Fleet {
             let (said, outcome) = &journal.config;
             *outcome == RemoteConfigStatuses::Applied && content_of(said) == hash
         };
-        (0..self.len()).filter(|&index| runs(&self.agents[index].life.journal())).collect()
+        (0..self.len()).filter(|&index| runs(&self.journal(index))).collect()
     }
 
     /// Whether an agent has said anything of a configuration in this life.
     pub fn has_answered(&self, agent: usize) -> bool {
-        self.agents[agent].life.journal().config.1 != RemoteConfigStatuses::Unset
+        self.journal(agent).config.1 != RemoteConfigStatuses::Unset
     }
 
     /// How often each agent has connected in this life.
@@ -137,12 +263,18 @@ impl Fleet {
         eventually(what, async || Some(self.offered(hash)).filter(|offered| offered.len() >= agents)).await
     }
 
-    fn live(&self, index: usize, attributes: &[(String, String)], behaviour: &Behaviour) -> Simulated {
+    fn live(&self, index: usize, kind: &Kind, lives_before: usize) -> Simulated {
         let mut uid = [self.key; 16];
         uid[15] = u8::try_from(index).expect("few agents");
         let profile = Profile::new(uid).with("test", &self.name).with("host.name", &format!("host-{index}"));
-        let profile = attributes.iter().fold(profile, |profile, (key, value)| profile.with(key, value));
-        sim::spawn(sim::Agent::new(profile, behaviour.clone()), self.endpoint.clone(), self.pace)
+        let profile = kind.attributes.iter().fold(profile, |profile, (key, value)| profile.with(key, value));
+        let profile = if kind.shows_effective { profile.showing_effective() } else { profile };
+        let profile = if kind.accepts_restarts { profile.accepting_restarts() } else { profile };
+        let hours = u64::try_from(lives_before).expect("few lives");
+        let agent = sim::Agent::new(profile, kind.behaviour.clone())
+            .with(kind.habits.clone())
+            .started_at(FIRST_START + 3600 * hours);
+        sim::spawn(agent, self.endpoint.clone(), self.pace)
     }
 }
 
