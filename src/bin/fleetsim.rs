@@ -35,6 +35,11 @@ struct Args {
     #[arg(long, default_value = "0", value_name = "SHARE")]
     fail_share: Share,
 
+    /// Report the configuration in effect as well, so that the operator can look for drift. There is none: it is the
+    /// configuration as it was received.
+    #[arg(long)]
+    show_effective: bool,
+
     /// An attribute of every agent, for selectors; may be given several times.
     #[arg(long = "attribute", value_name = "KEY=VALUE", value_parser = attribute)]
     attributes: Vec<(String, String)>,
@@ -101,6 +106,7 @@ impl Args {
             agents: self.agents,
             behaviour: self.behaviour.into(),
             failing: self.fail_share,
+            shows_effective: self.show_effective,
             attributes: self.attributes,
             seed: self.uid_seed.unwrap_or_else(|| getrandom::u64().unwrap_or_default()),
             pace: Pace { heartbeat: self.heartbeat, apply_delay: self.apply_delay, ..Pace::default() },

@@ -22,6 +22,8 @@ pub struct Fleet {
     pub behaviour: Behaviour,
     /// How many of them fail instead.
     pub failing: Share,
+    /// Whether they also report what is in effect.
+    pub shows_effective: bool,
     /// Attributes of all of them.
     pub attributes: Vec<(String, String)>,
     /// Makes their uids: the same seed, the same agents.
@@ -93,6 +95,7 @@ impl Fleet {
         profile.identifying.push(("service.version".to_owned(), env!("CARGO_PKG_VERSION").to_owned()));
         profile.identifying.push(("service.instance.id".to_owned(), hex::encode(uid)));
         profile.attributes.extend(self.attributes.iter().cloned());
+        let profile = if self.shows_effective { profile.showing_effective() } else { profile };
         let behaviour = if index < self.failing.of(self.agents) {
             Behaviour::Fail("fleetsim was told to fail".to_owned())
         } else {
@@ -138,5 +141,22 @@ mod tests {
         let uids = |seed| (0..1000).map(|index| uid(seed, index)).collect::<BTreeSet<_>>();
         assert_eq!((uids(1).len(), uids(1) == uids(1)), (1000, true));
         assert!(uids(1).is_disjoint(&uids(2)));
+    }
+
+    #[test]
+    fn agents_show_what_is_in_effect_if_their_fleet_does() {
+        for shows_effective in [false, true] {
+            let fleet = Fleet {
+                endpoint: "ws://127.0.0.1/".parse().expect("an endpoint"),
+                agents: 1,
+                behaviour: Behaviour::Apply,
+                failing: Share::Count(0),
+                shows_effective,
+                attributes: Vec::new(),
+                seed: 1,
+                pace: Pace::default(),
+            };
+            assert_eq!(fleet.agent(0).hello().effective_config.is_some(), shows_effective);
+        }
     }
 }
