@@ -26,8 +26,9 @@ fn treatment(cause: Cause, orders: u32, order: Option<Order>) -> Treatment {
     }
 }
 
-fn quarantined(treatment: Treatment) -> Treatment {
-    Treatment { quarantined: Some(at(60)), ..treatment }
+fn quarantined(mut treatment: Treatment) -> Treatment {
+    treatment.quarantined = Some(at(60));
+    treatment
 }
 
 fn ill(agent: ObservedAgent) -> ObservedAgent {
