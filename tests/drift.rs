@@ -1,15 +1,13 @@
-//! Somebody edits a real Collector's configuration behind the operator's back.
+//! Somebody edits a real Collector's configuration behind the operator's back: it is seen, and put right.
 
 mod support;
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use opamp_operator::api::{CollectorGroup, CollectorGroupStatus, ProblemKind, RolloutState};
-use serde_json::json;
-use std::net::TcpListener;
+use serde_json::{Value, json};
 use support::control_plane::ControlPlane;
 use support::operator::Operator;
-use support::resources::{Space, group, inline, rollout};
+use support::process::free_port;
+use support::resources::{Space, events_of, group, inline, rollout};
 use support::supervisor::Supervisor;
 
 const CONFIGURATION: &str = r#"
@@ -26,75 +24,155 @@ service:
     traces: {receivers: [nop], processors: [attributes, batch], exporters: [nop, otlp]}
 "#;
 
-/// Starts the Collector anew with another configuration, as whoever has a shell on its host can do.
-fn tamper(supervisor: &Supervisor, original: &str, changes: &[(&str, &str)]) {
-    let mut edited = original.to_owned();
-    for (from, to) in changes {
-        assert!(edited.contains(from), "{from} in {edited}");
-        edited = edited.replacen(from, to, 1);
-    }
-    std::fs::write(supervisor.effective_path(), edited).expect("written");
-    let parent = original.lines().find_map(|line| line.trim().strip_prefix("ppid: ")).expect("a process");
-    let threads = std::fs::read_dir(format!("/proc/{parent}/task")).expect("a running supervisor");
-    let children = threads.map(|thread| thread.expect("a thread").path().join("children"));
-    let children: String = children.map(|file| std::fs::read_to_string(file).unwrap_or_default()).collect();
-    for child in children.split_whitespace() {
-        kill(Pid::from_raw(child.parse().expect("a process")), Signal::SIGKILL).expect("ended");
-    }
-}
-
 fn status(group: &CollectorGroup) -> CollectorGroupStatus {
     group.status.clone().unwrap_or_default()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn tampering_with_a_real_collector_is_seen_with_its_class_and_its_place() {
-    let plane = ControlPlane::start().await;
-    let space = Space::new(&plane, "drift").await;
-    let operator = Operator::start(&plane, "drift").await;
-    let supervisor =
-        Supervisor::start(plane.dir(), "supervisor", &operator.websocket(), &[("test", "drift")]);
-    space.apply(group("edge", "drift")).await;
-    space.group_has("edge", 1).await;
-    space.apply(rollout("r", "edge", inline(CONFIGURATION))).await;
-    space.rollout_is("r", RolloutState::Completed).await;
-    let seen = |group: &CollectorGroup| {
-        let agents = status(group).agents;
-        (agents.in_sync, agents.drifted, agents.unknown) == (1, 0, 0)
-    };
-    space.until("edge", "seen to be in sync", seen).await;
+fn is_in_sync(group: &CollectorGroup) -> bool {
+    let agents = status(group).agents;
+    (agents.in_sync, agents.drifted, agents.unknown) == (1, 0, 0)
+}
 
-    let original = supervisor.effective();
+/// What is told of the one agent's drift.
+fn told(group: &CollectorGroup) -> Option<String> {
+    let status = status(group);
+    let problem = status.problems.iter().find(|problem| problem.kind == ProblemKind::Drifted)?;
+    (status.agents.drifted == 1).then(|| problem.message.clone())
+}
+
+/// One way to tamper with a running Collector.
+struct Tampering {
+    configuration: String,
+    /// How it is told.
+    class: String,
+}
+
+/// Every way that is tried; `port` is free, `older` was in effect before.
+fn tamperings(original: &str, port: u16, older: &str) -> Vec<Tampering> {
     let traces = "service::pipelines::traces";
-    let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port").port();
     let extension = format!("extensions:\n    health_check: {{endpoint: \"127.0.0.1:{port}\"}}\n");
-    let timeout = ("timeout: 90s", "timeout: 91s");
-    let removed = ("                - batch\n", "");
-    let added = ("                - otlp\n", "                - otlp\n                - debug\n");
-    let started = ("        - opamp\n", "        - opamp\n        - health_check\n");
-    for (changes, expected) in [
-        (&[removed][..], format!("Modified at {traces}::processors::batch")),
-        (&[added], format!("Foreign at {traces}::exporters::debug")),
+    let ways: [(&[(&str, &str)], String); 6] = [
+        (&[("                - batch\n", "")], format!("Modified at {traces}::processors::batch")),
         (
-            &[("extensions:\n", &extension), started],
+            &[("                - otlp\n", "                - otlp\n                - debug\n")],
+            format!("Foreign at {traces}::exporters::debug"),
+        ),
+        (
+            &[
+                ("extensions:\n", &extension),
+                ("        - opamp\n", "        - opamp\n        - health_check\n"),
+            ],
             "Foreign at service::extensions::health_check".to_owned(),
         ),
         (&[("sizer: bytes", "wait_for_result: true")], "Changed".to_owned()),
-        (&[timeout], "Modified at processors::batch::timeout".to_owned()),
-    ] {
-        tamper(&supervisor, &original, changes);
-        let told = |group: &CollectorGroup| {
-            let status = status(group);
-            let problem = status.problems.iter().find(|problem| problem.kind == ProblemKind::Drifted);
-            status.agents.drifted == 1 && problem.is_some_and(|problem| problem.message == expected)
-        };
-        space.until("edge", &format!("drifted: {expected}"), told).await;
+        (
+            &[("endpoint: 127.0.0.1:9\n", "endpoint: 127.0.0.1:10\n")],
+            "Modified at exporters::otlp::endpoint".to_owned(),
+        ),
+        (&[("timeout: 90s", "timeout: 91s")], "Modified at processors::batch::timeout".to_owned()),
+    ];
+    let edited = |changes: &[(&str, &str)]| {
+        changes.iter().fold(original.to_owned(), |edited, (from, to)| {
+            assert!(edited.contains(from), "{from} in {edited}");
+            edited.replacen(from, to, 1)
+        })
+    };
+    let restored = Tampering {
+        configuration: older.to_owned(),
+        class: "Modified at processors::batch::timeout".to_owned(),
+    };
+    let ways = ways.into_iter().map(|(changes, class)| Tampering { configuration: edited(changes), class });
+    [restored].into_iter().chain(ways).collect()
+}
+
+/// A supervisor that runs the second of two revisions, and what it ran before.
+struct Scene {
+    _plane: ControlPlane,
+    space: Space,
+    operator: Operator,
+    supervisor: Supervisor,
+    older: String,
+    original: String,
+}
+
+impl Scene {
+    async fn start(name: &str, drift: Value) -> Self {
+        let plane = ControlPlane::start().await;
+        let space = Space::new(&plane, name).await;
+        let operator = Operator::start(&plane, name).await;
+        let supervisor =
+            Supervisor::start(plane.dir(), "supervisor", &operator.websocket(), &[("test", name)]);
+        let mut edge = group("edge", name);
+        edge["spec"]["drift"] = drift;
+        space.apply(edge).await;
+        space.group_has("edge", 1).await;
+        space.apply(rollout("r", "edge", inline(&CONFIGURATION.replace("90s", "30s")))).await;
+        space.rollout_is("r", RolloutState::Completed).await;
+        let older = supervisor.effective();
+        space.apply(rollout("r", "edge", inline(CONFIGURATION))).await;
+        space.rollout_is("r", RolloutState::Completed).await;
+        space.until("edge", "seen to be in sync", is_in_sync).await;
+        let original = supervisor.effective();
+        Self { _plane: plane, space, operator, supervisor, older, original }
+    }
+
+    fn tamperings(&self) -> Vec<Tampering> {
+        tamperings(&self.original, free_port(), &self.older)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tampering_with_a_real_collector_is_seen_with_its_class_and_its_place() {
+    let scene = Scene::start("drift", json!({"mode": "Detect"})).await;
+    let Scene { space, supervisor, original, .. } = &scene;
+    for Tampering { configuration, class } in scene.tamperings() {
+        supervisor.tamper(&configuration);
+        space.until("edge", &format!("drifted: {class}"), |group| told(group).as_ref() == Some(&class)).await;
     }
     // That place does not count any more; the agent is asked anew.
     let mut ignoring = group("edge", "drift");
-    ignoring["spec"]["drift"] = json!({"ignore": ["processors::batch::timeout"]});
+    ignoring["spec"]["drift"] = json!({"mode": "Detect", "ignore": ["processors::batch::timeout"]});
     space.apply(ignoring).await;
-    space.until("edge", "in sync but for what is ignored", seen).await;
-    tamper(&supervisor, &original, &[]);
-    space.until("edge", "in sync again", seen).await;
+    space.until("edge", "in sync but for what is ignored", is_in_sync).await;
+    supervisor.tamper(original);
+    space.until("edge", "in sync again", is_in_sync).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_tampering_with_a_real_collector_is_put_right() {
+    let correction = json!({"maxAttempts": 20, "initialBackoff": "5s", "maxBackoff": "5s"});
+    let scene = Scene::start("mend", json!({"correction": correction})).await;
+    let Scene { space, supervisor, original, operator, .. } = &scene;
+    let tamperings = scene.tamperings();
+    for Tampering { configuration, class } in &tamperings {
+        assert_ne!(configuration, original);
+        supervisor.tamper(configuration);
+        let drifts =
+            |group: &CollectorGroup| told(group).is_some_and(|told| told.starts_with(class.as_str()));
+        space.until("edge", &format!("drifted: {class}"), drifts).await;
+        space.until("edge", &format!("put right: {class}"), is_in_sync).await;
+        // But for an empty section at most, which tells a correction from what the supervisor has.
+        let meaning = |text: &str| text.replace("connectors: {}\n", "");
+        assert_eq!(meaning(&supervisor.effective()), meaning(original), "{class}");
+    }
+
+    let mended = tamperings.len();
+    let metrics = operator.get("/metrics").await.expect("metrics").1;
+    for line in [
+        format!("opamp_drift_corrections_total{{result=\"corrected\"}} {mended}"),
+        "opamp_drift_corrections_total{result=\"failed\"} 0".to_owned(),
+        "opamp_config_drifted_agents{namespace=\"mend\",group=\"edge\"} 0".to_owned(),
+        "opamp_quarantined_agents{namespace=\"mend\",group=\"edge\"} 0".to_owned(),
+        "opamp_agents{namespace=\"mend\",group=\"edge\",state=\"in_sync\"} 1".to_owned(),
+    ] {
+        assert!(metrics.lines().any(|found| found == line), "{line} in {metrics}");
+    }
+    let events = events_of(space, "edge").await;
+    for reason in ["AgentsDrifted", "Correcting", "Corrected", "NoDrift"] {
+        let times = events.iter().filter(|(found, _)| found == reason).count();
+        assert_eq!(times, mended, "{reason} in {events:?}");
+    }
+    let first = events.iter().find(|(reason, _)| reason == "AgentsDrifted").expect("an Event");
+    assert!(first.1.contains("Modified at processors::batch::timeout"), "{}", first.1);
+    assert!(events.iter().all(|(_, note)| !note.contains("not-a-secret")), "{events:?}");
 }

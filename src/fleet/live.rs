@@ -53,15 +53,22 @@ impl<'a> Live<'a> {
     }
 
     /// The stable revision, if this agent can run it.
-    pub fn stable_for(&self, agent: &ObservedAgent) -> Option<ConfigHash> {
+    fn stable_for(&self, agent: &ObservedAgent) -> Option<ConfigHash> {
         self.sides.stable.filter(|_| !agent.lacks(self.stable_needs))
+    }
+
+    /// What an agent that the target made ill can have instead: nothing once the target is the stable revision, or where
+    /// it cannot run that one. Then it keeps what it runs.
+    pub fn fallback(&self, agent: &ObservedAgent) -> Option<ConfigHash> {
+        let assigned = self.assigned(agent);
+        self.stable_for(agent).filter(|stable| Some(*stable) != assigned)
     }
 
     /// The content that an agent is to run in the end: it may have been sent back to stable by itself.
     pub fn wanted(&self, agent: &ObservedAgent, treatment: Option<&Treatment>) -> Option<ConfigHash> {
         let assigned = self.assigned(agent)?;
         let sent_back = treatment.is_some_and(|treatment| treatment.sent_back && treatment.of == assigned);
-        if sent_back { self.stable_for(agent) } else { Some(assigned) }
+        if sent_back { self.fallback(agent) } else { Some(assigned) }
     }
 
     /// How, where and since when a connected agent drifts from `wanted`.

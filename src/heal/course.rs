@@ -280,12 +280,13 @@ impl Course<'_> {
     fn remedy(&self, treatment: &Treatment) -> Option<Order> {
         let agent = self.case.agent;
         let last = treatment.last.map(|last| last.order);
+        let takes = agent.accepts_config && self.case.wanted.is_some();
         match treatment.cause {
-            Cause::Drift => agent.accepts_config.then_some(Order::Offer),
+            Cause::Drift => takes.then_some(Order::Offer),
             Cause::Illness => [
                 (Order::Restart, agent.accepts_restart),
-                (Order::Offer, agent.accepts_config),
-                (Order::Stable, agent.accepts_config && !treatment.sent_back && self.case.fallback.is_some()),
+                (Order::Offer, takes),
+                (Order::Stable, takes && !treatment.sent_back && self.case.fallback.is_some()),
             ]
             .into_iter()
             .find_map(|(order, can)| (can && last.is_none_or(|last| order > last)).then_some(order)),

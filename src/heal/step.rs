@@ -85,7 +85,7 @@ fn case<'a>(
         assigned,
         wanted,
         drifts_since: live.drift(agent, wanted).map(|(.., since)| since),
-        fallback: live.stable_for(agent).filter(|stable| Some(*stable) != assigned),
+        fallback: live.fallback(agent),
         is_judged: agent.adoptee.is_some() || is_judged(agent),
     }
 }

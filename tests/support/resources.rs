@@ -3,7 +3,8 @@
 use super::control_plane::ControlPlane;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::Namespace;
-use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
+use k8s_openapi::api::events::v1::Event;
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::runtime::wait::{Condition, await_condition};
 use kube::{Client, Resource, ResourceExt};
 use opamp_operator::api::{CollectorGroup, ConfigRollout, RolloutState};
@@ -126,6 +127,19 @@ impl<K, F: Fn(&K) -> bool> Condition<K> for Wanted<F> {
     fn matches_object(&self, object: Option<&K>) -> bool {
         object.is_some_and(&self.0)
     }
+}
+
+/// The Events of an object, oldest first: reason and note.
+///
+/// # Panics
+/// When the API server does not answer.
+pub async fn events_of(space: &Space, object: &str) -> Vec<(String, String)> {
+    let of = ListParams::default();
+    let mut events = space.api::<Event>().list(&of).await.expect("events").items;
+    events.retain(|event| event.regarding.as_ref().and_then(|of| of.name.as_deref()) == Some(object));
+    events.sort_by_key(|event| event.event_time.as_ref().map(|time| time.0));
+    let text = |text: Option<String>| text.unwrap_or_default();
+    events.into_iter().map(|event| (text(event.reason), text(event.note))).collect()
 }
 
 /// A group of the agents whose attribute `test` has this value.

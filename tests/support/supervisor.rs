@@ -2,6 +2,8 @@
 
 use super::process::{Ending, Guarded};
 use super::tool;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use opamp_operator::opamp::proto::AgentRemoteConfig;
 use prost::Message;
 use std::path::{Path, PathBuf};
@@ -81,6 +83,23 @@ impl Supervisor {
     /// The file with the configuration that its Collector was started with.
     pub fn effective_path(&self) -> PathBuf {
         self.storage.join("effective.yaml")
+    }
+
+    /// Starts its Collector anew with another configuration, as whoever has a shell on its host can do.
+    ///
+    /// # Panics
+    /// When the supervisor does not run.
+    pub fn tamper(&self, configuration: &str) {
+        let running = self.effective();
+        std::fs::write(self.effective_path(), configuration).expect("written");
+        let parent = running.lines().find_map(|line| line.trim().strip_prefix("ppid: ")).expect("a process");
+        let threads = std::fs::read_dir(format!("/proc/{parent}/task")).expect("a running supervisor");
+        let children = threads.map(|thread| thread.expect("a thread").path().join("children"));
+        let children: String =
+            children.map(|file| std::fs::read_to_string(file).unwrap_or_default()).collect();
+        for child in children.split_whitespace() {
+            kill(Pid::from_raw(child.parse().expect("a process")), Signal::SIGKILL).expect("ended");
+        }
     }
 
     /// What it has logged.

@@ -119,9 +119,16 @@ fn agent_drifts_until_it_has_been_seen_to_be_right_and_a_quarantine_degrades_its
 fn agent_that_was_sent_back_is_in_sync_with_stable_and_not_with_the_target() {
     let sent_back = treatment(Cause::Illness, 3, Some(Order::Stable));
     for (running, in_sync) in [(1, 1), (2, 0)] {
-        let agent = ObservedAgent { running: Some(hash(running)), ..agent(1, Some(running)) };
+        let agent = agent(1, Some(running));
         assert_eq!(told(&[agent], std::slice::from_ref(&sent_back)).agents.in_sync, in_sync);
     }
+    // Once everybody else has the target as stable there is nothing to give it: it keeps what it runs.
+    let proven = ConfigRolloutStatus { stable_revision: Some("r-2".into()), ..rollout(Stage::Completed) };
+    let agent = agent(1, Some(1));
+    let treatments = [(agent.uid, sent_back)].into();
+    let status = status_with(&treatments, &CollectorGroupStatus::default(), &[agent], Some(&proven));
+    assert_eq!((status.agents.in_sync, status.agents.drifted), (0, 0));
+    assert_eq!(status.problems[0].kind, ProblemKind::SentBack);
 }
 
 #[test]
