@@ -1,6 +1,6 @@
 //! The main job, shown: a control plane, the operator and three real supervised Collectors; a group and a rollout
 //! are applied, and reach them. A good change goes through its phases; a bad one stops at the first Collector, which
-//! refuses it, and is rolled back. Run it with `make demo`.
+//! refuses it, and is rolled back. A Collector that somebody tampers with is put right. Run it with `make demo`.
 
 #[path = "../tests/support/mod.rs"]
 mod support;
@@ -69,6 +69,8 @@ async fn show(dir: &Path) {
     assert_all_run("verbosity: basic", &supervisors);
     bad_change(&cluster, &space).await;
     assert_all_run("verbosity: basic", &supervisors);
+    tampering(&cluster, &space, &supervisors[0]).await;
+    assert_all_run("timeout: 5s", &supervisors);
     if std::env::var_os("KEEP").is_some_and(|keep| !keep.is_empty() && keep != "0") {
         look_around(&cluster, &operator, dir).await;
     }
@@ -76,7 +78,7 @@ async fn show(dir: &Path) {
     drop(operator);
     cluster.clean_up();
     say(&format!(
-        "done in {} s: the good change reached all three Collectors; the bad one stopped at one and was rolled back; all three run checkout-2",
+        "done in {} s: the good change reached all three Collectors; the bad one stopped at one and was rolled back; the Collector that was tampered with was put right; all three run checkout-2",
         started.elapsed().as_secs()
     ));
 }
@@ -128,14 +130,39 @@ async fn bad_change(cluster: &Cluster, space: &Space) {
     );
     say(&format!("rolled back: {}", rolled_back.message));
     say("waiting until all three are healthy and in sync with the last known good again");
-    let healed = |group: &CollectorGroup| {
-        let agents = group.status.as_ref().map(|status| &status.agents);
-        agents.is_some_and(|agents| agents.in_sync == 3 && agents.healthy == 3)
-    };
-    space.until::<CollectorGroup>("checkout", "healthy and in sync", healed).await;
+    space.until::<CollectorGroup>("checkout", "healthy and in sync", all_in_sync).await;
     cluster.show(&["get", "collectorgroups,configrollouts,configrevisions"]);
     say("what was told of it, as Events:");
     cluster.show(&["events", "--for=configrollout/checkout"]);
+}
+
+/// Somebody edits a running Collector's configuration behind the operator's back.
+async fn tampering(cluster: &Cluster, space: &Space, production: &Supervisor) {
+    say(
+        "somebody with a shell in production edits what the Collector runs, storage/effective.yaml, and starts it anew:",
+    );
+    let running = production.effective();
+    assert!(running.contains("timeout: 5s"), "a Collector runs {running}");
+    println!("    processors: {{batch: {{timeout: 5s}}}}  ->  processors: {{batch: {{timeout: 50s}}}}");
+    production.tamper(&running.replacen("timeout: 5s", "timeout: 50s", 1));
+    say("waiting until the operator finds it in what the Collector reports as effective");
+    let drifts = |group: &CollectorGroup| {
+        let status = group.status.as_ref();
+        let problem = status.and_then(|status| status.problems.first());
+        problem.is_some_and(|problem| problem.message.contains("Modified at processors::batch::timeout"))
+    };
+    space.until::<CollectorGroup>("checkout", "drifted", drifts).await;
+    cluster.show(&["get", "collectorgroups"]);
+    say("waiting until the Collector has been offered its revision anew and reports that it runs that");
+    space.until::<CollectorGroup>("checkout", "in sync", all_in_sync).await;
+    cluster.show(&["get", "collectorgroups"]);
+    say("what was told of it, as Events:");
+    cluster.show(&["events", "--for=collectorgroup/checkout"]);
+}
+
+fn all_in_sync(group: &CollectorGroup) -> bool {
+    let agents = group.status.as_ref().map(|status| &status.agents);
+    agents.is_some_and(|agents| (agents.in_sync, agents.healthy, agents.drifted) == (3, 3, 0))
 }
 
 async fn reached(space: &Space, revision: &str, state: RolloutState) -> ConfigRolloutStatus {
