@@ -15,21 +15,26 @@ use support::fleet::{Fleet, Kind};
 use support::operator::Operator;
 use support::resources::{Space, collector, events_of, group, inline, phased, rollout};
 
+/// Short, so that agents hear of everything soon.
+const HEARTBEAT: Duration = Duration::from_millis(100);
+
 /// A group with its fleet and its rollout, all of one name.
 struct Case<'a> {
     space: &'a Space,
     name: &'a str,
+    endpoint: String,
     fleet: Fleet,
 }
 
 impl<'a> Case<'a> {
     /// A group with these agents, which are put right without long pauses.
     async fn new(space: &'a Space, operator: &Operator, name: &'a str, key: u8, kinds: &[Kind]) -> Self {
-        let mut fleet = Fleet::new(&operator.websocket(), name, key, Duration::from_millis(100));
+        let endpoint = operator.websocket();
+        let mut fleet = Fleet::new(&endpoint, name, key, HEARTBEAT);
         for kind in kinds {
             fleet.join_as(1, kind);
         }
-        let case = Self { space, name, fleet };
+        let case = Self { space, name, endpoint, fleet };
         case.set(&json!({})).await;
         case.until("full", |status| status.agents.connected == case.fleet.len() as i64).await;
         case
@@ -132,9 +137,9 @@ async fn agents_that_drift_fall_ill_or_go_away_are_put_right_or_left_alone() {
     let takers = case("takers", 2, &takers).await;
     let patients = case("patients", 3, &patients).await;
     let incurable = case("incurable", 4, &incurable).await;
-    let allergic = case("allergic", 5, &[shows(Habits::default())]).await;
+    let allergic = case("allergic", 5, &[shows(Habits::default()), shows(Habits::default())]).await;
     let wanderer = case("wanderer", 6, &[Kind::showing_effective()]).await;
-    let mute = case("mute", 7, &[Kind::new(&Behaviour::Apply)]).await;
+    let mute = case("mute", 7, &[Kind::new(&Behaviour::Apply), Kind::new(&Behaviour::Apply)]).await;
     let (reverting, ..) = tokio::join!(
         agent_that_reverts_every_correction_is_quarantined_after_exactly_the_attempts(reverting),
         plain_offer_is_tried_first_and_then_a_correction(takers),
@@ -240,30 +245,41 @@ async fn what_nothing_helps_is_quarantined(case: Case<'_>) {
     case.until_in_sync().await;
 }
 
-/// A rollout that waits for approval: the soak of its first phase is over, and stable is another revision.
+/// The canary's phase has passed, the next one waits for approval, and stable is another revision.
 async fn agent_that_the_target_makes_ill_is_sent_back_alone(mut case: Case<'_>) {
     let first = case.rolled_out("well", 1).await;
+    case.until_in_sync().await;
     let phases = json!([
-        {"name": "all", "agents": "100%", "approval": "Manual"},
-        {"name": "full", "agents": "100%"},
+        {"name": "canary", "agents": 1, "approval": "Manual"},
+        {"name": "full", "agents": "100%", "approval": "Manual"},
     ]);
     let mut manifest = phased(case.name, case.name, inline(&collector("ill")), phases);
     // Its illness does not end the attempt.
     manifest["spec"]["strategy"]["failureThreshold"] = json!("100%");
     case.space.apply(manifest).await;
     case.space.rollout_is(case.name, RolloutState::AwaitingApproval).await;
+    let second = case.hash(2).await;
+    let canary = *case.fleet.offered(&second).first().expect("a canary");
+    case.annotate("promote", "on").await;
+    case.fleet.until_offered(&second, 2).await;
+    let all_run = |rollout: &ConfigRollout| {
+        let status = rollout.status.as_ref();
+        status.is_some_and(|status| {
+            status.state == RolloutState::AwaitingApproval && status.agents.updated == 2
+        })
+    };
+    case.space.until(case.name, "waiting after its last phase", all_run).await;
+
     let cure = Cure::Content(first.parse().expect("a hash"));
-    case.fleet.set_habits(0, &habits(Takes::NewHash, cure));
-    case.fleet.fall_ill(0);
-    case.fleet.until(0, "well again", |journal| journal.healthy && journal.offers.len() == 4).await;
+    case.fleet.set_habits(canary, &habits(Takes::NewHash, cure));
+    case.fleet.fall_ill(canary);
     let (_, problem) = case.until_problem(ProblemKind::SentBack).await;
     assert!(problem.message.contains("a retry offers it the target"), "{}", problem.message);
-    let second = case.hash(2).await;
     let offered = [first.clone(), second.clone(), format!("{second}01"), first.clone()];
-    assert_eq!(case.offers(0), offered, "its revision anew, then stable");
+    assert_eq!(case.offers(canary), offered, "its revision anew, then stable");
     assert_eq!(case.events("SentBack").await.len(), 1);
     case.fleet.hear(20).await;
-    assert_eq!(case.offers(0).len(), 4, "it keeps that");
+    assert_eq!(case.fleet.offers().iter().map(Vec::len).sum::<usize>(), 4 + 2, "it alone, and it keeps that");
 }
 
 async fn agent_is_scanned_and_looked_at_when_it_returns(mut case: Case<'_>) {
@@ -274,16 +290,24 @@ async fn agent_is_scanned_and_looked_at_when_it_returns(mut case: Case<'_>) {
     assert_eq!(case.fleet.full_state_requests()[0], asked, "without an interval nobody asks");
     case.set(&json!({"drift": {"scanInterval": "1s"}, "offlineAfter": "1s"})).await;
     case.fleet.until(0, "asked twice more", |journal| journal.full_states >= asked + 2).await;
+    assert_eq!(case.offers(0), [hash.clone()]);
+
+    // It goes without a word, and what comes back with its uid runs nothing.
+    case.fleet = Fleet::new(&case.endpoint, case.name, 6, HEARTBEAT);
+    let (status, problem) = case.until_problem(ProblemKind::Offline).await;
+    assert_eq!((status.agents.connected, status.agents.offline, &*problem.host), (0, 1, "host-0"));
+    case.fleet.join_as(1, &Kind::showing_effective());
+    case.until_in_sync().await;
     assert_eq!(case.offers(0), [hash]);
 }
 
 async fn agent_that_does_not_answer_drifts_and_is_offered_again(case: Case<'_>) {
     let hash = case.rolled_out("mute", 1).await;
     case.fleet.set_behaviour(0, &Behaviour::Silent);
-    // A group of one: the threshold is not for it.
+    // The other one takes it, so the rollout completes all the same.
     let mut manifest = rollout(case.name, case.name, inline(&collector("silence")));
     manifest["spec"]["strategy"]["applyTimeout"] = json!("2s");
-    manifest["spec"]["strategy"]["failureThreshold"] = json!("100%");
+    manifest["spec"]["strategy"]["failureThreshold"] = json!("50%");
     case.space.apply(manifest).await;
     let (_, problem) = case.until_problem(ProblemKind::Drifted).await;
     assert!(problem.message.starts_with("Stale"), "{}", problem.message);

@@ -1,6 +1,6 @@
 //! Whose answer an attempt waits for or whose soak is not over: such agents are not to be disturbed by anybody else.
 
-use crate::api::{ConfigRolloutStatus, PhaseOutcome, RolloutState, Stage, Term};
+use crate::api::{ConfigRolloutStatus, PhaseOutcome, Stage, Term};
 use crate::fleet::{Cohort, ObservedAgent};
 
 /// The agents that an attempt watches.
@@ -21,10 +21,6 @@ impl Judged {
             return Self::default();
         };
         let has_passed = |term: &&Term| {
-            // It waits for a person only, maybe for days.
-            if status.state == RolloutState::AwaitingApproval {
-                return true;
-            }
             let mut phases = status.phases.iter().filter(|phase| phase.outcome == PhaseOutcome::Passed);
             phases.any(|phase| phase.phase.name == term.phase)
         };
@@ -96,9 +92,6 @@ mod tests {
             let judged = Judged::new(Some(&status(stage, ranks[first])));
             assert_eq!((judged.has(&agents[first]), judged.has(&agents[second])), expected, "{stage:?}");
         }
-        let mut awaiting = status(Stage::Running, ranks[first]);
-        awaiting.state = RolloutState::AwaitingApproval;
-        assert!(!Judged::new(Some(&awaiting)).has(&agents[second]), "its soak is over");
         assert!(!Judged::new(None).has(&agents[0]));
         assert!(!Judged::new(Some(&ConfigRolloutStatus::default())).has(&agents[0]));
     }
