@@ -1,18 +1,18 @@
 //! What a replica knows of one agent, and when it is offered its revision.
 
-use super::builds::PATIENCE;
 use super::offered::Offered;
 use super::steadiness::Steadiness;
 use super::unpack::Unpacked;
 use super::{
     Adoptee, Attributes, Build, Capabilities, ConfigReport, Description, Done, DriftClass, GroupView,
-    InstanceUid, Ledger, Link, Offer, Outcome, Report, Revision, Ring, Rings, Sight, assigned,
+    InstanceUid, Ledger, Link, Outcome, Report, Ring, Rings, Sight,
 };
 use crate::api::EntryFlags;
 use crate::config::{ConfigHash, Form};
 use jiff::Timestamp;
 use std::sync::Arc;
 
+mod offers;
 mod sights;
 mod verdicts;
 
@@ -253,93 +253,6 @@ impl Agent {
     /// The content that the agent reports to run.
     pub fn running(&self) -> Option<ConfigHash> {
         self.config.as_ref().filter(|config| config.outcome == Outcome::Applied)?.hash
-    }
-
-    /// What to send now, if anything. What the agent has already received it would ignore, so it gets that as a
-    /// correction.
-    pub fn due_offer(&self, group: &GroupView, now: Timestamp) -> Option<Offer> {
-        let revision = self.assigned(group).filter(|revision| !self.awaits_components(revision, now))?;
-        let received = self.received_form(revision.hash);
-        let wanting = self.is_forgiven(revision.hash) || received.is_none();
-        let waits = self.waits_for_answer(revision.hash, now) && !self.is_retried(revision.hash, group);
-        (wanting && !waits).then(|| match received {
-            None => Offer::plain(revision.clone()),
-            Some(form) => Offer::correction(revision.clone(), form),
-        })
-    }
-
-    /// What the agent is to run, once it can be told.
-    fn assigned<'a>(&self, group: &'a GroupView) -> Option<&'a Arc<Revision>> {
-        let admitted = self.adoptee.is_none_or(|adoptee| !adoptee.waits);
-        let ready = self.connected() && self.complete && admitted && group.may_offer();
-        if !ready || !self.capabilities.has(Capabilities::ACCEPTS_REMOTE_CONFIG) {
-            return None;
-        }
-        assigned(&group.assignment, self.uid, &self.attributes, &self.ledger, |revision| self.lacks(revision))
-    }
-
-    /// Whether it is known not to have a component of this revision.
-    pub(super) fn lacks(&self, revision: &Revision) -> bool {
-        let built = self.build.as_ref().and_then(|build| build.components());
-        built.zip(revision.needs.as_ref()).is_some_and(|(built, needs)| !needs.is_within(built))
-    }
-
-    /// Whether the agent is about to say what it was built with, and so whether it can run this. An agent of its build
-    /// was asked.
-    fn awaits_components(&self, revision: &Revision, now: Timestamp) -> bool {
-        let unknown = self.build.as_ref().is_some_and(|build| build.components().is_none());
-        unknown && revision.needs.is_some() && now.duration_since(self.since) < PATIENCE
-    }
-
-    /// Whether the agent refused what it is assigned all the same, and was not offered it again since.
-    fn is_forgiven(&self, hash: ConfigHash) -> bool {
-        let offered_after = |time| {
-            let offered = self.offered.as_ref().filter(|offered| offered.stands(hash));
-            offered.is_some_and(|offered| offered.is_after(time))
-        };
-        self.ledger.refusal(hash, None).is_some_and(|refusal| !offered_after(refusal.at))
-    }
-
-    /// Whether the agent cannot say what became of a configuration, but shows which one is in effect.
-    pub fn shows_effective(&self) -> bool {
-        !self.answers() && self.capabilities.has(Capabilities::REPORTS_EFFECTIVE_CONFIG)
-    }
-
-    fn answers(&self) -> bool {
-        self.capabilities.has(Capabilities::REPORTS_REMOTE_CONFIG)
-    }
-
-    /// The form in which the agent received this content, if that is what it received last (specification,
-    /// `last_remote_config_hash`).
-    fn received_form(&self, hash: ConfigHash) -> Option<Form> {
-        let config = self.config.as_ref().filter(|config| config.hash == Some(hash))?;
-        self.answers().then_some(config.form)
-    }
-
-    /// An offer that was never answered is repeated over HTTP, where no reconnect tells that a response was
-    /// lost; on a socket only once it was lost. One that was answered and is gone again was lost by the agent,
-    /// which restarted behind a gateway.
-    fn waits_for_answer(&self, hash: ConfigHash, now: Timestamp) -> bool {
-        let Some(offered) = self.offered.as_ref().filter(|offered| offered.stands(hash)) else {
-            return false;
-        };
-        let repeats = self.answers() && (self.link == Some(Link::Polling) || offered.answered);
-        !repeats || offered.is_recent(now)
-    }
-
-    /// Whether a person asked to try again what this agent has not answered: it is offered once more.
-    fn is_retried(&self, hash: ConfigHash, group: &GroupView) -> bool {
-        let offered = self.offered.as_ref().filter(|offered| offered.stands(hash) && !offered.answered);
-        let retried_at = group.assignment.retried_at;
-        offered.zip(retried_at).is_some_and(|(offered, retried_at)| !offered.is_after(retried_at))
-    }
-
-    /// Notes that a revision was sent.
-    pub fn note_offer(&mut self, hash: ConfigHash, form: Form, now: Timestamp) {
-        if self.offered.as_ref().is_none_or(|offered| offered.hash != hash) {
-            self.exempt = self.healthy == Some(false);
-        }
-        self.offered = Some(Offered::new(hash, form, self.offered.as_ref(), now));
     }
 }
 

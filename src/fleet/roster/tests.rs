@@ -1,6 +1,7 @@
 use super::*;
+use crate::config::ConfigHash;
 use crate::fleet::fixtures::*;
-use crate::fleet::{Ledger, Verdict};
+use crate::fleet::{GroupView, Ledger, Outcome, Revision, Verdict};
 
 mod adoptees;
 mod builds;

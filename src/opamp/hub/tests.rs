@@ -1,6 +1,7 @@
+use super::state::MAX_AGENTS_PER_SOCKET;
 use super::*;
 use crate::config::{ConfigFile, ConfigHash};
-use crate::fleet::{Delays, GroupView, Payload, Revision};
+use crate::fleet::{AgentKey, Delays, GroupView, InstanceUid, Payload, Revision};
 use crate::opamp::offer::encode_files;
 use crate::opamp::proto::{AgentDescription, RemoteConfigStatus, ServerToAgent};
 use futures::FutureExt;

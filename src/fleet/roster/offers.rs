@@ -1,0 +1,63 @@
+//! What agents are sent, and who is to be woken for it.
+
+use super::Roster;
+use super::groups::{adopt, group_of, regroup};
+use crate::fleet::{Agent, AgentKey, Edge, Link, Offer, View};
+use jiff::Timestamp;
+use std::sync::Arc;
+
+impl Roster {
+    /// What to send to an agent now, if anything. Changes nothing.
+    pub fn due_offer(&self, key: &AgentKey, now: Timestamp) -> Option<Offer> {
+        self.due_to(key, self.agent(key)?, now)
+    }
+
+    fn due_to(&self, key: &AgentKey, agent: &Agent, now: Timestamp) -> Option<Offer> {
+        let group = group_of(&self.view, key, agent).filter(|_| !self.suspended)?;
+        agent.due_offer(group, now)
+    }
+
+    /// What to send to an agent now, noted as sent.
+    pub fn take_offer(&mut self, key: &AgentKey, now: Timestamp) -> Option<Offer> {
+        let offer = self.due_offer(key, now)?;
+        self.agents.get_mut(key)?.agent.note_offer(offer.hash(), offer.form, now);
+        Some(offer)
+    }
+
+    /// Acts on a new view: finds each agent's group again, and returns the agents on sockets that are due an
+    /// offer. Agents that poll get theirs with the next poll.
+    pub fn set_view(&mut self, view: Arc<View>, now: Timestamp) -> Vec<AgentKey> {
+        let before = std::mem::replace(&mut self.view, view);
+        self.informed = true;
+        for (key, known) in &mut self.agents {
+            let mut edge = regroup(&mut known.agent, &key.namespace, &self.view, now);
+            let rings = |view| group_of(view, key, &known.agent).map(|group| &group.assignment.rings);
+            // A phase waits for what is known of its ring.
+            if rings(&self.view).is_some_and(|now| !now.is_empty() && rings(&before) != Some(now)) {
+                edge = Edge::Urgent;
+            }
+            edge = edge.max(adopt(&mut known.agent, key, &self.view, now));
+            let drift = |view| group_of(view, key, &known.agent).map(|group| &group.drift);
+            let other_rules =
+                drift(&before).zip(drift(&self.view)).is_some_and(|(before, now)| before != now);
+            if other_rules && known.agent.forget_sight() {
+                edge = edge.max(Edge::Slow);
+            }
+            self.slices.mark(known.slice_in(&key.namespace), edge, now);
+        }
+        self.due_on_sockets(now)
+    }
+
+    /// Stops or resumes all offers; returns the agents on sockets that are due one now.
+    pub fn suspend(&mut self, suspended: bool, now: Timestamp) -> Vec<AgentKey> {
+        self.suspended = suspended;
+        self.due_on_sockets(now)
+    }
+
+    fn due_on_sockets(&self, now: Timestamp) -> Vec<AgentKey> {
+        let on_socket = |agent: &Agent| matches!(agent.link, Some(Link::Socket(_)));
+        let due = |key: &AgentKey, agent: &Agent| on_socket(agent) && self.due_to(key, agent, now).is_some();
+        let known = self.agents.iter().filter(|(key, known)| due(key, &known.agent));
+        known.map(|(key, _)| key.clone()).collect()
+    }
+}

@@ -1,0 +1,50 @@
+//! What the passing of time does: silence and absence.
+
+use super::Roster;
+use super::groups::group_of;
+use crate::fleet::{Agent, GroupView, Link, signed};
+use jiff::Timestamp;
+use std::time::Duration;
+
+/// How long a disconnected agent that is in no group is remembered.
+const FORGET_UNGROUPED_AFTER: Duration = Duration::from_hours(24);
+
+impl Roster {
+    /// Lets time pass: agents that poll and fell silent become disconnected, agents that are gone for long are
+    /// forgotten. Both times are the group's.
+    pub fn expire(&mut self, now: Timestamp) {
+        if !self.informed {
+            return;
+        }
+        let (view, silence) = (&self.view, self.silence);
+        let passed = self.agents.iter().filter_map(|(key, known)| {
+            let passed = passed(&known.agent, group_of(view, key, &known.agent), silence, now)?;
+            Some((key.clone(), passed))
+        });
+        for (key, passed) in passed.collect::<Vec<_>>() {
+            match passed {
+                Passed::Silence => self.disconnect(&key, Link::Polling, now),
+                Passed::Absence => self.forget(&key, now),
+            }
+        }
+    }
+}
+
+/// What has lasted too long.
+enum Passed {
+    /// An agent that polls has not done so.
+    Silence,
+    /// A disconnected agent has not returned.
+    Absence,
+}
+
+fn passed(agent: &Agent, group: Option<&GroupView>, silence: Duration, now: Timestamp) -> Option<Passed> {
+    let offline_after = group.map_or(silence, |group| group.offline_after.max(silence));
+    let forget_after = group.map_or(FORGET_UNGROUPED_AFTER, |group| group.forget_after);
+    let (passed, limit) = match agent.link {
+        Some(Link::Socket(_)) => return None,
+        Some(Link::Polling) => (Passed::Silence, offline_after),
+        None => (Passed::Absence, forget_after),
+    };
+    (now.duration_since(agent.last_seen) > signed(limit)).then_some(passed)
+}

@@ -1,0 +1,58 @@
+//! Messages that say what is in effect. That is compared without the lock, because it takes long for a message that
+//! wants it to.
+
+use super::Hub;
+use crate::config::ConfigFile;
+use crate::drift::{Ignore, look};
+use crate::fleet::{AgentKey, InstanceUid, Link};
+use crate::opamp::answer::Answer;
+use crate::opamp::proto::AgentToServer;
+use crate::opamp::report;
+use jiff::Timestamp;
+use std::sync::Arc;
+
+impl Hub {
+    /// Takes in a decoded message. What it says is in effect is compared afterwards and without the lock, because that
+    /// takes long for a message that wants it to.
+    pub(super) fn take_in(&self, message: AgentToServer, namespace: &Arc<str>, link: Link) -> Answer {
+        let effective = message.effective_config.clone();
+        let uid = InstanceUid::from_wire(&message.instance_uid);
+        let answer = self.with_state(|state| state.receive(message, namespace, link));
+        let key = uid.map(|uid| AgentKey { namespace: namespace.clone(), uid });
+        if let (Some(effective), Some(key)) = (effective, key) {
+            let files = report::effective(effective);
+            self.conclude(&files, &key, link);
+            self.look_for_drift(&files, &key, link);
+        }
+        answer
+    }
+
+    /// Finds out whether an agent that says nothing else of its configuration runs what it is assigned.
+    fn conclude(&self, effective: &[ConfigFile], key: &AgentKey, link: Link) {
+        if let Some(revision) = self.with_roster(|roster| roster.compared_with(key, link))
+            && let Some(desired) = &revision.desired
+        {
+            let covers = desired.is_covered_by(effective);
+            let now = Timestamp::now();
+            self.with_state(|state| state.roster.note_effective(key, revision.hash, covers, now));
+        }
+    }
+
+    /// Compares what is in effect on an agent that has applied its revision.
+    fn look_for_drift(&self, effective: &[ConfigFile], key: &AgentKey, link: Link) {
+        if let Some(hash_key) = self.key.get()
+            && let Some((revision, rules)) = self.with_roster(|roster| roster.looked_for(key, link))
+            && let Some(desired) = &revision.desired
+        {
+            // The API server has checked their form.
+            let ignore = Ignore::new(&rules.ignore).unwrap_or_default();
+            let finding = look(desired, effective, &ignore, hash_key);
+            let now = Timestamp::now();
+            self.with_state(|state| {
+                let Some(agent) = state.roster.agent(key) else { return };
+                let sight = state.baselines.judge(agent, (revision.hash, rules.ignore), &finding, now);
+                state.roster.note_sight(key, sight, now);
+            });
+        }
+    }
+}

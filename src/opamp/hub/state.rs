@@ -1,0 +1,139 @@
+//! What is behind the hub's lock: the agents, their sessions, and who speaks on which socket.
+
+use crate::fleet::{AgentKey, InstanceUid, Link, Roster, View};
+use crate::opamp::answer::Answer;
+use crate::opamp::proto::AgentToServer;
+use crate::opamp::session::{Context, Sessions};
+use crate::opamp::watch::Baselines;
+use jiff::Timestamp;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use tokio::sync::Notify;
+
+/// Most agents of one socket. Gateways put some hundreds on one; without a bound a single hostile peer could name
+/// uids until the memory is full. A message of one more is answered with an error.
+pub const MAX_AGENTS_PER_SOCKET: usize = 10_000;
+
+/// The agents and sockets of this replica.
+pub struct State {
+    /// The agents.
+    pub roster: Roster,
+    sessions: Sessions,
+    /// What drift is measured by.
+    pub baselines: Baselines,
+    sockets: HashMap<u64, Attached>,
+    /// Numbers the sockets of this process.
+    next_socket: u64,
+}
+
+/// One open socket.
+struct Attached {
+    namespace: Arc<str>,
+    /// The agents that have spoken on it, sorted: one, or many behind a gateway.
+    agents: Vec<InstanceUid>,
+    /// The agents that may be due an offer. What to offer is decided when it is sent, so however often the view
+    /// changes meanwhile this holds an agent once, and is bounded by `agents`.
+    due: BTreeSet<InstanceUid>,
+    wake: Arc<Notify>,
+}
+
+impl State {
+    /// The state of these agents, without sockets.
+    pub fn new(roster: Roster) -> Self {
+        Self {
+            roster,
+            sessions: Sessions::default(),
+            baselines: Baselines::default(),
+            sockets: HashMap::new(),
+            next_socket: 1,
+        }
+    }
+
+    /// Adds a socket; returns its number.
+    pub fn attach(&mut self, namespace: Arc<str>, wake: Arc<Notify>) -> u64 {
+        let attached = Attached { namespace, agents: Vec::new(), due: BTreeSet::new(), wake };
+        let socket = self.next_socket;
+        self.next_socket += 1;
+        self.sockets.insert(socket, attached);
+        socket
+    }
+
+    /// Takes in a message and answers it.
+    pub fn receive(&mut self, message: AgentToServer, namespace: &Arc<str>, link: Link) -> Answer {
+        if let (Link::Socket(socket), Some(uid)) = (link, InstanceUid::from_wire(&message.instance_uid))
+            && !self.note_speaker(socket, uid)
+        {
+            return Answer::bad_request(uid.as_bytes(), "there are too many agents on this connection");
+        }
+        let context = Context {
+            now: Timestamp::now(),
+            namespace,
+            link,
+            fresh_uid: &mut || InstanceUid::new(uuid::Uuid::now_v7().into_bytes()),
+            roster: &mut self.roster,
+        };
+        self.sessions.receive(message, context)
+    }
+
+    /// Remembers who speaks on a socket; false if it is one too many.
+    fn note_speaker(&mut self, socket: u64, uid: InstanceUid) -> bool {
+        let Some(attached) = self.sockets.get_mut(&socket) else { return false };
+        match attached.agents.binary_search(&uid) {
+            Ok(_) => true,
+            Err(_) if attached.agents.len() == MAX_AGENTS_PER_SOCKET => false,
+            Err(place) => {
+                attached.agents.insert(place, uid);
+                true
+            }
+        }
+    }
+
+    /// Acts on a new view; returns the connections that are to be woken for it.
+    pub fn set_view(&mut self, view: Arc<View>, now: Timestamp) -> Vec<Arc<Notify>> {
+        let due = self.roster.set_view(view, now);
+        let Self { roster, baselines, .. } = self;
+        baselines.retain(|content| roster.is_live(content));
+        self.wake(due)
+    }
+
+    /// Marks agents as due an offer; returns the connections that are to be woken for it.
+    pub fn wake(&mut self, due: Vec<AgentKey>) -> Vec<Arc<Notify>> {
+        let mut wakes = Vec::new();
+        for key in due {
+            let Some(Link::Socket(socket)) = self.roster.agent(&key).and_then(|agent| agent.link) else {
+                continue;
+            };
+            let Some(attached) = self.sockets.get_mut(&socket) else { continue };
+            if attached.due.is_empty() {
+                wakes.push(attached.wake.clone());
+            }
+            attached.due.insert(key.uid);
+        }
+        wakes
+    }
+
+    /// The next offer for an agent of this socket.
+    pub fn next_push(&mut self, socket: u64, now: Timestamp) -> Option<Answer> {
+        let attached = self.sockets.get_mut(&socket)?;
+        while let Some(uid) = attached.due.pop_first() {
+            let key = AgentKey { namespace: attached.namespace.clone(), uid };
+            let here = self.roster.agent(&key).is_some_and(|agent| agent.link == Some(Link::Socket(socket)));
+            if let Some(offer) = here.then(|| self.roster.take_offer(&key, now)).flatten() {
+                let mut push = Answer::push(uid, offer);
+                push.ask_what_is_in_effect(self.roster.agent(&key));
+                return Some(push);
+            }
+        }
+        None
+    }
+
+    /// Takes a socket away, and with it the connection of its agents.
+    pub fn close(&mut self, socket: u64, now: Timestamp) {
+        let Some(attached) = self.sockets.remove(&socket) else { return };
+        for uid in attached.agents {
+            let key = AgentKey { namespace: attached.namespace.clone(), uid };
+            self.roster.disconnect(&key, Link::Socket(socket), now);
+            self.sessions.closed(&key, Link::Socket(socket));
+        }
+    }
+}
