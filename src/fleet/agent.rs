@@ -15,6 +15,7 @@ use std::sync::Arc;
 mod offers;
 mod sights;
 mod verdicts;
+mod words;
 
 /// Edges that a message caused, by how urgently they are written (design, section 4).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -65,17 +66,32 @@ pub struct Agent {
     pub build: Option<Arc<Build>>,
     /// Whether it came with another group's revision.
     pub adoptee: Option<Adoptee>,
-    /// How it drifts by its own words, and since when.
-    pub told: Option<Box<(DriftClass, Timestamp)>>,
-    /// The leader's last order that was carried out.
-    pub done: Option<Box<Done>>,
-    /// The rings that an earlier run wrote, until the agent has described itself again.
-    restored: Option<Box<Rings>>,
     /// Whether `config` was reported over the present link.
     heard: bool,
-    offered: Option<Offered>,
-    /// The last look at what it has in effect. Behind a pointer, because most of the time nobody looks.
-    sight: Option<Box<Sight>>,
+    /// The last offer. Behind a pointer, like what follows: an agent that has what it is to run has had none.
+    offered: Option<Box<Offered>>,
+    watch: Option<Box<Watch>>,
+    unusual: Option<Box<Unusual>>,
+}
+
+/// What is known of what an agent has in effect.
+#[derive(Clone, Debug, Default)]
+struct Watch {
+    /// The last look at it.
+    sight: Option<Sight>,
+}
+
+/// What few agents have any of.
+#[derive(Clone, Debug, Default)]
+struct Unusual {
+    /// The rings that an earlier run wrote, until the agent has described itself again.
+    restored: Option<Rings>,
+    /// How it drifts by its own words, and since when.
+    told: Option<(DriftClass, Timestamp)>,
+    /// When it last ceased to say that it runs what it was offered. It has the time to say so again.
+    ceased: Option<Timestamp>,
+    /// The leader's last order that was carried out.
+    done: Option<Done>,
 }
 
 impl Agent {
@@ -99,12 +115,10 @@ impl Agent {
             overlapping: None,
             build: None,
             adoptee: None,
-            told: None,
-            done: None,
-            restored: None,
             heard: false,
             offered: None,
-            sight: None,
+            watch: None,
+            unusual: None,
         }
     }
 
@@ -133,10 +147,10 @@ impl Agent {
             group: read.group.map(Into::into),
             overlapping: read.overlapping.map(Into::into),
             adoptee: read.adoptee,
-            told: read.told.map(Into::into),
-            done: read.done.map(Into::into),
-            restored: Some(read.rings.into()),
-            sight: read.sight.map(Into::into),
+            watch: read.sight.map(|sight| Watch { sight: Some(sight) }.into()),
+            unusual: Some(
+                Unusual { restored: Some(read.rings), told: read.told, done: read.done, ceased: None }.into(),
+            ),
             ..Self::new(read.uid, last_seen)
         }
     }
@@ -153,7 +167,7 @@ impl Agent {
 
     /// Whether the agent is in a ring.
     pub fn is_in(&self, ring: &Ring) -> bool {
-        match &self.restored {
+        match self.unusual.as_ref().and_then(|unusual| unusual.restored.as_ref()) {
             Some(rings) => rings.has(ring.key()) == Some(true),
             None => ring.matches(&self.attributes),
         }
@@ -187,6 +201,9 @@ impl Agent {
         self.link = Some(link);
         self.since = now;
         self.heard = false;
+        if let Some(unusual) = &mut self.unusual {
+            unusual.ceased = None;
+        }
         if let Some(offered) = &mut self.offered {
             offered.lose_link();
         }
@@ -226,14 +243,15 @@ impl Agent {
         let before = std::mem::replace(&mut self.attributes, attributes);
         // Another version reports other leaves and other defaults.
         if before.get("service.version") != self.attributes.get("service.version") {
-            self.sight = None;
+            self.forget_sight();
         }
         let mut same =
             ["host.name", "service.version"].iter().all(|key| before.get(key) == self.attributes.get(key));
         for ring in group.iter().flat_map(|group| &group.assignment.rings) {
             same &= ring.matches(&before) == ring.matches(&self.attributes);
         }
-        if self.restored.take().is_none() && same { Edge::None } else { Edge::Slow }
+        let restored = self.unusual.as_mut().and_then(|unusual| unusual.restored.take());
+        if restored.is_none() && same { Edge::None } else { Edge::Slow }
     }
 
     /// The first report of health is part of connecting, and no change.
@@ -248,6 +266,16 @@ impl Agent {
             Some(_) => Edge::Urgent,
             None => Edge::Slow,
         }
+    }
+
+    /// The leader's last order that was carried out.
+    pub fn done(&self) -> Option<Done> {
+        self.unusual.as_ref()?.done
+    }
+
+    /// What few agents have, made if it is not there.
+    fn unusual(&mut self) -> &mut Unusual {
+        self.unusual.get_or_insert_default()
     }
 
     /// The content that the agent reports to run.

@@ -18,6 +18,8 @@ pub struct Offered {
     /// The agent has said since that it has it.
     pub answered: bool,
     at: Timestamp,
+    /// When it first went out in this form, if it was repeated because there was no answer.
+    began: Timestamp,
     /// How many times in a row it went over this link.
     times: u8,
     /// It went over the present link. One that went over another may have been lost with it, and is repeated.
@@ -27,13 +29,33 @@ pub struct Offered {
 impl Offered {
     /// An offer that is being sent now, after `last`.
     pub fn new(hash: ConfigHash, form: Form, last: Option<&Self>, now: Timestamp) -> Self {
-        let before = last.filter(|last| last.stands(hash)).map_or(0, |last| last.times);
-        Self { hash, form, answered: false, at: now, times: before.saturating_add(1), here: true }
+        let before = last.filter(|last| last.stands(hash));
+        let times = before.map_or(0, |last| last.times);
+        let repeats = before.filter(|last| last.form == form && !last.answered);
+        Self {
+            hash,
+            form,
+            answered: false,
+            at: now,
+            began: repeats.map_or(now, |last| last.began),
+            times: times.saturating_add(1),
+            here: true,
+        }
     }
 
     /// The link that it went over has ended.
     pub fn lose_link(&mut self) {
         self.here = false;
+    }
+
+    /// Whether it went over the present link.
+    pub fn is_here(&self) -> bool {
+        self.here
+    }
+
+    /// Since when an answer has been waited for.
+    pub fn began(&self) -> Timestamp {
+        self.began
     }
 
     /// Whether it is an offer of this hash, over the present link.

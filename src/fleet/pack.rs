@@ -207,7 +207,7 @@ impl<'a> Packer<'a> {
             version: agent.version().and_then(|version| self.version(version)),
             running: agent.running().and_then(|hash| self.revision(hash)),
             sight: told(agent).or_else(|| Some(self.sight(agent.sight()?, agent.since))),
-            done: agent.done.as_ref().map(|done| DoneEntry {
+            done: agent.done().map(|done| DoneEntry {
                 order: done.order,
                 after: done.at.as_second().saturating_sub(done.order),
             }),
@@ -297,7 +297,7 @@ impl<'a> Packer<'a> {
 
 /// What an agent's own words show comes before what it has in effect: that is of another revision then.
 fn told(agent: &Agent) -> Option<SightEntry> {
-    let (class, since) = **agent.told.as_ref()?;
+    let (class, since) = agent.told()?;
     let since = since.as_second().saturating_sub(agent.since.as_second());
     Some(SightEntry { code: class.code(), since, ..SightEntry::default() })
 }

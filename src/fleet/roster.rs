@@ -6,7 +6,7 @@ use super::slices::Slices;
 use super::unpack::unpack;
 use super::{Agent, AgentKey, Delays, Edge, Link, Report, SliceContent, SliceId, View};
 use crate::api::AgentSliceSpec;
-use groups::{adopt, group_of, mask_secrets, regroup};
+use groups::{adopt, group_of, judge_words, mask_secrets, regroup};
 use jiff::Timestamp;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
@@ -102,6 +102,7 @@ impl Roster {
         if may_move || tells_of_config {
             edge = edge.max(adopt(&mut known.agent, key, &self.view, now));
         }
+        edge = edge.max(judge_words(&mut known.agent, key, &self.view, self.silence, now));
         self.slices.mark(known.slice_in(&key.namespace), edge, now);
         if let Some(build) = build {
             self.note_build(key, build, now);
@@ -112,7 +113,8 @@ impl Roster {
     pub fn disconnect(&mut self, key: &AgentKey, link: Link, now: Timestamp) {
         let Some(known) = self.agents.get_mut(key) else { return };
         if known.agent.detach(link, now) {
-            self.slices.mark(known.slice_in(&key.namespace), Edge::Slow, now);
+            let edge = judge_words(&mut known.agent, key, &self.view, self.silence, now);
+            self.slices.mark(known.slice_in(&key.namespace), edge.max(Edge::Slow), now);
         }
     }
 

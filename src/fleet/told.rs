@@ -10,6 +10,9 @@ pub struct Told<'a> {
     pub assigned: ConfigHash,
     /// Its last report on a configuration.
     pub report: Option<&'a ConfigReport>,
+    /// Whether it was offered the assigned content in a form of which it says nothing: then what it says of another form
+    /// is no answer.
+    pub is_unanswered: bool,
     /// Whether an offer of the assigned content is on its way, or was answered with silence for less than the time
     /// that an answer may take.
     pub is_being_delivered: bool,
@@ -23,6 +26,7 @@ pub fn told(told: &Told<'_>) -> Option<DriftClass> {
     }
     Some(match told.report.map(|report| (report.hash == Some(told.assigned), &report.outcome)) {
         None | Some((false, _)) => DriftClass::Stale,
+        Some((true, _)) if told.is_unanswered => DriftClass::Silent,
         Some((true, Outcome::Failed(_))) => DriftClass::Failed,
         Some((true, Outcome::Applying | Outcome::Unset)) => DriftClass::Silent,
         Some((true, Outcome::Applied)) => return None,
@@ -54,8 +58,16 @@ mod tests {
             (report(ASSIGNED, Outcome::Unset), Some(DriftClass::Silent)),
             (report(ASSIGNED, Outcome::Applied), None),
         ] {
-            let words = Told { assigned: ASSIGNED, report: report.as_ref(), is_being_delivered: false };
+            let report = report.as_ref();
+            let words = Told { assigned: ASSIGNED, report, is_unanswered: false, is_being_delivered: false };
             assert_eq!(told(&words), expected, "{report:?}");
+            let silent = report.is_some_and(|report| report.hash == Some(ASSIGNED));
+            let unanswered = Some(if silent { DriftClass::Silent } else { DriftClass::Stale });
+            assert_eq!(
+                told(&Told { is_unanswered: true, ..words }),
+                unanswered,
+                "{report:?} of another form"
+            );
             assert_eq!(told(&Told { is_being_delivered: true, ..words }), None, "{report:?}");
         }
     }

@@ -65,9 +65,16 @@ impl Agent {
 
     /// The form in which the agent received this content, if that is what it received last (specification,
     /// `last_remote_config_hash`).
-    fn received_form(&self, hash: ConfigHash) -> Option<Form> {
+    pub(super) fn received_form(&self, hash: ConfigHash) -> Option<Form> {
         let config = self.config.as_ref().filter(|config| config.hash == Some(hash))?;
         self.answers().then_some(config.form)
+    }
+
+    /// Whether the agent was offered this content in a form of which it has said nothing, though it has it in this one:
+    /// a correction is on its way.
+    pub(super) fn awaits_another_form(&self, hash: ConfigHash, form: Form) -> bool {
+        let offered = self.offered.as_ref().filter(|offered| offered.stands(hash));
+        offered.is_some_and(|offered| !offered.answered && offered.form != form)
     }
 
     /// An offer that was never answered is repeated over HTTP, where no reconnect tells that a response was
@@ -93,6 +100,6 @@ impl Agent {
         if self.offered.as_ref().is_none_or(|offered| offered.hash != hash) {
             self.exempt = self.healthy == Some(false);
         }
-        self.offered = Some(Offered::new(hash, form, self.offered.as_ref(), now));
+        self.offered = Some(Offered::new(hash, form, self.offered.as_deref(), now).into());
     }
 }

@@ -9,7 +9,8 @@ use std::sync::Arc;
 impl Agent {
     /// The last look at what the agent has in effect, if it was of what it runs.
     pub fn sight(&self) -> Option<&Sight> {
-        self.sight.as_deref().filter(|sight| Some(sight.of) == self.running())
+        let sight = self.watch.as_ref()?.sight.as_ref();
+        sight.filter(|sight| Some(sight.of) == self.running())
     }
 
     /// The revision that is to be in effect: the assigned one, once it is applied. Drift is not looked for while it is
@@ -26,7 +27,7 @@ impl Agent {
         let Some(hash) = self.looked_for(group).map(|revision| revision.hash) else { return false };
         let blank = self.sight().is_none();
         if blank {
-            self.sight = Some(Sight::blank(hash, now).into());
+            self.watch.get_or_insert_default().sight = Some(Sight::blank(hash, now));
         }
         blank
     }
@@ -42,13 +43,13 @@ impl Agent {
             None if drifts(&sight) || before.is_some_and(drifts) => Edge::Urgent,
             _ => Edge::Slow,
         };
-        self.sight = Some(sight.into());
+        self.watch.get_or_insert_default().sight = Some(sight);
         edge
     }
 
     /// What was seen under other rules does not count any more; true if anything had been seen.
     pub fn forget_sight(&mut self) -> bool {
-        self.sight.take().is_some()
+        self.watch.take().is_some_and(|watch| watch.sight.is_some())
     }
 
     /// Whether what was looked at is still what the agent runs.

@@ -26,7 +26,7 @@ impl Agent {
         // What is shown may be shown before the agent starts anew to apply it, with the health of what it ran before.
         let healthy = if self.answers() { self.healthy } else { Some(false) };
         self.steady.runs(report.hash, &report.outcome, healthy);
-        self.keep(report);
+        self.keep(report, now);
         if self.running() == ran { edge } else { edge.max(Edge::Slow) }
     }
 
@@ -52,6 +52,7 @@ impl Agent {
             self.judge(report, Some(group), now)
         } else if self.running() == Some(hash) {
             self.config = None;
+            self.unusual().ceased = Some(now);
             Edge::Urgent
         } else {
             Edge::None
@@ -83,15 +84,28 @@ impl Agent {
     }
 
     /// Remembers the report, without the text that now stands in the ledger.
-    fn keep(&mut self, mut report: ConfigReport) {
+    fn keep(&mut self, mut report: ConfigReport, now: Timestamp) {
         if let Outcome::Failed(message) = &mut report.outcome {
             *message = String::new();
         }
-        if let Some(offered) = self.offered.as_mut().filter(|offered| Some(offered.hash) == report.hash) {
+        let mut answers = false;
+        if let Some(offered) = &mut self.offered
+            && (Some(offered.hash), offered.form) == (report.hash, report.form)
+        {
+            answers = offered.is_here() && !offered.answered;
             offered.answered = true;
         }
+        let (ran, has) = (self.running(), report.hash);
         self.config = Some(report);
         self.heard = true;
+        let ceased = |ran| self.running() != Some(ran) && (has == Some(ran) || self.was_offered(ran));
+        if !answers && ran.is_some_and(ceased) {
+            self.unusual().ceased = Some(now);
+        }
+    }
+
+    fn was_offered(&self, hash: ConfigHash) -> bool {
+        self.offered.as_ref().is_some_and(|offered| offered.hash == hash)
     }
 
     /// The revision that the agent left by itself: it had taken it, and now reports as applied what it ran
@@ -117,9 +131,7 @@ impl Agent {
                 .hash,
             )
         };
-        let told = |hash| {
-            self.offered.as_ref().is_some_and(|offered| offered.hash == hash) || assigned() == Some(hash)
-        };
+        let told = |hash| self.was_offered(hash) || assigned() == Some(hash);
         (had_taken && returned && !report.hash.is_some_and(told)).then_some((left, before.form))
     }
 }

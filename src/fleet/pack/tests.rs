@@ -79,10 +79,9 @@ prop_compose! {
             let baseline = baseline.map(Digest::from_bytes);
             agent.note_sight(Sight { of, shown, since: at(second), baseline });
         }
-        agent.told = told.map(|(class, since)| (class, at(since)).into());
-        agent.done =
-            done.map(|(order, after)| Done { order: at(order).as_second(), at: at(order + after) }.into());
-        agent
+        let told = told.map(|(class, since)| (class, at(since)));
+        let done = done.map(|(order, after)| Done { order: at(order).as_second(), at: at(order + after) });
+        agent.with(told, done)
     }
 }
 
@@ -105,10 +104,10 @@ fn observed(agent: &Agent) -> ObservedAgent {
         adoptee: agent.adoptee,
         faltered: agent.steady.faltered(),
         accepts_restart: can(Capabilities::ACCEPTS_RESTART_COMMAND),
-        told: agent.told.as_deref().copied(),
+        told: agent.told(),
         // An agent that does not answer shows nothing of what it is to run.
-        sight: agent.sight().filter(|_| agent.told.is_none()).cloned(),
-        done: agent.done.as_deref().copied(),
+        sight: agent.sight().filter(|_| agent.told().is_none()).cloned(),
+        done: agent.done(),
         exempt: agent.exempt,
         polling: agent.link == Some(Link::Polling),
         ..seen(agent.uid, agent.since)

@@ -1,7 +1,7 @@
 //! What agents have in effect: which of them are asked for it, and what it is compared with.
 
 use super::Roster;
-use super::groups::group_of;
+use super::groups::{group_of, judge_words};
 use crate::config::ConfigHash;
 use crate::fleet::{AgentKey, DriftRules, Link, Revision, Sight};
 use jiff::Timestamp;
@@ -46,6 +46,7 @@ impl Roster {
         let Some(known) = self.agents.get_mut(key) else { return };
         let Some(group) = group_of(&self.view, key, &known.agent) else { return };
         let edge = known.agent.note_effective(hash, covers, group, now);
+        let edge = edge.max(judge_words(&mut known.agent, key, &self.view, self.silence, now));
         self.slices.mark(known.slice_in(&key.namespace), edge, now);
     }
 }

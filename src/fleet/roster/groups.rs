@@ -5,6 +5,7 @@ use crate::fleet::{
     Adoptee, Agent, AgentKey, ConfigReport, Edge, GroupView, MAX_MESSAGE_BYTES, Outcome, View,
 };
 use jiff::Timestamp;
+use std::time::Duration;
 
 pub(super) fn group_of<'a>(view: &'a View, key: &AgentKey, agent: &Agent) -> Option<&'a GroupView> {
     view.group(&key.namespace, agent.group.as_deref()?)
@@ -64,4 +65,19 @@ pub(super) fn adopt(agent: &mut Agent, key: &AgentKey, view: &View, now: Timesta
         agent.comes(now);
     }
     if agent.adoptee == before { Edge::None } else { Edge::Slow }
+}
+
+/// Looks at the agent's words again, if there is something to look at.
+pub(super) fn judge_words(
+    agent: &mut Agent,
+    key: &AgentKey,
+    view: &View,
+    polls: Duration,
+    now: Timestamp,
+) -> Edge {
+    if agent.is_settled() {
+        return Edge::None;
+    }
+    let group = group_of(view, key, agent);
+    agent.judge_words(group, polls, now)
 }

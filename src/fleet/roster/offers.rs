@@ -1,7 +1,7 @@
 //! What agents are sent, and who is to be woken for it.
 
 use super::Roster;
-use super::groups::{adopt, group_of, regroup};
+use super::groups::{adopt, group_of, judge_words, regroup};
 use crate::fleet::{Agent, AgentKey, Edge, Link, Offer, View};
 use jiff::Timestamp;
 use std::sync::Arc;
@@ -20,7 +20,10 @@ impl Roster {
     /// What to send to an agent now, noted as sent.
     pub fn take_offer(&mut self, key: &AgentKey, now: Timestamp) -> Option<Offer> {
         let offer = self.due_offer(key, now)?;
-        self.agents.get_mut(key)?.agent.note_offer(offer.hash(), offer.form, now);
+        let known = self.agents.get_mut(key)?;
+        known.agent.note_offer(offer.hash(), offer.form, now);
+        let edge = judge_words(&mut known.agent, key, &self.view, self.silence, now);
+        self.slices.mark(known.slice_in(&key.namespace), edge, now);
         Some(offer)
     }
 
@@ -43,6 +46,7 @@ impl Roster {
             if other_rules && known.agent.forget_sight() {
                 edge = edge.max(Edge::Slow);
             }
+            edge = edge.max(judge_words(&mut known.agent, key, &self.view, self.silence, now));
             self.slices.mark(known.slice_in(&key.namespace), edge, now);
         }
         self.due_on_sockets(now)

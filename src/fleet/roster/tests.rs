@@ -1,7 +1,7 @@
 use super::*;
 use crate::config::ConfigHash;
 use crate::fleet::fixtures::*;
-use crate::fleet::{GroupView, Ledger, Outcome, Revision, Verdict};
+use crate::fleet::{DriftClass, GroupView, Ledger, Outcome, Revision, Verdict};
 
 mod adoptees;
 mod builds;

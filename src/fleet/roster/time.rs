@@ -1,7 +1,7 @@
 //! What the passing of time does: silence and absence.
 
 use super::Roster;
-use super::groups::group_of;
+use super::groups::{group_of, judge_words};
 use crate::fleet::{Agent, GroupView, Link, signed};
 use jiff::Timestamp;
 use std::time::Duration;
@@ -11,7 +11,7 @@ const FORGET_UNGROUPED_AFTER: Duration = Duration::from_hours(24);
 
 impl Roster {
     /// Lets time pass: agents that poll and fell silent become disconnected, agents that are gone for long are
-    /// forgotten. Both times are the group's.
+    /// forgotten, both after their group's times. Those that have not answered an offer in time drift.
     pub fn expire(&mut self, now: Timestamp) {
         if !self.informed {
             return;
@@ -26,6 +26,10 @@ impl Roster {
                 Passed::Silence => self.disconnect(&key, Link::Polling, now),
                 Passed::Absence => self.forget(&key, now),
             }
+        }
+        for (key, known) in &mut self.agents {
+            let edge = judge_words(&mut known.agent, key, &self.view, self.silence, now);
+            self.slices.mark(known.slice_in(&key.namespace), edge, now);
         }
     }
 }

@@ -71,6 +71,39 @@ fn nobody_is_forgotten_before_the_groups_are_known() {
 }
 
 #[test]
+fn silence_after_an_offer_is_drift_once_its_time_is_over_and_that_is_written_soon() {
+    let waiting = |target| {
+        let mut group = group("g", target, None);
+        group.assignment.apply_timeout = Some(Duration::from_mins(1));
+        view([group])
+    };
+    let mut roster = roster();
+    roster.set_view(waiting(Some(B)), at(0));
+    connect(&mut roster, 1, SOCKET, at(0));
+    connect(&mut roster, 2, SOCKET, at(0));
+    assert!(roster.take_offer(&key(1), at(0)).is_some() && roster.take_offer(&key(2), at(0)).is_some());
+    roster.receive(&key(2), applied(B), SOCKET, at(1));
+    roster.take_due(Timestamp::MAX);
+    let told = |roster: &Roster| [1, 2].map(|n| roster.agent(&key(n)).expect("known").told());
+    let after = |second, roster: &mut Roster| {
+        roster.expire(at(second));
+        (told(roster), roster.next_due())
+    };
+    let silent = [Some((DriftClass::Stale, at(60))), None];
+    assert_eq!(after(59, &mut roster), ([None; 2], None));
+    assert_eq!(after(60, &mut roster), (silent, Some(at(61))));
+    roster.take_due(Timestamp::MAX);
+    assert_eq!(after(61, &mut roster), (silent, None), "no news");
+    roster.set_view(waiting(None), at(70));
+    assert_eq!((told(&roster), roster.next_due()), ([None; 2], Some(at(71))), "nor does it count any more");
+    roster.set_view(waiting(Some(B)), at(80));
+    roster.expire(at(80));
+    assert_eq!(told(&roster), silent, "the offer stands, and its time is over");
+    roster.disconnect(&key(1), SOCKET, at(90));
+    assert_eq!(told(&roster), [None; 2]);
+}
+
+#[test]
 fn times_without_end_are_no_harm() {
     let mut roster = roster();
     let group =
