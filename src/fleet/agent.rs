@@ -5,12 +5,13 @@ use super::steadiness::Steadiness;
 use super::unpack::Unpacked;
 use super::{
     Adoptee, Attributes, Build, Capabilities, ConfigReport, Description, Done, DriftClass, GroupView,
-    InstanceUid, Ledger, Link, Outcome, Report, Ring, Rings, Sight,
+    InstanceUid, Ledger, Link, Outcome, Report, Ring, Rings, Sight, signed,
 };
 use crate::api::EntryFlags;
 use crate::config::{ConfigHash, Form};
 use jiff::Timestamp;
 use std::sync::Arc;
+use std::time::Duration;
 
 mod offers;
 mod sights;
@@ -79,6 +80,8 @@ pub struct Agent {
 struct Watch {
     /// The last look at it.
     sight: Option<Sight>,
+    /// When the agent was last asked for it, or told it with all else; nothing: it is to be asked.
+    asked: Option<Timestamp>,
 }
 
 /// What few agents have any of.
@@ -147,7 +150,7 @@ impl Agent {
             group: read.group.map(Into::into),
             overlapping: read.overlapping.map(Into::into),
             adoptee: read.adoptee,
-            watch: read.sight.map(|sight| Watch { sight: Some(sight) }.into()),
+            watch: read.sight.map(|sight| Watch { sight: Some(sight), asked: None }.into()),
             unusual: Some(
                 Unusual { restored: Some(read.rings), told: read.told, done: read.done, ceased: None }.into(),
             ),
@@ -190,6 +193,15 @@ impl Agent {
         let config = report.config.filter(|config| self.answers() || config.hash.is_some());
         edge = edge.max(config.map_or(Edge::None, |config| self.judge(config, group, now)));
         if self.steady.started() == started { edge } else { edge.max(Edge::Slow) }
+    }
+
+    /// The agent is about to attach again. If it was away for long it may have become another one: it is checked before
+    /// anything is sent.
+    pub fn returns(&mut self, offline_after: Duration, now: Timestamp) {
+        if !self.connected() && now.duration_since(self.last_seen) > signed(offline_after) {
+            self.complete = false;
+            self.ask_again();
+        }
     }
 
     /// A live link replaces the one before it.
@@ -280,7 +292,13 @@ impl Agent {
 
     /// The content that the agent reports to run.
     pub fn running(&self) -> Option<ConfigHash> {
-        self.config.as_ref().filter(|config| config.outcome == Outcome::Applied)?.hash
+        self.applied().map(|(hash, _)| hash)
+    }
+
+    /// The same, with the form in which it got it.
+    fn applied(&self) -> Option<(ConfigHash, Form)> {
+        let config = self.config.as_ref().filter(|config| config.outcome == Outcome::Applied)?;
+        config.hash.map(|hash| (hash, config.form))
     }
 }
 

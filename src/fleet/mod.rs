@@ -8,7 +8,7 @@
 //! | file | concern |
 //! | --- | --- |
 //! | `uid`, `attributes`, `builds`, `report`, `text` | who an agent is, and what it says |
-//! | `agent`, `offer`, `offered`, `ledger`, `steadiness`, `sight`, `told` | what is known of one agent, and when it is due which offer |
+//! | `agent`, `offer`, `offered`, `ledger`, `steadiness`, `sight`, `told`, `turns` | what is known of one agent, and when it is due which offer and which question |
 //! | `view`, `cohort`, `ring`, `adoptees`, `assignment` | what an agent is to run |
 //! | `roster`, `slices` | all agents of a replica, and what is to be written of them |
 //! | `pack`, `unpack`, `observed` | slices as they are written, read back and merged |
@@ -38,6 +38,7 @@ mod steadiness;
 mod text;
 mod told;
 mod treatment;
+mod turns;
 mod uid;
 mod unpack;
 mod view;

@@ -44,6 +44,8 @@ pub struct Report {
     pub started: Option<i64>,
     /// What became of the last configuration.
     pub config: Option<ConfigReport>,
+    /// The message carries what is in effect. That is looked at elsewhere.
+    pub shows: bool,
 }
 
 /// What an agent says of itself.

@@ -95,12 +95,19 @@ impl Roster {
             mask_secrets(config, &self.view, &key.namespace, group);
         }
         let build = report.build.take();
+        let shows_all = report.full && report.shows;
+        if let Some(group) = group_of(&self.view, key, &known.agent).filter(|_| !known.agent.connected()) {
+            known.agent.returns(group.offline_after, now);
+        }
         let mut edge = known.agent.receive(report, link, group, now);
         if may_move {
             edge = edge.max(regroup(&mut known.agent, &key.namespace, &self.view, now));
         }
         if may_move || tells_of_config {
             edge = edge.max(adopt(&mut known.agent, key, &self.view, now));
+        }
+        if let Some(group) = group_of(&self.view, key, &known.agent).filter(|_| shows_all) {
+            known.agent.note_shown(group, now);
         }
         edge = edge.max(judge_words(&mut known.agent, key, &self.view, self.silence, now));
         self.slices.mark(known.slice_in(&key.namespace), edge, now);

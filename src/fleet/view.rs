@@ -84,6 +84,13 @@ pub struct DriftRules {
     pub scan_interval: Duration,
 }
 
+impl DriftRules {
+    /// Whether what was seen under the other rules counts under these.
+    pub fn sees_the_same_as(&self, other: &Self) -> bool {
+        (self.off, &self.ignore) == (other.off, &other.ignore)
+    }
+}
+
 /// One group as a replica sees it.
 #[derive(Clone)]
 pub struct GroupView {

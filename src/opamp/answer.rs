@@ -5,7 +5,8 @@ use super::proto::{
     AgentIdentification, ServerCapabilities, ServerErrorResponse, ServerErrorResponseType, ServerToAgent,
     ServerToAgentFlags,
 };
-use crate::fleet::{Agent, InstanceUid, Offer};
+use crate::fleet::{Agent, AgentKey, InstanceUid, Offer, Roster};
+use jiff::Timestamp;
 
 /// What this server does. It is said in every answer, not only in the first: that costs two bytes, and nobody has
 /// to remember who has heard it.
@@ -41,11 +42,6 @@ impl Answer {
         answer
     }
 
-    /// A message sent without being asked, with a configuration.
-    pub fn push(uid: InstanceUid, offer: Offer) -> Self {
-        Self { offer: Some(offer), ..Self::plain(uid) }
-    }
-
     /// The answer to what cannot be understood. An error goes alone: all other fields would be ignored.
     pub fn bad_request(instance_uid: &[u8], reason: &str) -> Self {
         let echoed = if instance_uid.len() <= MAX_ECHOED_BYTES { instance_uid } else { &[] };
@@ -72,12 +68,20 @@ impl Answer {
         self.message.flags |= ServerToAgentFlags::ReportAvailableComponents as u64;
     }
 
-    /// Asks for the full state with an offer to an agent that cannot say what becomes of it, but shows what is in
-    /// effect: it reports only changes unasked, and an offer may change nothing for it.
-    pub fn ask_what_is_in_effect(&mut self, agent: Option<&Agent>) {
-        if self.offer.is_some() && agent.is_some_and(Agent::shows_effective) {
+    /// Adds what is due to an agent: an offer, and the question what it has in effect. That goes with every offer to an
+    /// agent that cannot say what becomes of it, but shows what is in effect: it reports only changes unasked, and an
+    /// offer may change nothing for it.
+    pub fn add_errands(&mut self, key: &AgentKey, roster: &mut Roster, now: Timestamp) {
+        self.offer = roster.take_offer(key, now);
+        let shows = self.offer.is_some() && roster.agent(key).is_some_and(Agent::shows_effective);
+        if roster.ask_what_is_in_effect(key, now) || shows {
             self.ask_full_state();
         }
+    }
+
+    /// Whether there is more in it than that the message has come.
+    pub fn says_something(&self) -> bool {
+        self.offer.is_some() || self.message.flags != 0
     }
 
     /// Whether this answers with an error.

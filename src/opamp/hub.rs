@@ -70,6 +70,19 @@ impl Hub {
         }
     }
 
+    /// Lets time pass; returns how many agents are connected. Wakes the connections with agents whose turn it is to be
+    /// asked for their full state.
+    pub fn expire(&self, now: Timestamp) -> usize {
+        let (wakes, connected) = self.with_state(|state| {
+            let turns = state.roster.expire(now);
+            (state.wake(turns), state.roster.connected())
+        });
+        for wake in wakes {
+            wake.notify_one();
+        }
+        connected
+    }
+
     /// Works with the agents, for whoever writes the slices.
     pub fn with_roster<T>(&self, work: impl FnOnce(&mut Roster) -> T) -> T {
         work(&mut self.lock().roster)

@@ -153,11 +153,7 @@ impl Session {
         if context.roster.ask_for_components(key, context.now) {
             answer.ask_components();
         }
-        answer.offer = context.roster.take_offer(key, context.now);
-        answer.ask_what_is_in_effect(context.roster.agent(key));
-        if context.roster.ask_what_is_in_effect(key, context.now) {
-            answer.ask_full_state();
-        }
+        answer.add_errands(key, context.roster, context.now);
         answer
     }
 

@@ -266,15 +266,12 @@ async fn suspend(hub: Arc<Hub>, mut held: watch::Receiver<Option<Held>>, readine
     }
 }
 
-/// Lets silence take effect.
+/// Lets time take effect.
 async fn expire(hub: Arc<Hub>, metrics: Arc<Metrics>, every: Duration) {
     let mut ticks = tokio::time::interval(every);
     loop {
         ticks.tick().await;
-        let connected = hub.with_roster(|roster| {
-            roster.expire(Timestamp::now());
-            roster.connected()
-        });
+        let connected = hub.expire(Timestamp::now());
         metrics.connected_agents.set(i64::try_from(connected).unwrap_or(i64::MAX));
     }
 }

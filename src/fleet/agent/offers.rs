@@ -100,6 +100,7 @@ impl Agent {
         if self.offered.as_ref().is_none_or(|offered| offered.hash != hash) {
             self.exempt = self.healthy == Some(false);
         }
+        self.ask_again();
         self.offered = Some(Offered::new(hash, form, self.offered.as_deref(), now).into());
     }
 }

@@ -1,7 +1,7 @@
 //! What is seen of an agent's effective configuration.
 
 use super::{Agent, Edge};
-use crate::config::ConfigHash;
+use crate::fleet::turns::last_turn;
 use crate::fleet::{Capabilities, GroupView, Revision, Shown, Sight};
 use jiff::Timestamp;
 use std::sync::Arc;
@@ -14,22 +14,51 @@ impl Agent {
     }
 
     /// The revision that is to be in effect: the assigned one, once it is applied. Drift is not looked for while it is
-    /// being delivered.
+    /// being delivered, for the first time or once more.
     pub fn looked_for<'a>(&self, group: &'a GroupView) -> Option<&'a Arc<Revision>> {
-        let shows = self.capabilities.has(Capabilities::REPORTS_EFFECTIVE_CONFIG);
-        let shows = shows && !group.drift.off;
-        self.assigned(group).filter(|revision| shows && self.running() == Some(revision.hash))
+        let shows = self.capabilities.has(Capabilities::REPORTS_EFFECTIVE_CONFIG) && !group.drift.off;
+        let (runs, form) = self.applied().filter(|_| shows)?;
+        let wanted = self.assigned(group).filter(|revision| revision.hash == runs);
+        wanted.filter(|_| !self.awaits_another_form(runs, form))
     }
 
-    /// Whether the agent is to be asked now what it has in effect, which it then is: once for each revision that it
-    /// applies, because what it reported before it had applied it was no evidence.
+    /// Whether the agent is to be asked now what it has in effect, which it then is: when it has applied its revision,
+    /// because what it reported before was no evidence, when what it told may be out of date, and at its turn.
     pub fn ask_what_is_in_effect(&mut self, group: &GroupView, now: Timestamp) -> bool {
-        let Some(hash) = self.looked_for(group).map(|revision| revision.hash) else { return false };
-        let blank = self.sight().is_none();
-        if blank {
-            self.watch.get_or_insert_default().sight = Some(Sight::blank(hash, now));
+        let asked = self.asked();
+        let turn = || last_turn(self.uid, group.drift.scan_interval, now);
+        let due = asked.is_none_or(|asked| turn().is_some_and(|turn| asked < turn));
+        let asks = due && self.looked_for(group).is_some();
+        if asks {
+            self.watch.get_or_insert_default().asked = Some(now);
         }
-        blank
+        asks
+    }
+
+    /// Whether it is the agent's turn to be asked and it has not spoken since that began, so that no answer could ask.
+    /// Asked of every agent every second.
+    pub fn is_passed_over(&self, group: &GroupView, now: Timestamp) -> bool {
+        let turn = || last_turn(self.uid, group.drift.scan_interval, now);
+        let quiet = |turn| self.last_seen < turn && self.asked().is_none_or(|asked| asked < turn);
+        self.running().is_some() && turn().is_some_and(quiet) && self.looked_for(group).is_some()
+    }
+
+    /// The agent has told its full state, and what it has in effect with it: it need not be asked.
+    pub fn note_shown(&mut self, group: &GroupView, now: Timestamp) {
+        if self.looked_for(group).is_some() {
+            self.watch.get_or_insert_default().asked = Some(now);
+        }
+    }
+
+    fn asked(&self) -> Option<Timestamp> {
+        self.watch.as_ref()?.asked
+    }
+
+    /// The agent is to be asked with the next message to it, if there is something to ask for.
+    pub fn ask_again(&mut self) {
+        if let Some(watch) = &mut self.watch {
+            watch.asked = None;
+        }
     }
 
     /// Takes in what was seen. That drift begins, ends or moves is urgent; anything else can wait.
@@ -49,21 +78,17 @@ impl Agent {
 
     /// What was seen under other rules does not count any more; true if anything had been seen.
     pub fn forget_sight(&mut self) -> bool {
-        self.watch.take().is_some_and(|watch| watch.sight.is_some())
-    }
-
-    /// Whether what was looked at is still what the agent runs.
-    pub fn runs(&self, content: ConfigHash) -> bool {
-        self.running() == Some(content)
+        self.ask_again();
+        self.watch.as_mut().is_some_and(|watch| watch.sight.take().is_some())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Digest;
-    use crate::fleet::fixtures::{A, agent, at, attributes, hash, reported};
-    use crate::fleet::{Description, DriftClass, Outcome};
+    use crate::config::{Digest, Form};
+    use crate::fleet::fixtures::*;
+    use crate::fleet::{Description, DriftClass, Outcome, Report};
 
     #[test]
     fn drift_is_told_soon_and_what_is_as_it_should_be_is_not() {
@@ -102,5 +127,37 @@ mod tests {
         assert!(agent.sight().is_some());
         agent.describe(Description { attributes: attributes(&[("service.version", "another")]) }, None);
         assert!(agent.sight().is_none());
+    }
+
+    #[test]
+    fn correction_on_its_way_is_not_compared_with_the_report_of_before() {
+        let shows = Capabilities(TAKES_CONFIG.0 | Capabilities::REPORTS_EFFECTIVE_CONFIG.0);
+        let group = group("g", Some(B), None);
+        let mut agent = agent();
+        let mut seen = |report: Option<Report>| {
+            let report = report.map(|report| Report { capabilities: Some(shows), ..report });
+            match report {
+                Some(report) => drop(agent.receive(report, SOCKET, Some(&group), at(1))),
+                None => agent.note_offer(hash(B), Form::Correction(1), at(1)),
+            }
+            agent.looked_for(&group).is_some()
+        };
+        for (step, report, expected) in [
+            ("runs it", Some(applied(B)), true),
+            ("is offered the correction", None, false),
+            ("says the same as before", Some(applied(B)), false),
+            ("applies it", Some(corrected(1, applying(B))), false),
+            ("has applied it", Some(corrected(1, applied(B))), true),
+            ("has the older form again", Some(applied(B)), true),
+            ("is offered the correction again", None, false),
+            ("has applied it at once", Some(corrected(1, applied(B))), true),
+        ] {
+            assert_eq!(seen(report), expected, "{step}");
+        }
+        agent.note_offer(hash(B), Form::Correction(1), at(2));
+        assert!(agent.looked_for(&group).is_some(), "offered the very form that it has");
+        agent.note_offer(hash(B), Form::Correction(2), at(3));
+        agent.receive(Report::default(), OTHER_SOCKET, Some(&group), at(4));
+        assert!(agent.looked_for(&group).is_some(), "the offer was lost with its link");
     }
 }

@@ -26,7 +26,11 @@ impl Agent {
         // What is shown may be shown before the agent starts anew to apply it, with the health of what it ran before.
         let healthy = if self.answers() { self.healthy } else { Some(false) };
         self.steady.runs(report.hash, &report.outcome, healthy);
+        let before = self.applied();
         self.keep(report, now);
+        if self.applied() != before {
+            self.ask_again();
+        }
         if self.running() == ran { edge } else { edge.max(Edge::Slow) }
     }
 

@@ -23,9 +23,9 @@ impl Roster {
         known.agent.ask_what_is_in_effect(group, now)
     }
 
-    /// Takes in what was seen of an agent's effective configuration, if it still runs what that was compared with.
+    /// Takes in what was seen of an agent's effective configuration.
     pub fn note_sight(&mut self, key: &AgentKey, sight: Sight, now: Timestamp) {
-        let Some(known) = self.agents.get_mut(key).filter(|known| known.agent.runs(sight.of)) else { return };
+        let Some(known) = self.agents.get_mut(key) else { return };
         let edge = known.agent.note_sight(sight);
         self.slices.mark(known.slice_in(&key.namespace), edge, now);
     }

@@ -43,6 +43,8 @@ pub(super) fn regroup(agent: &mut Agent, namespace: &str, view: &View, now: Time
     }
     if agent.group != found.0 {
         agent.adoptee = None;
+        // It was looked at by the rules of the group before.
+        agent.forget_sight();
         agent.comes(now);
     }
     (agent.group, agent.overlapping) = found;

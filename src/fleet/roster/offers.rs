@@ -41,8 +41,8 @@ impl Roster {
             }
             edge = edge.max(adopt(&mut known.agent, key, &self.view, now));
             let drift = |view| group_of(view, key, &known.agent).map(|group| &group.drift);
-            let other_rules =
-                drift(&before).zip(drift(&self.view)).is_some_and(|(before, now)| before != now);
+            let other_rules = drift(&before).zip(drift(&self.view));
+            let other_rules = other_rules.is_some_and(|(before, now)| !before.sees_the_same_as(now));
             if other_rules && known.agent.forget_sight() {
                 edge = edge.max(Edge::Slow);
             }
@@ -59,9 +59,13 @@ impl Roster {
     }
 
     fn due_on_sockets(&self, now: Timestamp) -> Vec<AgentKey> {
-        let on_socket = |agent: &Agent| matches!(agent.link, Some(Link::Socket(_)));
         let due = |key: &AgentKey, agent: &Agent| on_socket(agent) && self.due_to(key, agent, now).is_some();
         let known = self.agents.iter().filter(|(key, known)| due(key, &known.agent));
         known.map(|(key, _)| key.clone()).collect()
     }
+}
+
+/// Whether something can be pushed to the agent.
+pub(super) fn on_socket(agent: &Agent) -> bool {
+    matches!(agent.link, Some(Link::Socket(_)))
 }

@@ -4,6 +4,7 @@ use crate::fleet::fixtures::*;
 use crate::fleet::{DriftClass, GroupView, Ledger, Outcome, Revision, Verdict};
 
 mod adoptees;
+mod asked;
 mod builds;
 mod expiry;
 mod machine;

@@ -2,7 +2,8 @@
 
 use super::Roster;
 use super::groups::{group_of, judge_words};
-use crate::fleet::{Agent, GroupView, Link, signed};
+use super::offers::on_socket;
+use crate::fleet::{Agent, AgentKey, GroupView, Link, signed};
 use jiff::Timestamp;
 use std::time::Duration;
 
@@ -11,10 +12,12 @@ const FORGET_UNGROUPED_AFTER: Duration = Duration::from_hours(24);
 
 impl Roster {
     /// Lets time pass: agents that poll and fell silent become disconnected, agents that are gone for long are
-    /// forgotten, both after their group's times. Those that have not answered an offer in time drift.
-    pub fn expire(&mut self, now: Timestamp) {
+    /// forgotten, both after their group's times. Those that have not answered an offer in time drift. Returns the agents on
+    /// sockets whose turn it is to be asked what they have in effect.
+    pub fn expire(&mut self, now: Timestamp) -> Vec<AgentKey> {
+        let mut turns = Vec::new();
         if !self.informed {
-            return;
+            return turns;
         }
         let (view, silence) = (&self.view, self.silence);
         let passed = self.agents.iter().filter_map(|(key, known)| {
@@ -28,9 +31,15 @@ impl Roster {
             }
         }
         for (key, known) in &mut self.agents {
+            let passed_over = |group: &GroupView| known.agent.is_passed_over(group, now);
+            if on_socket(&known.agent) && group_of(&self.view, key, &known.agent).is_some_and(passed_over) {
+                known.agent.ask_again();
+                turns.push(key.clone());
+            }
             let edge = judge_words(&mut known.agent, key, &self.view, self.silence, now);
             self.slices.mark(known.slice_in(&key.namespace), edge, now);
         }
+        turns
     }
 }
 

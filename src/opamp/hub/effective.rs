@@ -49,7 +49,12 @@ impl Hub {
             let finding = look(desired, effective, &ignore, hash_key);
             let now = Timestamp::now();
             self.with_state(|state| {
-                let Some(agent) = state.roster.agent(key) else { return };
+                // It may have been offered something meanwhile, or have come over another link.
+                let looked_for = state.roster.looked_for(key, link);
+                let still = looked_for.is_some_and(|(now, rules_now)| {
+                    (now.hash, &rules_now.ignore) == (revision.hash, &rules.ignore)
+                });
+                let Some(agent) = state.roster.agent(key).filter(|_| still) else { return };
                 let sight = state.baselines.judge(agent, (revision.hash, rules.ignore), &finding, now);
                 state.roster.note_sight(key, sight, now);
             });

@@ -112,15 +112,13 @@ impl State {
         wakes
     }
 
-    /// The next offer for an agent of this socket.
+    /// The next message to an agent of this socket that did not ask for it.
     pub fn next_push(&mut self, socket: u64, now: Timestamp) -> Option<Answer> {
         let attached = self.sockets.get_mut(&socket)?;
         while let Some(uid) = attached.due.pop_first() {
             let key = AgentKey { namespace: attached.namespace.clone(), uid };
             let here = self.roster.agent(&key).is_some_and(|agent| agent.link == Some(Link::Socket(socket)));
-            if let Some(offer) = here.then(|| self.roster.take_offer(&key, now)).flatten() {
-                let mut push = Answer::push(uid, offer);
-                push.ask_what_is_in_effect(self.roster.agent(&key));
+            if let Some(push) = here.then(|| push(&key, &mut self.roster, now)).flatten() {
                 return Some(push);
             }
         }
@@ -136,4 +134,11 @@ impl State {
             self.sessions.closed(&key, Link::Socket(socket));
         }
     }
+}
+
+/// What an agent is to be sent now, unasked.
+fn push(key: &AgentKey, roster: &mut Roster, now: Timestamp) -> Option<Answer> {
+    let mut push = Answer::plain(key.uid);
+    push.add_errands(key, roster, now);
+    push.says_something().then_some(push)
 }

@@ -9,6 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 mod drift;
+mod scan;
 
 const LIMIT: usize = 1000;
 const UID: u8 = 1;
@@ -59,6 +60,11 @@ fn full(uid: u8, sequence_num: u64) -> Bytes {
         ..Default::default()
     };
     message.encode_to_vec().into()
+}
+
+/// The agent that most of these tests are about.
+fn key() -> AgentKey {
+    AgentKey { namespace: "default".into(), uid: InstanceUid::new([UID; 16]) }
 }
 
 fn attach(hub: &Arc<Hub>) -> Attachment {

@@ -53,6 +53,7 @@ fn report() -> impl Strategy<Value = Report> {
             healthy,
             started,
             build: None,
+            shows: false,
             config: config.map(|(n, outcome)| reported(n, outcome)),
         },
     )
