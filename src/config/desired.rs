@@ -31,6 +31,8 @@ pub struct Compared {
     /// Whether a Collector reports it. Until its Collector has started a supervisor reports the file that it gave it,
     /// which has other leaves.
     pub is_complete: bool,
+    /// Whether it has the extension that a supervisor adds, with the supervisor's process.
+    pub is_supervised: bool,
 }
 
 /// Why a report says nothing.
@@ -72,16 +74,20 @@ impl Desired {
                 differences: differences(desired, &reported),
                 digest: digest(&reported),
                 is_complete: is_of_a_collector(&reported),
+                is_supervised: is_supervised(&reported),
             }),
-            (Content::Opaque(_), Some(reported)) => {
-                Ok(Compared { differences: Vec::new(), digest: digest(&reported), is_complete: true })
-            }
+            (Content::Opaque(_), Some(reported)) => Ok(Compared {
+                differences: Vec::new(),
+                digest: digest(&reported),
+                is_complete: true,
+                is_supervised: is_supervised(&reported),
+            }),
             (Content::Opaque(_), None) => {
                 let mut files: Vec<&ConfigFile> = effective.iter().collect();
                 files.sort_by_key(|file| &file.name);
                 let parts = files.iter().flat_map(|file| [file.name.as_bytes(), &file.body]);
                 let digest = Digest::of_bytes(key, parts);
-                Ok(Compared { differences: Vec::new(), digest, is_complete: true })
+                Ok(Compared { differences: Vec::new(), digest, is_complete: true, is_supervised: false })
             }
         }
     }
@@ -138,6 +144,12 @@ fn is_of_a_collector(reported: &Value) -> bool {
     let filled_in = |extension: &Value| extension.at(&["capabilities", "reports_health"]).is_some();
     FILLED_IN.iter().all(|path| reported.at(path).is_some_and(|value| value != &Value::Null))
         && extension.is_none_or(filled_in)
+}
+
+/// Whether a supervisor runs the Collector: the extension watches that process. Alone it watches none.
+fn is_supervised(reported: &Value) -> bool {
+    let process = reported.at(&["extensions", SUPERVISORS_OWN, "ppid"]);
+    matches!(process, Some(Value::Int(process)) if *process > 0)
 }
 
 /// The effective configuration as one; nothing if it cannot be read or says nothing.

@@ -17,6 +17,7 @@ pub struct Finding {
     hides: bool,
     digest: Digest,
     is_complete: bool,
+    is_supervised: bool,
 }
 
 /// Compares a report with what is desired.
@@ -34,7 +35,8 @@ pub fn look(
 }
 
 impl Finding {
-    fn new(Compared { mut differences, digest, is_complete }: Compared, ignore: &Ignore) -> Self {
+    fn new(compared: Compared, ignore: &Ignore) -> Self {
+        let Compared { mut differences, digest, is_complete, is_supervised } = compared;
         differences.retain(|difference| !ignore.hides(&difference.path));
         let path = |difference: &Difference| Path::new(&difference.path);
         let first = |wanted: &[Departure]| {
@@ -48,7 +50,13 @@ impl Finding {
             hides: all(Departure::Hidden).next().is_some(),
             digest,
             is_complete,
+            is_supervised,
         }
+    }
+
+    /// Whether it shows that a supervisor gave the Collector what it runs.
+    pub fn is_supervised(&self) -> bool {
+        self.is_supervised
     }
 
     /// Whether the agent runs what is desired, as far as this report tells. `baseline` is that of its revision and

@@ -5,7 +5,7 @@ use super::steadiness::Steadiness;
 use super::unpack::Unpacked;
 use super::{
     Adoptee, Attributes, Build, Capabilities, ConfigReport, Description, Done, DriftClass, GroupView,
-    InstanceUid, Ledger, Link, Outcome, Report, Ring, Rings, Sight, signed,
+    InstanceUid, Ledger, Link, Outcome, Report, Ring, Rings, Sight, Treatment, signed,
 };
 use crate::api::EntryFlags;
 use crate::config::{ConfigHash, Form};
@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 mod offers;
+mod orders;
 mod sights;
 mod verdicts;
 mod words;
@@ -82,6 +83,8 @@ struct Watch {
     sight: Option<Sight>,
     /// When the agent was last asked for it, or told it with all else; nothing: it is to be asked.
     asked: Option<Timestamp>,
+    /// It has shown that a supervisor gave its Collector what it runs.
+    supervised: bool,
 }
 
 /// What few agents have any of.
@@ -93,6 +96,8 @@ struct Unusual {
     told: Option<(DriftClass, Timestamp)>,
     /// When it last ceased to say that it runs what it was offered. It has the time to say so again.
     ceased: Option<Timestamp>,
+    /// How the leader puts it right.
+    treatment: Option<Treatment>,
     /// The leader's last order that was carried out.
     done: Option<Done>,
 }
@@ -150,9 +155,15 @@ impl Agent {
             group: read.group.map(Into::into),
             overlapping: read.overlapping.map(Into::into),
             adoptee: read.adoptee,
-            watch: read.sight.map(|sight| Watch { sight: Some(sight), asked: None }.into()),
+            watch: read.sight.map(|sight| Watch { sight: Some(sight), ..Watch::default() }.into()),
             unusual: Some(
-                Unusual { restored: Some(read.rings), told: read.told, done: read.done, ceased: None }.into(),
+                Unusual {
+                    restored: Some(read.rings),
+                    told: read.told,
+                    done: read.done,
+                    ..Unusual::default()
+                }
+                .into(),
             ),
             ..Self::new(read.uid, last_seen)
         }
@@ -217,7 +228,7 @@ impl Agent {
             unusual.ceased = None;
         }
         if let Some(offered) = &mut self.offered {
-            offered.lose_link();
+            offered.lapse();
         }
         Edge::Slow
     }
@@ -278,11 +289,6 @@ impl Agent {
             Some(_) => Edge::Urgent,
             None => Edge::Slow,
         }
-    }
-
-    /// The leader's last order that was carried out.
-    pub fn done(&self) -> Option<Done> {
-        self.unusual.as_ref()?.done
     }
 
     /// What few agents have, made if it is not there.

@@ -1,8 +1,9 @@
 //! What this module's tests share: short ways to make hashes, revisions, groups and agents.
 
 use super::{
-    Agent, AgentKey, Attributes, Capabilities, ConfigReport, Delays, Description, Faltered, GroupView,
-    InstanceUid, Ledger, Link, ObservedAgent, Outcome, Payload, Report, Revision, Rings, Roster, View,
+    Agent, AgentKey, Attributes, Capabilities, Cause, ConfigReport, Delays, Description, Faltered, GroupView,
+    InstanceUid, Ledger, Link, ObservedAgent, Order, Ordered, Outcome, Payload, Report, Revision, Rings,
+    Roster, Treatment, View,
 };
 use crate::api::AttributeSelector;
 use crate::config::{ConfigFile, ConfigHash, Desired, Form};
@@ -165,6 +166,25 @@ pub fn seen(uid: InstanceUid, now: Timestamp) -> ObservedAgent {
         polling: false,
         unreachable: None,
     }
+}
+
+/// An agent that is to run this drifts, and that was ordered at this second.
+pub fn ordered(of: u8, order: Order, second: i64) -> Treatment {
+    Treatment {
+        of: hash(of),
+        cause: Cause::Drift,
+        began: at(second),
+        orders: 1,
+        last: Some(Ordered { order, given: at(second), done: None }),
+        sent_back: order == Order::Stable,
+        well: None,
+        quarantined: None,
+    }
+}
+
+/// The same of an agent that stays unhealthy.
+pub fn healing(of: u8, order: Order, second: i64) -> Treatment {
+    Treatment { cause: Cause::Illness, ..ordered(of, order, second) }
 }
 
 /// An empty roster of the replica `r`.

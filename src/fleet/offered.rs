@@ -43,8 +43,8 @@ impl Offered {
         }
     }
 
-    /// The link that it went over has ended.
-    pub fn lose_link(&mut self) {
+    /// It counts no more: the link that it went over has ended, or the leader has ordered another.
+    pub fn lapse(&mut self) {
         self.here = false;
     }
 

@@ -6,7 +6,7 @@ use super::slices::Slices;
 use super::unpack::unpack;
 use super::{Agent, AgentKey, Delays, Edge, Link, Report, SliceContent, SliceId, View};
 use crate::api::AgentSliceSpec;
-use groups::{adopt, group_of, judge_words, mask_secrets, regroup};
+use groups::{adopt, group_of, mask_secrets, reconsider, regroup};
 use jiff::Timestamp;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
@@ -63,7 +63,11 @@ impl Roster {
             let key = AgentKey { namespace: id.namespace.clone(), uid: read.uid };
             match self.agents.entry(key) {
                 // It stood in two slices, because the run ended between the writes of its move.
-                Entry::Occupied(known) => known.into_mut().agent.ledger.merge(&read.ledger),
+                Entry::Occupied(known) => {
+                    let agent = &mut known.into_mut().agent;
+                    agent.ledger.merge(&read.ledger);
+                    agent.note_done(read.done);
+                }
                 Entry::Vacant(place) => {
                     let build = read.build.clone().and_then(|(build, components)| {
                         self.builds.learn(&id.namespace, build, (*components).clone());
@@ -81,9 +85,10 @@ impl Roster {
 
     /// Takes in a message of an agent, which is new or known.
     pub fn receive(&mut self, key: &AgentKey, mut report: Report, link: Link, now: Timestamp) {
-        let known = self.agents.entry(key.clone()).or_insert_with(|| Known {
-            agent: Agent::new(key.uid, now).into(),
-            slice: self.slices.place(&key.namespace, key.uid),
+        let known = self.agents.entry(key.clone()).or_insert_with(|| {
+            let mut agent = Agent::new(key.uid, now);
+            agent.treat(self.view.treatment(key), now);
+            Known { agent: agent.into(), slice: self.slices.place(&key.namespace, key.uid) }
         });
         // Nothing else moves an agent between groups, and selectors are not asked with every heartbeat.
         let may_move = report.full || report.description.is_some();
@@ -109,7 +114,7 @@ impl Roster {
         if let Some(group) = group_of(&self.view, key, &known.agent).filter(|_| shows_all) {
             known.agent.note_shown(group, now);
         }
-        edge = edge.max(judge_words(&mut known.agent, key, &self.view, self.silence, now));
+        edge = edge.max(reconsider(&mut known.agent, key, &self.view, self.silence, now));
         self.slices.mark(known.slice_in(&key.namespace), edge, now);
         if let Some(build) = build {
             self.note_build(key, build, now);
@@ -120,7 +125,7 @@ impl Roster {
     pub fn disconnect(&mut self, key: &AgentKey, link: Link, now: Timestamp) {
         let Some(known) = self.agents.get_mut(key) else { return };
         if known.agent.detach(link, now) {
-            let edge = judge_words(&mut known.agent, key, &self.view, self.silence, now);
+            let edge = reconsider(&mut known.agent, key, &self.view, self.silence, now);
             self.slices.mark(known.slice_in(&key.namespace), edge.max(Edge::Slow), now);
         }
     }

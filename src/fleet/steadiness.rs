@@ -64,12 +64,15 @@ impl Steadiness {
                 *self = Self { content: prefix(hash), well, started: self.started, ..Self::default() };
             }
             // It applies something, which may start it anew.
-            (Outcome::Applying, _) => {
-                self.well = false;
-                self.started = None;
-            }
+            (Outcome::Applying, _) => self.is_disturbed(),
             _ => {}
         }
+    }
+
+    /// Something was sent to the agent that may start it anew, or make it ill for a while, by order.
+    pub fn is_disturbed(&mut self) {
+        self.well = false;
+        self.started = None;
     }
 
     /// Takes in a report of health; true if the agent faltered.

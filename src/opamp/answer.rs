@@ -2,8 +2,8 @@
 
 use super::offer::Encoded;
 use super::proto::{
-    AgentIdentification, ServerCapabilities, ServerErrorResponse, ServerErrorResponseType, ServerToAgent,
-    ServerToAgentFlags,
+    AgentIdentification, CommandType, ServerCapabilities, ServerErrorResponse, ServerErrorResponseType,
+    ServerToAgent, ServerToAgentCommand, ServerToAgentFlags,
 };
 use crate::fleet::{Agent, AgentKey, InstanceUid, Offer, Roster};
 use jiff::Timestamp;
@@ -40,6 +40,18 @@ impl Answer {
         let new_instance_uid = new.as_bytes().to_vec();
         answer.message.agent_identification = Some(AgentIdentification { new_instance_uid });
         answer
+    }
+
+    /// Commands the agent to start anew. A command goes alone: all other fields would be ignored.
+    pub fn restart(uid: InstanceUid) -> Self {
+        let mut answer = Self::plain(uid);
+        answer.message.command = Some(ServerToAgentCommand { r#type: CommandType::Restart.into() });
+        answer
+    }
+
+    /// Whether this is a command.
+    pub fn is_command(&self) -> bool {
+        self.message.command.is_some()
     }
 
     /// The answer to what cannot be understood. An error goes alone: all other fields would be ignored.

@@ -147,6 +147,10 @@ impl Session {
             context.roster.disconnect(key, context.link, context.now);
             return answer;
         }
+        // It is pushed where that can be done, with all else behind it; here all else waits for the next poll.
+        if context.link == Link::Polling && context.roster.take_restart(key, context.now) {
+            return Answer::restart(key.uid);
+        }
         if self.asked {
             answer.ask_full_state();
         }

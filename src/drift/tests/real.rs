@@ -303,3 +303,18 @@ fn tampered_header_of_a_real_report_is_found_if_it_is_gone() {
     });
     assert_eq!(found, "Modified at exporters::otlp/backend::headers::X-Tenant");
 }
+
+#[test]
+fn supervisor_is_known_by_what_its_collector_reports() {
+    for name in FIXTURES {
+        let mut fixture = fixture(name);
+        for file in ["effective.yaml", "merged.yaml"] {
+            assert!(finding(&fixture.desired, &read(name, file)).is_supervised(), "{name}, {file}");
+        }
+        // The same extension without a supervisor watches no process.
+        *at(&mut fixture.effective, &["extensions", "opamp", "ppid"].map(str::to_owned)) = Value::Int(0);
+        assert!(!finding(&fixture.desired, &fixture.effective).is_supervised(), "{name}");
+        remove(&mut fixture.effective, &["extensions"]);
+        assert!(!finding(&fixture.desired, &fixture.effective).is_supervised(), "{name}");
+    }
+}

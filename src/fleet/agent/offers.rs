@@ -1,6 +1,6 @@
 //! When an agent is offered its revision.
 
-use super::Agent;
+use super::{Agent, Edge};
 use crate::config::{ConfigHash, Form};
 use crate::fleet::builds::PATIENCE;
 use crate::fleet::offered::Offered;
@@ -13,6 +13,9 @@ impl Agent {
     /// correction.
     pub fn due_offer(&self, group: &GroupView, now: Timestamp) -> Option<Offer> {
         let revision = self.assigned(group).filter(|revision| !self.awaits_components(revision, now))?;
+        if let Some(form) = self.ordered_form(revision, group) {
+            return Some(Offer { revision: revision.clone(), form });
+        }
         let received = self.received_form(revision.hash);
         let wanting = self.is_forgiven(revision.hash) || received.is_none();
         let waits = self.waits_for_answer(revision.hash, now) && !self.is_retried(revision.hash, group);
@@ -29,7 +32,26 @@ impl Agent {
         if !ready || !self.capabilities.has(Capabilities::ACCEPTS_REMOTE_CONFIG) {
             return None;
         }
-        assigned(&group.assignment, self.uid, &self.attributes, &self.ledger, |revision| self.lacks(revision))
+        self.wanted(group)
+    }
+
+    /// What the agent is to run, whether it can be told or not: its side of the group's assignment, unless the leader
+    /// has sent it back to the stable revision. One that has refused that since, or cannot run it, is left alone, and so
+    /// is one whose content is stable by now. The leader comes to the same ([`Live::wanted`](crate::fleet::Live::wanted)).
+    pub(super) fn wanted<'a>(&self, group: &'a GroupView) -> Option<&'a Arc<Revision>> {
+        let own = self.by_group(group)?;
+        let Some(treatment) = self.sent_back(own.hash) else { return Some(own) };
+        let takes = |stable: &&Arc<Revision>| {
+            let refused = self.ledger.refusal(stable.hash, Some(treatment.began)).is_some();
+            stable.hash != own.hash && !refused && !self.lacks(stable)
+        };
+        group.assignment.stable.as_ref().filter(takes)
+    }
+
+    /// What the agent is to run by its group's assignment alone.
+    pub(super) fn by_group<'a>(&self, group: &'a GroupView) -> Option<&'a Arc<Revision>> {
+        let lacks = |revision: &Revision| self.lacks(revision);
+        assigned(&group.assignment, self.uid, &self.attributes, &self.ledger, lacks)
     }
 
     /// Whether it is known not to have a component of this revision.
@@ -95,12 +117,24 @@ impl Agent {
         offered.zip(retried_at).is_some_and(|(offered, retried_at)| !offered.is_after(retried_at))
     }
 
-    /// Notes that a revision was sent.
-    pub fn note_offer(&mut self, hash: ConfigHash, form: Form, now: Timestamp) {
-        if self.offered.as_ref().is_none_or(|offered| offered.hash != hash) {
+    /// What to send now, noted as sent, and what that is as an edge.
+    pub fn take_offer(&mut self, group: &GroupView, now: Timestamp) -> Option<(Offer, Edge)> {
+        let offer = self.due_offer(group, now)?;
+        let edge = self.carry_out_by(&offer, group, now);
+        let edge = edge.max(self.note_offer(offer.hash(), offer.form, now));
+        Some((offer, edge))
+    }
+
+    /// Notes that a revision was sent. How the agent was before it got that revision counts, so content that it has
+    /// or was offered last changes nothing.
+    pub fn note_offer(&mut self, hash: ConfigHash, form: Form, now: Timestamp) -> Edge {
+        let has = self.config.as_ref().is_some_and(|config| config.hash == Some(hash));
+        let before = self.exempt;
+        if !has && !self.was_offered(hash) {
             self.exempt = self.healthy == Some(false);
         }
         self.ask_again();
         self.offered = Some(Offered::new(hash, form, self.offered.as_deref(), now).into());
+        if self.exempt == before { Edge::None } else { Edge::Slow }
     }
 }

@@ -50,6 +50,16 @@ impl Agent {
         }
     }
 
+    /// Takes in that a supervisor gave the agent's Collector what it runs.
+    pub fn note_supervised(&mut self) {
+        self.watch.get_or_insert_default().supervised = true;
+    }
+
+    /// Whether the agent is known to be a supervisor.
+    pub(super) fn is_supervised(&self) -> bool {
+        self.watch.as_ref().is_some_and(|watch| watch.supervised)
+    }
+
     fn asked(&self) -> Option<Timestamp> {
         self.watch.as_ref()?.asked
     }
@@ -137,9 +147,9 @@ mod tests {
         let mut seen = |report: Option<Report>| {
             let report = report.map(|report| Report { capabilities: Some(shows), ..report });
             match report {
-                Some(report) => drop(agent.receive(report, SOCKET, Some(&group), at(1))),
+                Some(report) => agent.receive(report, SOCKET, Some(&group), at(1)),
                 None => agent.note_offer(hash(B), Form::Correction(1), at(1)),
-            }
+            };
             agent.looked_for(&group).is_some()
         };
         for (step, report, expected) in [

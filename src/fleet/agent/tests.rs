@@ -4,6 +4,7 @@ use crate::fleet::fixtures::*;
 
 mod effective;
 mod offers;
+mod orders;
 mod verdicts;
 mod words;
 

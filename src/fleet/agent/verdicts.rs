@@ -2,7 +2,7 @@
 
 use super::{Agent, Edge};
 use crate::config::{ConfigHash, Form};
-use crate::fleet::{ConfigReport, GroupView, Outcome, Revision, Verdict, assigned};
+use crate::fleet::{ConfigReport, GroupView, Outcome, Revision, Verdict};
 use jiff::Timestamp;
 use std::sync::Arc;
 
@@ -108,7 +108,7 @@ impl Agent {
         }
     }
 
-    fn was_offered(&self, hash: ConfigHash) -> bool {
+    pub(super) fn was_offered(&self, hash: ConfigHash) -> bool {
         self.offered.as_ref().is_some_and(|offered| offered.hash == hash)
     }
 
@@ -126,16 +126,8 @@ impl Agent {
         let returned = report.outcome == Outcome::Applied
             && report.hash != before.hash
             && report.hash.is_none_or(|hash| self.ledger.get(hash) == Some(&Verdict::Applied));
-        let assigned = || {
-            let assignment = &group?.assignment;
-            Some(
-                assigned(assignment, self.uid, &self.attributes, &self.ledger, |revision| {
-                    self.lacks(revision)
-                })?
-                .hash,
-            )
-        };
-        let told = |hash| self.was_offered(hash) || assigned() == Some(hash);
+        let wanted = || Some(self.wanted(group?)?.hash);
+        let told = |hash| self.was_offered(hash) || wanted() == Some(hash);
         (had_taken && returned && !report.hash.is_some_and(told)).then_some((left, before.form))
     }
 }

@@ -1,7 +1,7 @@
 //! What agents have in effect: which of them are asked for it, and what it is compared with.
 
 use super::Roster;
-use super::groups::{group_of, judge_words};
+use super::groups::{group_of, reconsider};
 use crate::config::ConfigHash;
 use crate::fleet::{AgentKey, DriftRules, Link, Revision, Sight};
 use jiff::Timestamp;
@@ -23,9 +23,12 @@ impl Roster {
         known.agent.ask_what_is_in_effect(group, now)
     }
 
-    /// Takes in what was seen of an agent's effective configuration.
-    pub fn note_sight(&mut self, key: &AgentKey, sight: Sight, now: Timestamp) {
+    /// Takes in what was seen of an agent's effective configuration, and whether it shows that there is a supervisor.
+    pub fn note_sight(&mut self, key: &AgentKey, sight: Sight, supervised: bool, now: Timestamp) {
         let Some(known) = self.agents.get_mut(key) else { return };
+        if supervised {
+            known.agent.note_supervised();
+        }
         let edge = known.agent.note_sight(sight);
         self.slices.mark(known.slice_in(&key.namespace), edge, now);
     }
@@ -46,7 +49,7 @@ impl Roster {
         let Some(known) = self.agents.get_mut(key) else { return };
         let Some(group) = group_of(&self.view, key, &known.agent) else { return };
         let edge = known.agent.note_effective(hash, covers, group, now);
-        let edge = edge.max(judge_words(&mut known.agent, key, &self.view, self.silence, now));
+        let edge = edge.max(reconsider(&mut known.agent, key, &self.view, self.silence, now));
         self.slices.mark(known.slice_in(&key.namespace), edge, now);
     }
 }

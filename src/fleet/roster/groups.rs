@@ -69,17 +69,18 @@ pub(super) fn adopt(agent: &mut Agent, key: &AgentKey, view: &View, now: Timesta
     if agent.adoptee == before { Edge::None } else { Edge::Slow }
 }
 
-/// Looks at the agent's words again, if there is something to look at.
-pub(super) fn judge_words(
+/// Looks again at what may change as time passes or with the view: whether the agent drifts by its own words, and
+/// whether it has come back to stable.
+pub(super) fn reconsider(
     agent: &mut Agent,
     key: &AgentKey,
     view: &View,
     polls: Duration,
     now: Timestamp,
 ) -> Edge {
-    if agent.is_settled() {
+    if agent.is_settled() && !agent.is_treated() {
         return Edge::None;
     }
     let group = group_of(view, key, agent);
-    agent.judge_words(group, polls, now)
+    agent.judge_words(group, polls, now).max(agent.note_return(group, now))
 }

@@ -1,7 +1,7 @@
 //! What agents are sent, and who is to be woken for it.
 
 use super::Roster;
-use super::groups::{adopt, group_of, judge_words, regroup};
+use super::groups::{adopt, group_of, reconsider, regroup};
 use crate::fleet::{Agent, AgentKey, Edge, Link, Offer, View};
 use jiff::Timestamp;
 use std::sync::Arc;
@@ -19,16 +19,32 @@ impl Roster {
 
     /// What to send to an agent now, noted as sent.
     pub fn take_offer(&mut self, key: &AgentKey, now: Timestamp) -> Option<Offer> {
-        let offer = self.due_offer(key, now)?;
         let known = self.agents.get_mut(key)?;
-        known.agent.note_offer(offer.hash(), offer.form, now);
-        let edge = judge_words(&mut known.agent, key, &self.view, self.silence, now);
+        let group = group_of(&self.view, key, &known.agent).filter(|_| !self.suspended)?;
+        let (offer, edge) = known.agent.take_offer(group, now)?;
+        let edge = edge.max(reconsider(&mut known.agent, key, &self.view, self.silence, now));
         self.slices.mark(known.slice_in(&key.namespace), edge, now);
         Some(offer)
     }
 
+    fn is_to_restart(&self, key: &AgentKey, agent: &Agent) -> bool {
+        let group = group_of(&self.view, key, agent).filter(|_| !self.suspended);
+        group.is_some_and(|group| agent.is_to_restart(group))
+    }
+
+    /// Whether an agent is to be commanded now to start anew, noted as sent.
+    pub fn take_restart(&mut self, key: &AgentKey, now: Timestamp) -> bool {
+        let Some(known) = self.agents.get_mut(key) else { return false };
+        let group = group_of(&self.view, key, &known.agent).filter(|_| !self.suspended);
+        let restarts = group.is_some_and(|group| known.agent.take_restart(group, now));
+        if restarts {
+            self.slices.mark(known.slice_in(&key.namespace), Edge::Urgent, now);
+        }
+        restarts
+    }
+
     /// Acts on a new view: finds each agent's group again, and returns the agents on sockets that are due an
-    /// offer. Agents that poll get theirs with the next poll.
+    /// offer or a command. Agents that poll get theirs with the next poll.
     pub fn set_view(&mut self, view: Arc<View>, now: Timestamp) -> Vec<AgentKey> {
         let before = std::mem::replace(&mut self.view, view);
         self.informed = true;
@@ -46,7 +62,8 @@ impl Roster {
             if other_rules && known.agent.forget_sight() {
                 edge = edge.max(Edge::Slow);
             }
-            edge = edge.max(judge_words(&mut known.agent, key, &self.view, self.silence, now));
+            edge = edge.max(known.agent.treat(self.view.treatment(key), now));
+            edge = edge.max(reconsider(&mut known.agent, key, &self.view, self.silence, now));
             self.slices.mark(known.slice_in(&key.namespace), edge, now);
         }
         self.due_on_sockets(now)
@@ -59,7 +76,9 @@ impl Roster {
     }
 
     fn due_on_sockets(&self, now: Timestamp) -> Vec<AgentKey> {
-        let due = |key: &AgentKey, agent: &Agent| on_socket(agent) && self.due_to(key, agent, now).is_some();
+        let due = |key: &AgentKey, agent: &Agent| {
+            on_socket(agent) && (self.due_to(key, agent, now).is_some() || self.is_to_restart(key, agent))
+        };
         let known = self.agents.iter().filter(|(key, known)| due(key, &known.agent));
         known.map(|(key, _)| key.clone()).collect()
     }

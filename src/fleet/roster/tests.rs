@@ -1,7 +1,7 @@
 use super::*;
 use crate::config::ConfigHash;
 use crate::fleet::fixtures::*;
-use crate::fleet::{DriftClass, GroupView, Ledger, Outcome, Revision, Verdict};
+use crate::fleet::{DriftClass, GroupView, Ledger, Ordered, Outcome, Revision, Verdict};
 
 mod adoptees;
 mod asked;
@@ -9,6 +9,7 @@ mod builds;
 mod expiry;
 mod machine;
 mod offers;
+mod orders;
 mod restore;
 mod rings;
 mod secrets;

@@ -1,7 +1,7 @@
 //! What the passing of time does: silence and absence.
 
 use super::Roster;
-use super::groups::{group_of, judge_words};
+use super::groups::{group_of, reconsider};
 use super::offers::on_socket;
 use crate::fleet::{Agent, AgentKey, GroupView, Link, signed};
 use jiff::Timestamp;
@@ -12,12 +12,11 @@ const FORGET_UNGROUPED_AFTER: Duration = Duration::from_hours(24);
 
 impl Roster {
     /// Lets time pass: agents that poll and fell silent become disconnected, agents that are gone for long are
-    /// forgotten, both after their group's times. Those that have not answered an offer in time drift. Returns the agents on
-    /// sockets whose turn it is to be asked what they have in effect.
+    /// forgotten, both after their group's times. Those that have not answered an offer in time drift. Returns the
+    /// agents on sockets whose turn it is to be asked what they have in effect, or that are due what the leader ordered.
     pub fn expire(&mut self, now: Timestamp) -> Vec<AgentKey> {
-        let mut turns = Vec::new();
         if !self.informed {
-            return turns;
+            return Vec::new();
         }
         let (view, silence) = (&self.view, self.silence);
         let passed = self.agents.iter().filter_map(|(key, known)| {
@@ -30,16 +29,21 @@ impl Roster {
                 Passed::Absence => self.forget(&key, now),
             }
         }
+        let mut due = Vec::new();
         for (key, known) in &mut self.agents {
-            let passed_over = |group: &GroupView| known.agent.is_passed_over(group, now);
-            if on_socket(&known.agent) && group_of(&self.view, key, &known.agent).is_some_and(passed_over) {
-                known.agent.ask_again();
-                turns.push(key.clone());
-            }
-            let edge = judge_words(&mut known.agent, key, &self.view, self.silence, now);
+            let edge = reconsider(&mut known.agent, key, &self.view, self.silence, now);
             self.slices.mark(known.slice_in(&key.namespace), edge, now);
+            let on_socket = on_socket(&known.agent);
+            let Some(group) = group_of(&self.view, key, &known.agent).filter(|_| on_socket) else { continue };
+            let turn = known.agent.is_passed_over(group, now);
+            if turn {
+                known.agent.ask_again();
+            }
+            if turn || !self.suspended && known.agent.has_orders(group, now) {
+                due.push(key.clone());
+            }
         }
-        turns
+        due
     }
 }
 

@@ -3,7 +3,7 @@
 
 use super::Hub;
 use crate::config::ConfigFile;
-use crate::drift::{Ignore, look};
+use crate::drift::{Finding, Ignore, look};
 use crate::fleet::{AgentKey, InstanceUid, Link};
 use crate::opamp::answer::Answer;
 use crate::opamp::proto::AgentToServer;
@@ -56,7 +56,8 @@ impl Hub {
                 });
                 let Some(agent) = state.roster.agent(key).filter(|_| still) else { return };
                 let sight = state.baselines.judge(agent, (revision.hash, rules.ignore), &finding, now);
-                state.roster.note_sight(key, sight, now);
+                let supervised = finding.as_ref().is_ok_and(Finding::is_supervised);
+                state.roster.note_sight(key, sight, supervised, now);
             });
         }
     }

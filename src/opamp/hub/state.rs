@@ -31,8 +31,8 @@ struct Attached {
     namespace: Arc<str>,
     /// The agents that have spoken on it, sorted: one, or many behind a gateway.
     agents: Vec<InstanceUid>,
-    /// The agents that may be due an offer. What to offer is decided when it is sent, so however often the view
-    /// changes meanwhile this holds an agent once, and is bounded by `agents`.
+    /// The agents that may be due an offer, a command or a question. What to send is decided when it is sent, so
+    /// however often the view changes meanwhile this holds an agent once, and is bounded by `agents`.
     due: BTreeSet<InstanceUid>,
     wake: Arc<Notify>,
 }
@@ -96,7 +96,7 @@ impl State {
         self.wake(due)
     }
 
-    /// Marks agents as due an offer; returns the connections that are to be woken for it.
+    /// Marks agents as due something; returns the connections that are to be woken for it.
     pub fn wake(&mut self, due: Vec<AgentKey>) -> Vec<Arc<Notify>> {
         let mut wakes = Vec::new();
         for key in due {
@@ -118,9 +118,12 @@ impl State {
         while let Some(uid) = attached.due.pop_first() {
             let key = AgentKey { namespace: attached.namespace.clone(), uid };
             let here = self.roster.agent(&key).is_some_and(|agent| agent.link == Some(Link::Socket(socket)));
-            if let Some(push) = here.then(|| push(&key, &mut self.roster, now)).flatten() {
-                return Some(push);
+            let Some(push) = here.then(|| push(&key, &mut self.roster, now)).flatten() else { continue };
+            if push.is_command() {
+                // What else is due goes with the next message.
+                attached.due.insert(uid);
             }
+            return Some(push);
         }
         None
     }
@@ -138,6 +141,9 @@ impl State {
 
 /// What an agent is to be sent now, unasked.
 fn push(key: &AgentKey, roster: &mut Roster, now: Timestamp) -> Option<Answer> {
+    if roster.take_restart(key, now) {
+        return Some(Answer::restart(key.uid));
+    }
     let mut push = Answer::plain(key.uid);
     push.add_errands(key, roster, now);
     push.says_something().then_some(push)

@@ -9,6 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 mod drift;
+mod orders;
 mod scan;
 
 const LIMIT: usize = 1000;

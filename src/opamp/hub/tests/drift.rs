@@ -30,7 +30,7 @@ pub fn watching() -> Arc<Hub> {
     hub
 }
 
-fn wanted() -> View {
+pub fn wanted() -> View {
     wanted_under(DriftRules::default())
 }
 
