@@ -16,6 +16,7 @@ mod components;
 mod pipelines;
 mod problem;
 mod report;
+mod supervisor;
 #[cfg(test)]
 mod tests;
 
@@ -46,15 +47,19 @@ pub fn check(files: &[ConfigFile]) -> Result<(), CheckError> {
     let parsed =
         parse_files(files).map_err(|errors| CheckError::of(errors.into_iter().map(Problem::from)))?;
     CheckError::of(parsed.iter().filter_map(without_sections)).unless_none()?;
-    check_merged(&merge(parsed))
+    let merged = merge(parsed);
+    let mut error = check_merged(&merged);
+    let lost = merged.files().iter().flat_map(|file| supervisor::losses(file, &merged));
+    lost.for_each(|problem| error.add_with(|| problem));
+    error.unless_none()
 }
 
-fn check_merged(merged: &Merged) -> Result<(), CheckError> {
+fn check_merged(merged: &Merged) -> CheckError {
     let mut report = Report::on(merged);
     let components = Components::read(&mut report);
     components.check_ids(&mut report);
     pipelines::check_service(&components, &mut report);
-    report.into_result()
+    report.into_error()
 }
 
 /// A file that holds something else than sections. Nothing at all is allowed: agents skip it.

@@ -48,6 +48,11 @@ impl Merged {
         &self.value
     }
 
+    /// The files, lowest precedence first.
+    pub fn files(&self) -> &[ParsedFile] {
+        &self.files
+    }
+
     /// The file that decides what stands at this path: of those that say something about the
     /// longest part of it, the one with the highest precedence. A step into a list names an
     /// element by its text.

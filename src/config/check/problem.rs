@@ -72,6 +72,15 @@ pub enum Reason {
         /// Which element, counted from 1.
         position: usize,
     },
+    /// A key without a value, which replaces what the supervisor put there.
+    #[error(
+        "without a value this takes away the extension by which a supervisor talks to its Collector, and nothing \
+         would be applied; remove the key or write {instead}"
+    )]
+    WithoutSupervisor {
+        /// What says nothing here.
+        instead: &'static str,
+    },
     /// A pipeline has nothing on one side.
     #[error("the pipeline has no {role}; name at least one")]
     Missing {

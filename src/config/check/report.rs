@@ -28,8 +28,8 @@ impl<'a> Report<'a> {
         Self { merged, found: CheckError::none() }
     }
 
-    pub(super) fn into_result(self) -> Result<(), CheckError> {
-        self.found.unless_none()
+    pub(super) fn into_error(self) -> CheckError {
+        self.found
     }
 
     /// Notes a problem with the node at this path.

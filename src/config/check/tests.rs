@@ -100,6 +100,43 @@ fn configuration_without_pipelines_is_refused() {
 }
 
 #[test]
+fn key_without_a_value_that_would_take_the_supervisors_extension_away_is_refused() {
+    let only = |path: &str, instead| vec![(path.to_owned(), Reason::WithoutSupervisor { instead })];
+    assert_eq!(problems("[zpages]", "~"), only("service::extensions", "[]"));
+    assert_eq!(problems("[zpages]", ""), only("service::extensions", "[]"));
+    for nothing in ["[]", "[zpages]"] {
+        assert_accepted("[zpages]", nothing);
+    }
+    let without = GOOD
+        .replace("extensions:\n  zpages: {endpoint: s3cr3t}\n", "")
+        .replace("  extensions: [zpages]\n", "");
+    assert_eq!(checked(&[("a", &without)]), Ok(()));
+    for (file, path, instead) in [
+        ("extensions:", "extensions", "{}"),
+        ("extensions: null", "extensions", "{}"),
+        ("service:", "service", "{}"),
+        ("service: {extensions: }", "service::extensions", "[]"),
+    ] {
+        // It is merged first or last: what others say there does not bring the supervisor's own back.
+        for name in ["0", ""] {
+            let error = checked(&[("a", &without), (name, file)])
+                .map_or_else(|error| error.problems, |()| Vec::new());
+            let found: Vec<_> = error
+                .into_iter()
+                .filter(|problem| problem.reason != Reason::NoPipelines)
+                .map(|problem| (problem.file.unwrap_or_default(), problem.path, problem.reason))
+                .collect();
+            let last = name.is_empty() && path == "service";
+            let expected = (name.to_owned(), path.to_owned(), Reason::WithoutSupervisor { instead });
+            assert_eq!(found, if last { vec![] } else { vec![expected] }, "{file} in {name:?}");
+        }
+    }
+    for file in ["extensions: {}", "service: {}", "service: {extensions: []}"] {
+        assert_eq!(checked(&[("a", &without), ("", file)]), Ok(()), "{file}");
+    }
+}
+
+#[test]
 fn node_of_another_kind_is_refused() {
     let (map, list) = (Kind::Map, Kind::List);
     let cases = [
