@@ -36,7 +36,8 @@ impl<'a> Case<'a> {
         }
         let case = Self { space, name, endpoint, fleet };
         case.set(&json!({})).await;
-        case.until("full", |status| status.agents.connected == case.fleet.len() as i64).await;
+        let all = i64::try_from(kinds.len()).expect("few");
+        case.until("full", |status| status.agents.connected == all).await;
         case
     }
 
@@ -224,8 +225,9 @@ async fn restart_comes_first_and_then_an_offer(case: Case<'_>) {
         case.until_in_sync().await;
     }
     assert_eq!((case.fleet.restarts(), case.fleet.ignored_commands()), (vec![1, 0], vec![0, 0]));
-    assert_eq!(case.offers(0), [hash.clone()], "the restart was enough");
-    assert_eq!(case.offers(1), [hash.clone(), format!("{hash}01")]);
+    let corrected = format!("{hash}01");
+    let offers = [case.offers(0), case.offers(1)];
+    assert_eq!(offers, [vec![hash.clone()], vec![hash, corrected]], "of the first the restart was enough");
     assert_eq!(case.events("Healed").await.len(), 2);
 }
 
@@ -290,7 +292,7 @@ async fn agent_is_scanned_and_looked_at_when_it_returns(mut case: Case<'_>) {
     assert_eq!(case.fleet.full_state_requests()[0], asked, "without an interval nobody asks");
     case.set(&json!({"drift": {"scanInterval": "1s"}, "offlineAfter": "1s"})).await;
     case.fleet.until(0, "asked twice more", |journal| journal.full_states >= asked + 2).await;
-    assert_eq!(case.offers(0), [hash.clone()]);
+    assert_eq!(case.offers(0).len(), 1);
 
     // It goes without a word, and what comes back with its uid runs nothing.
     case.fleet = Fleet::new(&case.endpoint, case.name, 6, HEARTBEAT);
