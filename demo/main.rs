@@ -148,8 +148,8 @@ async fn tampering(cluster: &Cluster, space: &Space, production: &Supervisor) {
     say("waiting until the operator finds it in what the Collector reports as effective");
     let drifts = |group: &CollectorGroup| {
         let status = group.status.as_ref();
-        let problem = status.and_then(|status| status.problems.first());
-        problem.is_some_and(|problem| problem.message.contains("Modified at processors::batch::timeout"))
+        let mut problems = status.into_iter().flat_map(|status| &status.problems);
+        problems.any(|problem| problem.message.starts_with("Modified at processors::batch::timeout"))
     };
     space.until::<CollectorGroup>("checkout", "drifted", drifts).await;
     cluster.show(&["get", "collectorgroups"]);
