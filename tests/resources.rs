@@ -39,8 +39,11 @@ async fn good_manifests_are_accepted_and_filled_in() {
 
     let mut empty = group("all", "any");
     empty["spec"] = json!({});
+    let correction = json!({"maxAttempts": 5, "initialBackoff": "10s", "maxBackoff": "5m"});
     let filled = json!({
-        "selector": {}, "priority": 0, "drift": {"mode": "Detect"}, "offlineAfter": "90s", "forgetAfter": "24h",
+        "selector": {}, "priority": 0, "offlineAfter": "90s", "forgetAfter": "24h",
+        "drift": {"mode": "Correct", "scanInterval": "5m", "correction": correction},
+        "health": {"unhealthyAfter": "2m", "onUnhealthy": "Heal"},
     });
     assert_eq!(create(&space, &empty).await.expect("a group of everything")["spec"], filled);
 
@@ -55,7 +58,12 @@ async fn good_manifests_are_accepted_and_filled_in() {
         ],
     });
     let mut selecting = group("selecting", "any");
-    selecting["spec"] = json!({"selector": selector, "priority": -1000, "drift": {"mode": "Off", "ignore": ["exporters::*::headers"]}, "offlineAfter": "1m30s", "forgetAfter": "9999999h"});
+    let correction = json!({"maxAttempts": 100, "initialBackoff": "1s", "maxBackoff": "1h"});
+    selecting["spec"] = json!({
+        "selector": selector, "priority": -1000, "offlineAfter": "1m30s", "forgetAfter": "9999999h",
+        "drift": {"mode": "Off", "scanInterval": "0s", "ignore": ["exporters::*::headers"], "correction": correction},
+        "health": {"unhealthyAfter": "500ms", "onUnhealthy": "Report"},
+    });
     assert_eq!(create(&space, &selecting).await.expect("a selector")["spec"], selecting["spec"]);
 
     // The empty name, the one that the OpenTelemetry Operator's bridge wants, and a source of each kind; applied
