@@ -23,6 +23,7 @@ go-client                go         opamp-go-client          5_s    tests/witnes
 node-client              node       opamp-node-client        5_s    tests/witnesses/node             -                              @elastic/opamp-client-node
 python-client            python     opamp-python-client      15_s   tests/witnesses/python           -                              opentelemetry-opamp-client
 helm                     go         helm                     2_min  tools/helm                       cmd/helm                       helm.sh/helm/v4
+promtool                 go         promtool                 2_min  tools/prometheus                 cmd/promtool                   github.com/prometheus/prometheus
 '
 
 usage() {
@@ -116,7 +117,7 @@ link() {
 
 # digest names everything that the built part depends on.
 digest() {
-  { pin_digests && declare -f "build_$RECIPE" go_build ldflags launcher && toolchain_"$RECIPE"; } | sha256 | cut -c1-16
+  { pin_digests && declare -f "build_$RECIPE" go_build tags ldflags launcher && toolchain_"$RECIPE"; } | sha256 | cut -c1-16
 }
 
 pin_digests() (
@@ -206,12 +207,19 @@ build_python() {
 # go_build OUTPUT PACKAGE: no C, and no path or commit of ours in the result.
 go_build() {
   GOTOOLCHAIN=local GOWORK=off GOFLAGS=-mod=readonly CGO_ENABLED=0 \
-    go build -buildvcs=false -trimpath -ldflags "-s -w $(ldflags)" -o "$1" "$2"
+    go build -buildvcs=false -trimpath -tags "$(tags)" -ldflags "-s -w $(ldflags)" -o "$1" "$2"
+}
+
+# tags leave out what we do not use: promtool would bring the client of every cloud.
+tags() {
+  case $MODULE in
+    github.com/prometheus/prometheus) echo remove_all_sd ;;
+  esac
 }
 
 # ldflags tells the programs that ask for it their own version.
 ldflags() {
-  local v package=k8s.io/component-base/version major minor
+  local v package=k8s.io/component-base/version major minor patch
   v=$(version)
   case $MODULE in
     k8s.io/kubernetes)
@@ -219,6 +227,10 @@ ldflags() {
       echo "-X $package.gitVersion=$v -X $package.gitMajor=$major -X $package.gitMinor=$minor"
       ;;
     helm.sh/helm/v4) echo "-X helm.sh/helm/v4/internal/version.version=$v" ;;
+    github.com/prometheus/prometheus) # 3.15.0 is published as v0.315.0
+      IFS=. read -r _ minor patch <<<"$v"
+      echo "-X github.com/prometheus/common/version.Version=${minor:0:1}.$((10#${minor:1})).$patch"
+      ;;
   esac
 }
 
