@@ -10,6 +10,7 @@ pub mod operator;
 pub mod policies;
 pub mod process;
 pub mod resources;
+pub mod rules;
 pub mod supervisor;
 pub mod tap;
 pub mod witness;
