@@ -8,13 +8,14 @@ use std::fs;
 use std::path::PathBuf;
 
 /// All that were recorded.
-const FIXTURES: [&str; 16] = [
+const FIXTURES: [&str; 17] = [
     "anchors",
     "attributes",
     "connectors",
     "debug",
     "durations",
     "extensions",
+    "gateway",
     "headers",
     "nothing_but_nops",
     "null_sections",
