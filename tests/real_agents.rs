@@ -118,7 +118,7 @@ fn compare(desired: &Value, effective: &Value, path: &mut Vec<String>, compared:
     match (desired, effective) {
         (Value::Map(desired), Value::Map(effective)) => {
             for (key, value) in desired {
-                path.push(key.clone());
+                path.push(key.to_string());
                 if let Some(reported) = effective.get(key) {
                     compare(value, reported, path, compared);
                 }

@@ -8,7 +8,7 @@
 //! **Invariant: no value leaves this module.** A [`Difference`] has the keys that lead to it, and
 //! the names of components in pipelines.
 
-use super::{ComponentId, Value};
+use super::{ComponentId, Text, Value};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -121,7 +121,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn map(&mut self, desired: &'a BTreeMap<String, Value>, effective: Option<&Value>) {
+    fn map(&mut self, desired: &'a BTreeMap<Text, Value>, effective: Option<&Value>) {
         let named;
         let reported = match effective {
             Some(Value::Map(map)) => Some(map),
@@ -137,7 +137,7 @@ impl<'a> Walk<'a> {
             Some(_) => return self.note(Departure::Different),
         };
         for (key, value) in desired {
-            self.at(key, value, reported.and_then(|map| map.get(key)));
+            self.at(key.as_str(), value, reported.and_then(|map| map.get(key)));
         }
     }
 
@@ -181,9 +181,9 @@ pub(super) fn is_empty(value: &Value) -> bool {
 }
 
 /// A list of `{name: …, value: …}` as a mapping, which is how people may write it, headers above all.
-fn by_name(list: &[Value]) -> Option<BTreeMap<String, Value>> {
+fn by_name(list: &[Value]) -> Option<BTreeMap<Text, Value>> {
     let pair = |element: &Value| {
-        let name = element.at(&["name"])?.as_str()?.to_owned();
+        let name = element.at(&["name"])?.as_str()?.into();
         Some((name, element.at(&["value"])?.clone()))
     };
     list.iter().map(pair).collect()

@@ -11,8 +11,8 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
-use super::Value;
 use super::parse::Fault;
+use super::{Text, Value};
 
 /// How deep a configuration may be nested. Real ones stay below 20. A level takes up to 25 KB of
 /// stack in a build without optimisation, so this leaves half of a 2 MiB stack to the caller.
@@ -137,7 +137,7 @@ impl<'de> Visitor<'de> for ValueSeed<'_> {
 
     fn visit_str<E: Error>(self, value: &str) -> Result<Value, E> {
         self.limits.take_text(value)?;
-        Ok(Value::String(value.to_owned()))
+        Ok(Value::String(value.into()))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Value, A::Error> {
@@ -153,10 +153,10 @@ impl<'de> Visitor<'de> for ValueSeed<'_> {
         let inner = self.inner()?;
         let mut map = BTreeMap::new();
         while let Some(key) = entries.next_key_seed(KeySeed(self.limits))? {
-            match map.entry(key) {
+            match map.entry(Text::from(key)) {
                 Entry::Vacant(entry) => entry.insert(entries.next_value_seed(inner)?),
                 Entry::Occupied(entry) => {
-                    return self.limits.fail(Fault::DuplicateKey(entry.key().clone()));
+                    return self.limits.fail(Fault::DuplicateKey(entry.key().to_string()));
                 }
             };
         }

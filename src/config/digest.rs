@@ -2,7 +2,7 @@
 
 use super::compare::{is_empty, scalar::canonical};
 use super::hash::keyed;
-use super::{HashKey, Value};
+use super::{HashKey, Text, Value};
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 use std::borrow::Cow;
@@ -94,7 +94,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn map(&mut self, map: &'a BTreeMap<String, Value>) {
+    fn map(&mut self, map: &'a BTreeMap<Text, Value>) {
         self.mac.update(b"{");
         for (key, value) in map.iter().filter(|(_, value)| !is_empty(value)) {
             self.path.push(key.as_str().into());

@@ -23,7 +23,7 @@ pub fn secret_texts(file: &ConfigFile) -> Vec<Box<str>> {
 
 fn collect(value: &Value, texts: &mut Vec<String>) {
     match value {
-        Value::String(text) => texts.push(text.clone()),
+        Value::String(text) => texts.push(text.to_string()),
         Value::UInt(number) => texts.push(number.to_string()),
         Value::Int(number) => texts.push(number.to_string()),
         Value::List(items) => items.iter().for_each(|item| collect(item, texts)),

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::Value;
+use super::{Text, Value};
 
 #[cfg(test)]
 mod tests;
@@ -73,7 +73,7 @@ fn precedence(file: &ParsedFile) -> (bool, &str) {
     (file.name.is_empty(), &file.name)
 }
 
-fn merged(files: &[ParsedFile]) -> BTreeMap<String, Value> {
+fn merged(files: &[ParsedFile]) -> BTreeMap<Text, Value> {
     let mut merged = BTreeMap::new();
     let mut extensions = Vec::new();
     for map in files.iter().filter_map(|file| file.value.as_map()) {
@@ -86,7 +86,7 @@ fn merged(files: &[ParsedFile]) -> BTreeMap<String, Value> {
     merged
 }
 
-fn merge_map(below: &mut BTreeMap<String, Value>, above: &BTreeMap<String, Value>) {
+fn merge_map(below: &mut BTreeMap<Text, Value>, above: &BTreeMap<Text, Value>) {
     for (key, value) in above {
         match (below.get_mut(key), value) {
             (Some(Value::Map(below)), Value::Map(above)) => merge_map(below, above),
@@ -97,7 +97,7 @@ fn merge_map(below: &mut BTreeMap<String, Value>, above: &BTreeMap<String, Value
 }
 
 /// Keeps the lists of extensions that are to be joined: all since something else stood there last.
-fn note_extensions<'a>(lists: &mut Vec<&'a Vec<Value>>, map: &'a BTreeMap<String, Value>) {
+fn note_extensions<'a>(lists: &mut Vec<&'a Vec<Value>>, map: &'a BTreeMap<Text, Value>) {
     let Some(service) = map.get(SERVICE) else { return };
     match service.as_map().map(|service| service.get(EXTENSIONS)) {
         Some(None) => {}
@@ -108,13 +108,13 @@ fn note_extensions<'a>(lists: &mut Vec<&'a Vec<Value>>, map: &'a BTreeMap<String
 
 /// Replaces the extensions of the last file by those of all. What is not text is kept as it is:
 /// no agent accepts it as an extension.
-fn set_extensions(merged: &mut BTreeMap<String, Value>, lists: &[&Vec<Value>]) {
+fn set_extensions(merged: &mut BTreeMap<Text, Value>, lists: &[&Vec<Value>]) {
     let mut seen = HashSet::new();
     let all = lists.iter().copied().flatten();
     let joined = all.filter(|extension| extension.as_str().is_none_or(|text| seen.insert(text)));
     let joined = Value::List(joined.cloned().collect());
     if let Some(Value::Map(service)) = merged.get_mut(SERVICE) {
-        service.insert(EXTENSIONS.to_owned(), joined);
+        service.insert(EXTENSIONS.into(), joined);
     }
 }
 

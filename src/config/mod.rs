@@ -52,7 +52,7 @@ pub use mask::secret_texts;
 pub use merge::{Merged, ParsedFile, merge};
 pub use padding::padding;
 pub use parse::{Fault, FileError, MAX_DEPTH, MAX_NODES, MAX_TEXT, ParseError, Position, parse, parse_files};
-pub use value::{Kind, Value, has_expansion};
+pub use value::{Kind, Text, Value, has_expansion};
 
 #[cfg(test)]
 mod tests {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{CheckError, Problem, Reason};
 use crate::config::brief::brief;
-use crate::config::{Kind, Merged, Value};
+use crate::config::{Kind, Merged, Text, Value};
 
 /// The problems found so far in one configuration.
 pub(super) struct Report<'a> {
@@ -49,7 +49,7 @@ impl<'a> Report<'a> {
     }
 
     /// The mapping at this path.
-    pub(super) fn mapping(&mut self, path: &[&str]) -> Found<'a, BTreeMap<String, Value>> {
+    pub(super) fn mapping(&mut self, path: &[&str]) -> Found<'a, BTreeMap<Text, Value>> {
         self.find(path, Kind::Map, Value::as_map)
     }
 

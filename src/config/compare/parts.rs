@@ -1,7 +1,7 @@
 //! What is started: the pipelines with their components, and the extensions. Here more than was asked for counts.
 
 use super::{Departure, SUPERVISORS_OWN, Walk, names, shown};
-use crate::config::Value;
+use crate::config::{Text, Value};
 use std::collections::BTreeMap;
 
 /// The section that says what is started.
@@ -45,10 +45,10 @@ impl<'a> Walk<'a> {
             Some(_) => return self.note(Departure::Different),
         };
         for (key, value) in desired {
-            self.at(key, value, reported.get(key));
+            self.at(key.as_str(), value, reported.get(key));
         }
         for (key, value) in reported.iter().filter(|(key, _)| !desired.contains_key(*key)) {
-            self.path.push(key.clone().into());
+            self.path.push(key.to_string().into());
             if self.is_list_of_parts() {
                 self.parts(&Value::Null, Some(value));
             } else if self.is_service() {
@@ -64,7 +64,7 @@ impl<'a> Walk<'a> {
             return self.note(Departure::Foreign);
         }
         for key in reported.as_map().into_iter().flat_map(BTreeMap::keys) {
-            self.note_at(key.clone(), Departure::Foreign);
+            self.note_at(key.to_string(), Departure::Foreign);
         }
     }
 
@@ -122,7 +122,7 @@ fn elements(value: &Value) -> Option<&[Value]> {
 }
 
 /// A mapping without entries that lives as long as any configuration.
-fn static_nothing<'a>() -> &'a BTreeMap<String, Value> {
-    static NOTHING: BTreeMap<String, Value> = BTreeMap::new();
+fn static_nothing<'a>() -> &'a BTreeMap<Text, Value> {
+    static NOTHING: BTreeMap<Text, Value> = BTreeMap::new();
     &NOTHING
 }

@@ -19,9 +19,11 @@ impl From<Tree> for Value {
     fn from(tree: Tree) -> Self {
         match tree {
             Tree::Leaf(leaf) => leaf.map_or(Self::Null, Self::Int),
-            Tree::Text(text) => Self::String(text.to_owned()),
+            Tree::Text(text) => Self::String(text.into()),
             Tree::List(list) => Self::List(list.into_iter().map(Self::from).collect()),
-            Tree::Map(map) => Self::Map(map.into_iter().map(|(key, tree)| (key, tree.into())).collect()),
+            Tree::Map(map) => {
+                Self::Map(map.into_iter().map(|(key, tree)| (key.into(), tree.into())).collect())
+            }
         }
     }
 }
@@ -218,7 +220,7 @@ fn holds(whole: &Value, part: &Value, path: &mut Vec<String>) -> bool {
         return whole == part || *path == ["service", "extensions"];
     };
     part.iter().all(|(key, part)| {
-        path.push(key.clone());
+        path.push(key.to_string());
         let held = whole.get(key).is_some_and(|whole| holds(whole, part, path));
         path.pop();
         held

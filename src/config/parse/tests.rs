@@ -25,11 +25,11 @@ fn fault(yaml: &str) -> Fault {
 }
 
 fn text(value: &str) -> Value {
-    Value::String(value.to_owned())
+    Value::String(value.into())
 }
 
 fn map<const N: usize>(entries: [(&str, Value); N]) -> Value {
-    Value::Map(entries.map(|(key, value)| (key.to_owned(), value)).into())
+    Value::Map(entries.map(|(key, value)| (key.into(), value)).into())
 }
 
 #[test]
@@ -285,7 +285,7 @@ fn value_is_read_from_other_formats_as_well() {
     let numbers = [Value::Int(1), Value::Int(-1), Value::Float(1.5)];
     let others = [Value::Bool(true), Value::Null, text("x")];
     let list = numbers.into_iter().chain(others).collect();
-    assert!(value == Value::Map(BTreeMap::from([("a".to_owned(), Value::List(list))])));
+    assert!(value == Value::Map(BTreeMap::from([("a".into(), Value::List(list))])));
 }
 
 #[test]

@@ -109,7 +109,7 @@ fn common(desired: &Value, effective: &Value, steps: &mut Steps, found: &mut Vec
         (Value::Map(desired), Value::Map(effective)) => {
             for (key, desired) in desired {
                 if let Some(effective) = effective.get(key) {
-                    inside(key.clone(), desired, effective, steps, found);
+                    inside(key.to_string(), desired, effective, steps, found);
                 }
             }
         }
@@ -130,7 +130,7 @@ fn is_of_parts(step: &str) -> bool {
 
 fn at<'a>(value: &'a mut Value, steps: &[String]) -> &'a mut Value {
     steps.iter().fold(value, |value, step| match value {
-        Value::Map(map) => map.get_mut(step).expect("a key"),
+        Value::Map(map) => map.get_mut(step.as_str()).expect("a key"),
         Value::List(list) => &mut list[step.parse::<usize>().expect("an index")],
         _ => panic!("no step {step}"),
     })
@@ -142,7 +142,7 @@ fn other(value: &Value) -> Value {
         Value::Bool(value) => Value::Bool(!value),
         Value::Int(value) => Value::Int(value + 1),
         Value::Float(value) => Value::Float(value + 1.0),
-        Value::String(text) => Value::String(format!("{text}1")),
+        Value::String(text) => Value::String(format!("{text}1").into()),
         _ => panic!("no leaf"),
     }
 }
@@ -161,7 +161,12 @@ fn remove(effective: &mut Value, steps: &[&str]) {
 }
 
 fn keys(value: &Value, path: &[&str]) -> Vec<String> {
-    value.at(path).and_then(Value::as_map).into_iter().flat_map(|map| map.keys().cloned()).collect()
+    value
+        .at(path)
+        .and_then(Value::as_map)
+        .into_iter()
+        .flat_map(|map| map.keys().map(ToString::to_string))
+        .collect()
 }
 
 #[test]
@@ -255,7 +260,7 @@ fn part_that_was_added_to_a_real_report_is_found() {
         assert_eq!(pipeline, "Foreign at service::pipelines::logs/added", "{name}");
         let unused = fixture.changed(|effective| {
             let Value::Map(map) = at(effective, &["exporters".into()]) else { panic!("{name}") };
-            map.insert("debug/added".into(), Value::Map([("a".to_owned(), Value::Int(1))].into()));
+            map.insert("debug/added".into(), Value::Map([("a".into(), Value::Int(1))].into()));
         });
         assert_eq!(unused, "Changed at ", "{name}: nothing uses it, but it was not there");
     }
