@@ -1,6 +1,7 @@
 //! What a revision wants an agent to run, ready to be looked for in what the agent reports.
 
 use super::compare::{Departure, Difference, SUPERVISORS_OWN, differences};
+use super::parse::parse_reported;
 use super::{ConfigFile, Digest, HashKey, ParsedFile, Value, merge, parse_files};
 use std::borrow::Cow;
 
@@ -154,11 +155,14 @@ fn is_supervised(reported: &Value) -> bool {
 
 /// The effective configuration as one; nothing if it cannot be read or says nothing.
 fn merged(effective: &[ConfigFile]) -> Option<Value> {
-    let mut files: Vec<ParsedFile> = parse_files(effective).ok()?;
+    let mut files: Vec<ParsedFile> = parse_reported(effective)?;
     if files.len() > 1 {
         files.retain(|file| file.name != RAW);
     }
-    let merged = merge(files).value().clone();
+    let merged = match <[ParsedFile; 1]>::try_from(files) {
+        Ok([file]) => file.value,
+        Err(files) => merge(files).value().clone(),
+    };
     merged.as_map().is_some_and(|map| !map.is_empty()).then_some(merged)
 }
 

@@ -92,7 +92,7 @@ impl Value {
 /// escaped by another (`$${…}`).
 pub fn has_expansion(text: &str) -> bool {
     let mut rest = text;
-    while let Some(at) = rest.find('$') {
+    while let Some(at) = rest.bytes().position(|byte| byte == b'$') {
         rest = &rest[at + 1..];
         if rest.starts_with('{') {
             return rest.contains('}');
