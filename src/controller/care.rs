@@ -17,7 +17,7 @@ pub struct Care {
     pub treatments: Treatments,
     /// When to look again, though nothing changes until then.
     pub wake: Option<Timestamp>,
-    /// Something was decided, and could not be written yet: it is to be decided again after this time.
+    /// Something was decided, and could not be written yet: it is decided again after this time.
     pub undone: Option<Duration>,
 }
 

@@ -59,6 +59,10 @@ pub async fn reconcile(guarded: Arc<Guarded<CollectorGroup>>, leader: Arc<Leader
         now,
     });
     next.leader_term = Some(leader.term);
+    // What was decided on agents and could not be written yet is told when it is, unless others wait for the rest.
+    if let Some(wait) = undone.filter(|_| prior.assignment == next.assignment) {
+        return Ok(Action::requeue(wait));
+    }
     let wakes = [wake, next_offline(&members, group.spec.offline_after.get(), now)];
     let after = |time: Timestamp| Duration::try_from(time.duration_since(now)).unwrap_or_default();
     // Only time brings an adoption on when no agent does.

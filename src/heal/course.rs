@@ -122,17 +122,20 @@ impl Course<'_> {
         if !self.has_room {
             return;
         }
-        let began = self.rules.now;
-        self.order(Treatment {
+        let treatment = Treatment {
             of,
             cause,
-            began,
+            began: self.rules.now,
             orders: 0,
             last: None,
             sent_back: false,
             well: None,
             quarantined: None,
-        });
+        };
+        // Who takes nothing is not left alone because of what was tried.
+        if self.remedy(&treatment).is_some() {
+            self.order(treatment);
+        }
     }
 
     /// What is to be treated, drift first: an agent may be ill because of what it runs.

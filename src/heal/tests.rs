@@ -225,7 +225,6 @@ fn unhealthy_agent_is_healed_in_steps_as_far_as_it_takes_them() {
         (true, true, false, 5, &[Restart, Offer]),
         (false, true, true, 5, &[Offer, Stable]),
         (true, false, true, 5, &[Restart]),
-        (false, false, true, 5, &[]),
     ] {
         let mut world = World::new();
         world.agent.accepts_restart = restarts;
@@ -247,6 +246,14 @@ fn unhealthy_agent_is_healed_in_steps_as_far_as_it_takes_them() {
         let treatment = world.treatment.expect("a treatment");
         assert_eq!(treatment.sent_back, expected.contains(&Stable));
     }
+}
+
+#[test]
+fn agent_that_takes_nothing_is_not_treated() {
+    let mut world = World::new();
+    world.agent.accepts_config = false;
+    world.is_healthy(false);
+    assert_eq!((world.at(1000), world.treatment), (vec![], None));
 }
 
 #[test]
