@@ -27,6 +27,10 @@ lint: ## Formatting and clippy; warnings are errors.
 fmt: ## Formats the code.
 	cargo fmt
 
+.PHONY: bench
+bench: ## What a check for drift costs in CPU time; fails above the budget. The first build takes minutes.
+	cargo bench --bench drift
+
 ##@ Generated files
 .PHONY: generate
 generate: crds proto ## Writes everything that is generated.

@@ -34,3 +34,5 @@ pub use hub::Hub;
 pub use limits::Limits;
 pub use metrics::Metrics;
 pub use offer::encode_files;
+pub use report::effective;
+pub use watch::Baselines;
