@@ -7,7 +7,7 @@ use opamp_operator::api::{CollectorGroup, CollectorGroupStatus, ConfigRevision, 
 use serde_json::json;
 use support::control_plane::ControlPlane;
 use support::operator::Operator;
-use support::resources::{Space, collector, events_of, group, inline, rollout};
+use support::resources::{Space, collector, group, inline, rollout, until_events};
 use support::supervisor::Supervisor;
 use support::tap::Tap;
 
@@ -45,15 +45,14 @@ async fn real_collector_that_stays_unhealthy_is_started_anew_then_offered_anew_t
     assert_eq!(offers, [hash.clone(), format!("{hash}01")]);
 
     // An extension that has reported a permanent error is well again only in a Collector that was started anew.
-    let metrics = operator.get("/metrics").await.expect("metrics").1;
-    for line in [
-        "opamp_heals_total{step=\"restart\",result=\"recovered\"} 1",
-        "opamp_heals_total{step=\"offer\",result=\"recovered\"} 1",
-        "opamp_quarantined_agents{namespace=\"healing\",group=\"edge\"} 1",
-    ] {
-        assert!(metrics.lines().any(|found| found == line), "{line} in {metrics}");
-    }
-    let events = events_of(&space, "edge").await;
+    operator
+        .until_metrics(&[
+            "opamp_heals_total{step=\"restart\",result=\"recovered\"} 1",
+            "opamp_heals_total{step=\"offer\",result=\"recovered\"} 1",
+            "opamp_quarantined_agents{namespace=\"healing\",group=\"edge\"} 1",
+        ])
+        .await;
+    let events = until_events(&space, "edge", &["AgentsQuarantined"], 1).await;
     let told: Vec<&str> = events.iter().map(|(reason, _)| reason.as_str()).collect();
     let healing = ["Healing", "Healed", "Healing", "Healed", "Quarantined", "AgentsQuarantined"];
     assert_eq!(told, healing, "{events:?}");

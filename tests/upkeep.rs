@@ -13,7 +13,7 @@ use std::time::Duration;
 use support::control_plane::ControlPlane;
 use support::fleet::{Fleet, Kind};
 use support::operator::Operator;
-use support::resources::{Space, collector, events_of, group, inline, phased, rollout};
+use support::resources::{Space, collector, group, inline, phased, rollout, until_events};
 
 /// Short, so that agents hear of everything soon.
 const HEARTBEAT: Duration = Duration::from_millis(100);
@@ -107,8 +107,9 @@ impl<'a> Case<'a> {
         self.fleet.offers()[agent].iter().map(|offer| hex::encode(&offer.hash)).collect()
     }
 
-    async fn events(&self, reason: &str) -> Vec<String> {
-        let events = events_of(self.space, self.name).await.into_iter();
+    /// Waits until the group has exactly so many Events of this reason.
+    async fn told(&self, reason: &str, times: usize) -> Vec<String> {
+        let events = until_events(self.space, self.name, &[reason], times).await.into_iter();
         events.filter(|(found, _)| found == reason).map(|(_, note)| note).collect()
     }
 }
@@ -174,7 +175,7 @@ async fn agent_that_reverts_every_correction_is_quarantined_after_exactly_the_at
     let degraded = status.conditions.iter().find(|condition| condition.type_ == "Degraded");
     assert_eq!(degraded.map(|condition| condition.reason.as_str()), Some("AgentsQuarantined"));
     assert_eq!(case.fleet.times_offered(&hash), 1 + 3, "{:?}", case.offers(0));
-    assert_eq!(case.events("Quarantined").await.len(), 1);
+    case.told("Quarantined", 1).await;
     case
 }
 
@@ -191,8 +192,8 @@ async fn quarantine_outlives_the_operator_and_ends_with_a_retry(mut case: Case<'
     case.until("no longer quarantined", |status| status.agents.quarantined == 0).await;
     case.until_problem(ProblemKind::Quarantined).await;
     assert_eq!(case.fleet.times_offered(&hash), 1 + 3 + 3, "{:?}", case.offers(0));
-    let released = case.events("Released").await;
-    assert!(released.len() == 1 && released[0].ends_with("a retry was asked for"), "{released:?}");
+    let released = case.told("Released", 1).await;
+    assert!(released[0].ends_with("a retry was asked for"), "{released:?}");
 
     // Other content is another matter, and one that the agent keeps.
     case.fleet.set_habits(0, &Habits::default());
@@ -212,8 +213,8 @@ async fn plain_offer_is_tried_first_and_then_a_correction(case: Case<'_>) {
         case.until_in_sync().await;
         assert_eq!(case.offers(agent), offers);
     }
-    assert_eq!(case.events("AgentsDrifted").await.len(), 2);
-    assert_eq!(case.events("NoDrift").await.len(), 2);
+    case.told("AgentsDrifted", 2).await;
+    case.told("NoDrift", 2).await;
 }
 
 async fn restart_comes_first_and_then_an_offer(case: Case<'_>) {
@@ -228,7 +229,7 @@ async fn restart_comes_first_and_then_an_offer(case: Case<'_>) {
     let corrected = format!("{hash}01");
     let offers = [case.offers(0), case.offers(1)];
     assert_eq!(offers, [vec![hash.clone()], vec![hash, corrected]], "of the first the restart was enough");
-    assert_eq!(case.events("Healed").await.len(), 2);
+    case.told("Healed", 2).await;
 }
 
 async fn what_nothing_helps_is_quarantined(case: Case<'_>) {
@@ -279,7 +280,7 @@ async fn agent_that_the_target_makes_ill_is_sent_back_alone(mut case: Case<'_>) 
     assert!(problem.message.contains("a retry offers it the target"), "{}", problem.message);
     let offered = [first.clone(), second.clone(), format!("{second}01"), first.clone()];
     assert_eq!(case.offers(canary), offered, "its revision anew, then stable");
-    assert_eq!(case.events("SentBack").await.len(), 1);
+    case.told("SentBack", 1).await;
     case.fleet.hear(20).await;
     assert_eq!(case.fleet.offers().iter().map(Vec::len).sum::<usize>(), 4 + 2, "it alone, and it keeps that");
 }

@@ -96,6 +96,23 @@ impl Operator {
         get(&self.admin, path).await
     }
 
+    /// Waits until its metrics have each of these lines: they follow what it writes.
+    ///
+    /// # Panics
+    /// When that takes too long; with the metrics as they stand.
+    pub async fn until_metrics(&self, lines: &[&str]) {
+        let mut served = String::new();
+        let told = tokio::time::timeout(super::PATIENCE, async {
+            let mut ticks = tokio::time::interval(std::time::Duration::from_millis(50));
+            while !lines.iter().all(|line| served.lines().any(|found| found == *line)) {
+                ticks.tick().await;
+                served = self.get("/metrics").await.expect("metrics").1;
+            }
+        });
+        let told = told.await.is_ok();
+        assert!(told, "waited for {lines:?} in {served}");
+    }
+
     /// What it has logged.
     pub fn log(&self) -> String {
         self.process.output()

@@ -142,6 +142,21 @@ pub async fn events_of(space: &Space, object: &str) -> Vec<(String, String)> {
     events.into_iter().map(|event| (text(event.reason), text(event.note))).collect()
 }
 
+/// Waits until an object has so many Events of each reason: they follow what is written.
+pub async fn until_events(
+    space: &Space,
+    object: &str,
+    reasons: &[&str],
+    times: usize,
+) -> Vec<(String, String)> {
+    super::eventually(format!("{times} Events of each of {reasons:?} on {object}"), async || {
+        let events = events_of(space, object).await;
+        let count = |reason: &&str| events.iter().filter(|(found, _)| found == reason).count();
+        reasons.iter().all(|reason| count(reason) == times).then_some(events)
+    })
+    .await
+}
+
 /// A group of the agents whose attribute `test` has this value.
 pub fn group(name: &str, test: &str) -> Value {
     json!({
