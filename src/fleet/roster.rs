@@ -101,7 +101,9 @@ impl Roster {
         }
         let build = report.build.take();
         let shows_all = report.full && report.shows;
-        if let Some(group) = group_of(&self.view, key, &known.agent).filter(|_| !known.agent.connected()) {
+        if !known.agent.connected()
+            && let Some(group) = group_of(&self.view, key, &known.agent)
+        {
             known.agent.returns(group.offline_after, now);
         }
         let mut edge = known.agent.receive(report, link, group, now);
@@ -111,7 +113,7 @@ impl Roster {
         if may_move || tells_of_config {
             edge = edge.max(adopt(&mut known.agent, key, &self.view, now));
         }
-        if let Some(group) = group_of(&self.view, key, &known.agent).filter(|_| shows_all) {
+        if shows_all && let Some(group) = group_of(&self.view, key, &known.agent) {
             known.agent.note_shown(group, now);
         }
         edge = edge.max(reconsider(&mut known.agent, key, &self.view, self.silence, now));

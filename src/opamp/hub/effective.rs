@@ -3,7 +3,7 @@
 
 use super::Hub;
 use crate::config::ConfigFile;
-use crate::drift::{Finding, Ignore, look};
+use crate::drift::{Ignore, look};
 use crate::fleet::{AgentKey, InstanceUid, Link};
 use crate::opamp::answer::Answer;
 use crate::opamp::proto::AgentToServer;
@@ -47,18 +47,8 @@ impl Hub {
             // The API server has checked their form.
             let ignore = Ignore::new(&rules.ignore).unwrap_or_default();
             let finding = look(desired, effective, &ignore, hash_key);
-            let now = Timestamp::now();
-            self.with_state(|state| {
-                // It may have been offered something meanwhile, or have come over another link.
-                let looked_for = state.roster.looked_for(key, link);
-                let still = looked_for.is_some_and(|(now, rules_now)| {
-                    (now.hash, &rules_now.ignore) == (revision.hash, &rules.ignore)
-                });
-                let Some(agent) = state.roster.agent(key).filter(|_| still) else { return };
-                let sight = state.baselines.judge(agent, (revision.hash, rules.ignore), &finding, now);
-                let supervised = finding.as_ref().is_ok_and(Finding::is_supervised);
-                state.roster.note_sight(key, sight, supervised, now);
-            });
+            let of = (revision.hash, rules.ignore);
+            self.with_state(|state| state.note_finding((key, link), of, &finding, Timestamp::now()));
         }
     }
 }

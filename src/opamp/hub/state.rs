@@ -1,5 +1,7 @@
 //! What is behind the hub's lock: the agents, their sessions, and who speaks on which socket.
 
+use crate::config::ConfigHash;
+use crate::drift::{Finding, Reason};
 use crate::fleet::{AgentKey, InstanceUid, Link, Roster, View};
 use crate::opamp::answer::Answer;
 use crate::opamp::proto::AgentToServer;
@@ -86,6 +88,23 @@ impl State {
                 true
             }
         }
+    }
+
+    /// Takes in what a report of an agent on this link shows, beside this content and where it does not count. That took
+    /// a while: if the agent has been offered something since, or has come over another link, it proves nothing.
+    pub fn note_finding(
+        &mut self,
+        (key, link): (&AgentKey, Link),
+        of: (ConfigHash, Arc<[String]>),
+        finding: &Result<Finding, Reason>,
+        now: Timestamp,
+    ) {
+        let looked_for = self.roster.looked_for(key, link);
+        let still = looked_for.is_some_and(|(revision, rules)| (revision.hash, rules.ignore) == of);
+        let Some(agent) = self.roster.agent(key).filter(|_| still) else { return };
+        let sight = self.baselines.judge(agent, of, finding, now);
+        let supervised = finding.as_ref().is_ok_and(Finding::is_supervised);
+        self.roster.note_sight(key, sight, supervised, now);
     }
 
     /// Acts on a new view; returns the connections that are to be woken for it.

@@ -328,6 +328,18 @@ fn agent_that_is_sent_back_runs_stable_until_the_treatment_ends() {
 }
 
 #[test]
+fn agent_that_another_replica_has_sent_back_did_not_return_by_itself() {
+    for (treated, refused) in [(true, false), (false, true)] {
+        let mut agent = agent();
+        hear(&mut agent, applied(A));
+        hear(&mut agent, applied(B));
+        agent.treat(Some(&healing(B, Order::Stable, 40)).filter(|_| treated), at(50));
+        hear(&mut agent, applied(A));
+        assert_eq!(refuses(&agent), [false, refused, false]);
+    }
+}
+
+#[test]
 fn agent_that_was_sent_back_and_drifts_from_stable_is_offered_that_anew() {
     let mut agent = sent_back();
     assert!(offered(&mut agent, 50).is_some());

@@ -87,7 +87,7 @@ fn agent_is_asked_again_when_what_it_told_may_be_out_of_date() {
             "back after long",
             |roster| {
                 roster.disconnect(&key(1), SOCKET, at(9));
-                say(roster, 100, running());
+                say(roster, 100, Report { description: version("1").description, ..running() });
             },
             true,
         ),
@@ -95,7 +95,8 @@ fn agent_is_asked_again_when_what_it_told_may_be_out_of_date() {
             "back after long, telling all",
             |roster| {
                 roster.disconnect(&key(1), SOCKET, at(9));
-                say(roster, 100, Report { shows: true, ..running() });
+                let description = version("1").description;
+                say(roster, 100, Report { description, shows: true, ..running() });
             },
             false,
         ),
@@ -124,6 +125,11 @@ fn agent_that_tells_all_when_it_comes_is_not_asked() {
     say(&mut early, 0, Report { shows: true, ..running() });
     early.set_view(view([watched(Duration::ZERO)]), at(1));
     assert!(asks(&mut early, 1), "nobody could look at it then");
+    let mut idle = watching(Duration::ZERO);
+    idle.set_view(view([GroupView { generation: 2, ..watched(Duration::ZERO) }]), at(0));
+    say(&mut idle, 0, Report { shows: true, ..running() });
+    idle.set_view(view([watched(Duration::ZERO)]), at(1));
+    assert!(asks(&mut idle, 1), "nor while the group was being edited");
 }
 
 #[test]

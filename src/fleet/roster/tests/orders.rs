@@ -135,6 +135,22 @@ fn order_that_was_there_before_the_agent_is_carried_out_when_it_comes() {
 }
 
 #[test]
+fn agent_that_stood_in_two_slices_has_carried_out_what_either_tells() {
+    let entry = |second| {
+        let mut roster = suffering(SOCKET);
+        roster.set_view(treating(Some(healing(B, Order::Restart, second))), at(second));
+        assert_eq!(sent(&mut roster, second), Some(0));
+        roster.take_due(Timestamp::MAX).remove(0).spec.expect("agents")
+    };
+    let mut roster = roster();
+    for (number, second) in [(0, 10), (1, 30), (2, 20)] {
+        roster.restore(&SliceId { namespace: "ns".into(), number }, &entry(second), at(40));
+    }
+    let done = roster.agent(&key(1)).expect("known").done();
+    assert_eq!(done.map(|done| done.order), Some(at(30).as_second()), "the last one");
+}
+
+#[test]
 fn suspended_replica_carries_nothing_out_until_it_resumes() {
     for (treatment, expected) in orders() {
         let mut roster = suffering(SOCKET);

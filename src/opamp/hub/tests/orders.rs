@@ -2,6 +2,8 @@
 
 use super::drift::{REPORTED, asks, shown, wanted, watching};
 use super::*;
+use crate::config::HashKey;
+use crate::drift::{Ignore, look};
 use crate::fleet::{Cause, DriftClass, Order, Ordered, Shown, Treatment};
 use crate::opamp::proto::{
     AgentConfigMap, AgentConfigObject, CommandType, ComponentHealth, EffectiveConfig,
@@ -173,6 +175,35 @@ fn drift_of_a_supervisor_is_corrected_and_then_looked_at_anew() {
     assert_eq!(shown(&hub), Some(Shown::InSync));
     socket.receive(says.all(true, (&correction, Applied), Some(&bad)));
     assert_eq!(shown(&hub), Some(Shown::Drifted(DriftClass::Changed, "".into())));
+}
+
+#[test]
+fn report_that_is_still_compared_when_a_correction_is_sent_proves_nothing() {
+    let hub = watching();
+    let (socket, mut says) = (attach(&hub), Says::new(ALL));
+    let bad = REPORTED.replace("h:1", "h:2");
+    let all = says.all(true, (&[1; 32], Applied), Some(&bad));
+    socket.receive(all);
+    let drifted = shown(&hub);
+    assert!(matches!(drifted, Some(Shown::Drifted(DriftClass::Modified, _))));
+    let (revision, rules) =
+        hub.with_roster(|roster| roster.looked_for(&key(), Link::Socket(1))).expect("looked for");
+    let hash_key = HashKey::try_from(&[1; 32][..]).expect("32 bytes");
+    let files = [ConfigFile::new("", "", bad.as_bytes())];
+    let desired = revision.desired.as_ref().expect("YAML");
+    let finding = look(desired, &files, &Ignore::default(), &hash_key);
+    let conclude = |link| {
+        let of = (revision.hash, rules.ignore.clone());
+        hub.with_state(|state| state.note_finding((&key(), link), of, &finding, Timestamp::now()));
+        shown(&hub)
+    };
+    order(&hub, Cause::Drift, Order::Offer, 2);
+    assert!(socket.next_push().is_some());
+    assert_eq!(conclude(Link::Socket(1)), None, "overtaken by the correction");
+    let corrected = [&[1; 32][..], &[1]].concat();
+    socket.receive(says.all(true, (&corrected, Applied), None));
+    assert_eq!(conclude(Link::Socket(9)), None, "of another link");
+    assert_eq!(conclude(Link::Socket(1)), drifted);
 }
 
 #[test]
