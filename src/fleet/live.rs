@@ -78,11 +78,9 @@ impl<'a> Live<'a> {
         wanted: Option<ConfigHash>,
     ) -> Option<(DriftClass, &'b str, Timestamp)> {
         let wanted = wanted.filter(|_| agent.connected)?;
-        if agent.running == Some(wanted) {
-            agent.drift()
-        } else {
-            agent.told.map(|(class, since)| (class, "", since))
-        }
+        // One that does not answer a correction may well say still that it runs what it is to run.
+        let told = agent.told.map(|(class, since)| (class, "", since));
+        told.or_else(|| agent.drift().filter(|_| agent.running == Some(wanted)))
     }
 
     /// In what way and where a connected agent drifts from `wanted`, for people; empty if it does not.
