@@ -7,7 +7,7 @@
 //!
 //! | file | concern |
 //! | --- | --- |
-//! | `uid`, `attributes`, `builds`, `report`, `text` | who an agent is, and what it says |
+//! | `uid`, `principal`, `attributes`, `builds`, `report`, `text` | who an agent is, who speaks for it, and what it says |
 //! | `agent`, `offer`, `offered`, `ledger`, `steadiness`, `sight`, `told`, `turns` | what is known of one agent, and when it is due which offer and which question |
 //! | `view`, `cohort`, `ring`, `adoptees`, `assignment` | what an agent is to run |
 //! | `roster`, `slices` | all agents of a replica, and what is to be written of them |
@@ -29,6 +29,7 @@ mod observed;
 mod offer;
 mod offered;
 mod pack;
+mod principal;
 mod report;
 mod ring;
 mod roster;
@@ -54,6 +55,7 @@ pub use ledger::{Given, Ledger, MAX_MESSAGE_BYTES, Verdict};
 pub use live::{Live, Treatments};
 pub use observed::{ObservedAgent, Replica, SliceSource, merge};
 pub use offer::Offer;
+pub use principal::{Principal, PrincipalMark};
 pub use report::{Capabilities, ConfigReport, Description, Link, Outcome, Report};
 pub use ring::{Ring, RingKey, Rings};
 pub use roster::Roster;

@@ -3,6 +3,7 @@
 //! Both transports are on one path. A request with the content type of protobuf is a message over plain HTTP,
 //! any other opens a WebSocket (specification, "Plain HTTP Transport").
 
+use super::credentials::{Authorization, Credentials, Gate, Pass, Refusal as Unproven, Shown};
 use super::http::{self, Response};
 use super::hub::Hub;
 use super::limits::Limits;
@@ -11,6 +12,7 @@ use super::websocket::{Connection, Refusal, accept_key, is_upgrade};
 use hyper::body::Incoming;
 use hyper::header::{
     ALLOW, CONNECTION, HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_VERSION, UPGRADE,
+    WWW_AUTHENTICATE,
 };
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -18,6 +20,7 @@ use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -40,25 +43,29 @@ const RETRY_AFTER_SECONDS: &str = "30";
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves agents until `shutdown` resolves: then it accepts nobody any more, sends every WebSocket a Close frame,
-/// and returns when all connections have ended or had their time. All agents belong to `namespace`.
+/// and returns when all connections have ended or had their time. Nothing is taken from a peer that the credentials do
+/// not know.
 pub async fn serve(
     listener: TcpListener,
     hub: Arc<Hub>,
-    namespace: Arc<str>,
+    credentials: Arc<dyn Credentials>,
     limits: Limits,
     shutdown: impl Future<Output = ()> + Send,
 ) {
     let places = Arc::new(Semaphore::new(limits.max_connections));
     let refusals = Arc::new(Semaphore::new(MAX_REFUSALS));
-    let door = Arc::new(Door { hub, namespace, limits: Arc::new(limits), places, refusals });
+    let mut changes = credentials.changes();
+    let gate = Arc::new(Gate::new(credentials, &limits, hub.metrics.clone()));
+    let door = Arc::new(Door { hub, gate, limits: Arc::new(limits), places, refusals });
     let (stopper, stop) = Stopper::new();
     let mut shutdown = pin!(shutdown);
     loop {
         select! {
             biased;
             () = &mut shutdown => break,
+            Ok(()) = changes.changed() => stopper.look_again(),
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => door.admit(stream, &stop),
+                Ok((stream, peer)) => door.admit(stream, peer.ip(), &stop),
                 Err(error) => {
                     tracing::warn!(%error, "agent connection not accepted");
                     sleep(ACCEPT_PAUSE).await;
@@ -73,7 +80,7 @@ pub async fn serve(
 
 struct Door {
     hub: Arc<Hub>,
-    namespace: Arc<str>,
+    gate: Arc<Gate>,
     limits: Arc<Limits>,
     /// One permit for each connection.
     places: Arc<Semaphore>,
@@ -82,13 +89,13 @@ struct Door {
 }
 
 impl Door {
-    fn admit(self: &Arc<Self>, stream: TcpStream, stop: &Stop) {
+    fn admit(self: &Arc<Self>, stream: TcpStream, peer: IpAddr, stop: &Stop) {
         // Messages are small and each is written at once; waiting to fill packets only delays them.
         let _ = stream.set_nodelay(true);
         if let Ok(place) = self.places.clone().try_acquire_owned() {
-            tokio::spawn(self.clone().connection(stream, stop.clone(), place));
+            tokio::spawn(self.clone().connection(stream, peer, stop.clone(), place));
         } else {
-            self.hub.metrics.refused();
+            self.hub.metrics.refused("too_many");
             if let Ok(place) = self.refusals.clone().try_acquire_owned() {
                 tokio::spawn(self.clone().refuse(stream, place));
             }
@@ -97,19 +104,31 @@ impl Door {
 
     /// One connection: plain HTTP, which may turn into a WebSocket. The first part is boxed, so that its larger
     /// state is freed before the long second one.
-    async fn connection(self: Arc<Self>, stream: TcpStream, stop: Stop, _: OwnedSemaphorePermit) {
-        let Some(upgraded) = Box::pin(self.clone().http(stream, stop.clone())).await else { return };
-        let attachment = self.hub.attach(self.namespace.clone(), self.limits.max_message_bytes);
+    async fn connection(
+        self: Arc<Self>,
+        stream: TcpStream,
+        peer: IpAddr,
+        stop: Stop,
+        _: OwnedSemaphorePermit,
+    ) {
+        let http = Box::pin(self.clone().http(stream, peer, stop.clone()));
+        let Some((upgraded, pass)) = http.await else { return };
+        let attachment = self.hub.attach(pass.principal().clone(), self.limits.max_message_bytes);
         let limits = self.limits.clone();
         drop(self);
-        Connection::new(TokioIo::new(upgraded), attachment, limits).serve(stop).await;
+        Connection::new(TokioIo::new(upgraded), attachment, pass, limits).serve(stop).await;
     }
 
     /// Serves HTTP until the peer ends it, or upgrades.
-    async fn http(self: Arc<Self>, stream: TcpStream, mut stop: Stop) -> Option<Upgraded> {
-        let upgrade: Mutex<Option<OnUpgrade>> = Mutex::new(None);
+    async fn http(
+        self: Arc<Self>,
+        stream: TcpStream,
+        peer: IpAddr,
+        mut stop: Stop,
+    ) -> Option<(Upgraded, Pass)> {
+        let upgrade: Mutex<Option<(OnUpgrade, Pass)>> = Mutex::new(None);
         let service = service_fn(|request| async {
-            let (response, on_upgrade) = self.respond(request).await;
+            let (response, on_upgrade) = self.respond(request, peer).await;
             if on_upgrade.is_some() {
                 *upgrade.lock().unwrap_or_else(PoisonError::into_inner) = on_upgrade;
             }
@@ -125,8 +144,8 @@ impl Door {
             }
         };
         ended.ok()?;
-        let on_upgrade = upgrade.lock().unwrap_or_else(PoisonError::into_inner).take();
-        on_upgrade?.await.ok()
+        let (on_upgrade, pass) = upgrade.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        Some((on_upgrade.await.ok()?, pass))
     }
 
     fn builder(&self) -> http1::Builder {
@@ -136,15 +155,28 @@ impl Door {
         builder
     }
 
-    async fn respond(&self, mut request: Request<Incoming>) -> (Response, Option<OnUpgrade>) {
+    /// Answers a request. Who asks is found out before anything else of it is looked at.
+    async fn respond(
+        &self,
+        mut request: Request<Incoming>,
+        peer: IpAddr,
+    ) -> (Response, Option<(OnUpgrade, Pass)>) {
         if request.uri().path() != PATH {
             return (http::status(StatusCode::NOT_FOUND), None);
         }
+        let shown = Shown { authorization: Authorization::of(request.headers()) };
+        let principal = match self.gate.admit(&shown, peer).await {
+            Ok(principal) => principal,
+            Err(refusal) => return (unproven(refusal), None),
+        };
         if http::is_protobuf(request.headers()) {
-            return (http::exchange(&self.hub, &self.namespace, &self.limits, request).await, None);
+            return (http::exchange(&self.hub, &principal, &self.limits, request).await, None);
         }
         match accept_key(&request) {
-            Ok(key) => (switching(&key), Some(hyper::upgrade::on(&mut request))),
+            Ok(key) => {
+                let pass = Pass::new(self.gate.clone(), shown, principal);
+                (switching(&key), Some((hyper::upgrade::on(&mut request), pass)))
+            }
             Err(_) if !is_upgrade(request.headers()) => (neither(request.method()), None),
             Err(refusal) => (refused(refusal), None),
         }
@@ -170,6 +202,20 @@ impl Door {
             tracing::warn!("agent connections did not end in time");
         }
     }
+}
+
+/// The answer to a peer of which nobody knows who it is.
+fn unproven(refusal: Unproven) -> Response {
+    let (code, header, value) = match refusal {
+        Unproven::Throttled => (StatusCode::TOO_MANY_REQUESTS, RETRY_AFTER, RETRY_AFTER_SECONDS),
+        Unproven::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, RETRY_AFTER, RETRY_AFTER_SECONDS),
+        Unproven::Missing | Unproven::Malformed | Unproven::Unknown => {
+            (StatusCode::UNAUTHORIZED, WWW_AUTHENTICATE, "Bearer")
+        }
+    };
+    let mut response = http::status(code);
+    response.headers_mut().insert(header, HeaderValue::from_static(value));
+    response
 }
 
 fn switching(accept: &str) -> Response {

@@ -3,7 +3,7 @@
 use super::hub::Hub;
 use super::limits::Limits;
 use super::offer::Encoded;
-use crate::fleet::Link;
+use crate::fleet::{Link, Principal};
 use bytes::{Bytes, BytesMut};
 use flate2::Compression;
 use flate2::read::MultiGzDecoder;
@@ -74,7 +74,7 @@ pub fn is_protobuf(headers: &HeaderMap) -> bool {
 /// Takes in the message of a request.
 pub async fn exchange(
     hub: &Hub,
-    namespace: &Arc<str>,
+    principal: &Arc<Principal>,
     limits: &Limits,
     request: Request<Incoming>,
 ) -> Response {
@@ -90,7 +90,7 @@ pub async fn exchange(
         Ok(Err(unread)) => return status(unread.into()),
         Err(_) => return status(Unread::Late.into()),
     };
-    let reply = hub.receive(namespace, Link::Polling, message, limits.max_message_bytes);
+    let reply = hub.receive(principal, Link::Polling, message, limits.max_message_bytes);
     let code = if reply.is_error { StatusCode::BAD_REQUEST } else { StatusCode::OK };
     answer(code, &reply.encoded, gzip)
 }

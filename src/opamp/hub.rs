@@ -12,7 +12,7 @@ use super::metrics::Metrics;
 use super::offer::Encoded;
 use super::proto::AgentToServer;
 use crate::config::HashKey;
-use crate::fleet::{Link, Roster, View};
+use crate::fleet::{Link, Principal, Roster, View};
 use bytes::Bytes;
 use jiff::Timestamp;
 use prost::Message;
@@ -94,9 +94,15 @@ impl Hub {
     }
 
     /// Takes in one message and answers it, in at most `limit` bytes.
-    pub(super) fn receive(&self, namespace: &Arc<str>, link: Link, message: Bytes, limit: usize) -> Reply {
+    pub(super) fn receive(
+        &self,
+        principal: &Arc<Principal>,
+        link: Link,
+        message: Bytes,
+        limit: usize,
+    ) -> Reply {
         let answer = match AgentToServer::decode(message.clone()) {
-            Ok(decoded) => self.take_in(decoded, namespace, link),
+            Ok(decoded) => self.take_in(decoded, principal, link),
             Err(_) => Answer::bad_request(&salvaged_uid(message), "the message is not an AgentToServer"),
         };
         self.metrics.message(link, if answer.is_error() { "bad_request" } else { "ok" });
@@ -125,10 +131,10 @@ impl Hub {
     }
 
     /// Attaches a new socket, for as long as the result lives. It is sent at most `limit` bytes at once.
-    pub(super) fn attach(self: &Arc<Self>, namespace: Arc<str>, limit: usize) -> Attachment {
+    pub(super) fn attach(self: &Arc<Self>, principal: Arc<Principal>, limit: usize) -> Attachment {
         let wake = Arc::new(Notify::new());
-        let socket = self.lock().attach(namespace.clone(), wake.clone());
-        Attachment { hub: self.clone(), namespace, socket, wake, limit }
+        let socket = self.lock().attach(principal.namespace.clone(), wake.clone());
+        Attachment { hub: self.clone(), principal, socket, wake, limit }
     }
 
     /// Works on the state, then tells the slice writer if a slice became due.
@@ -152,7 +158,7 @@ impl Hub {
 /// A socket's place in the hub. Dropping it, for whatever reason, disconnects the socket's agents.
 pub(super) struct Attachment {
     hub: Arc<Hub>,
-    namespace: Arc<str>,
+    principal: Arc<Principal>,
     socket: u64,
     wake: Arc<Notify>,
     limit: usize,
@@ -161,7 +167,7 @@ pub(super) struct Attachment {
 impl Attachment {
     /// Takes in a message that came on this socket.
     pub fn receive(&self, message: Bytes) -> Encoded {
-        self.hub.receive(&self.namespace, self.link(), message, self.limit).encoded
+        self.hub.receive(&self.principal, self.link(), message, self.limit).encoded
     }
 
     /// Resolves when there may be something to push.

@@ -25,6 +25,17 @@ pub struct Limits {
     pub header_read_timeout: Duration,
     /// How long a peer may take to answer a Close frame.
     pub close_timeout: Duration,
+    /// Most refused attempts of one address within [`Limits::refused_attempts_window`]; then nobody is asked for it.
+    /// A host of agents that all have a wrong token makes about one a second.
+    pub max_refused_attempts: u32,
+    /// How long refused attempts are held against their address.
+    pub refused_attempts_window: Duration,
+    /// How often the credential of an open WebSocket is checked again.
+    pub recheck_interval: Duration,
+    /// How much later than the one before each WebSocket is closed whose credential is gone.
+    pub revocation_spacing: Duration,
+    /// How long a WebSocket may be open at most. Each is closed at a moment of its own in the last quarter of this.
+    pub max_age: Duration,
 }
 
 impl Default for Limits {
@@ -38,6 +49,11 @@ impl Default for Limits {
             first_message_timeout: Duration::from_secs(30),
             header_read_timeout: Duration::from_secs(10),
             close_timeout: Duration::from_secs(2),
+            max_refused_attempts: 60,
+            refused_attempts_window: Duration::from_mins(1),
+            recheck_interval: Duration::from_mins(10),
+            revocation_spacing: Duration::from_millis(50),
+            max_age: Duration::from_hours(24),
         }
     }
 }

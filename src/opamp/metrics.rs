@@ -13,7 +13,7 @@ pub struct Metrics {
     offers: Family<OfferLabels, Counter>,
     oversized: Counter,
     closed: Family<ClosedLabels, Counter>,
-    refused: Counter,
+    refused: Family<RefusedLabels, Counter>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -29,6 +29,11 @@ struct OfferLabels {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ClosedLabels {
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RefusedLabels {
     reason: &'static str,
 }
 
@@ -50,7 +55,11 @@ impl Metrics {
         let oversized = self.oversized.clone();
         registry.register("opamp_offers_oversized", "Configurations too long to be sent", oversized);
         registry.register("opamp_websocket_closed", "WebSockets that ended, by reason", self.closed.clone());
-        registry.register("opamp_connections_refused", "Connections above the limit", self.refused.clone());
+        registry.register(
+            "opamp_connections_refused",
+            "Connections, or requests over plain HTTP, that were refused, by reason",
+            self.refused.clone(),
+        );
     }
 
     /// Counts a WebSocket for as long as the result lives.
@@ -75,8 +84,8 @@ impl Metrics {
         self.closed.get_or_create(&ClosedLabels { reason }).inc();
     }
 
-    pub(super) fn refused(&self) {
-        self.refused.inc();
+    pub(super) fn refused(&self, reason: &'static str) {
+        self.refused.get_or_create(&RefusedLabels { reason }).inc();
     }
 }
 

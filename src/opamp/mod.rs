@@ -7,6 +7,7 @@
 //! | file | concern |
 //! | --- | --- |
 //! | `door` | the listener: which request goes where, how many connections, shutdown |
+//! | `credentials` | who a peer is, asked before anything is taken from it |
 //! | `http` | plain HTTP: bodies, compression, status codes |
 //! | `websocket` | frames, and the life of one connection |
 //! | `hub` | the agents and connections behind one lock; pushes |
@@ -15,6 +16,7 @@
 //! | `offer`, `framing`, `proto` | bytes |
 
 mod answer;
+pub mod credentials;
 mod door;
 pub mod framing;
 mod http;

@@ -7,7 +7,9 @@ use super::answer::Answer;
 use super::proto::{AgentToServer, AgentToServerFlags};
 use super::report::{capabilities, report};
 use crate::config::Form;
-use crate::fleet::{AgentKey, Capabilities, ConfigReport, InstanceUid, Link, Outcome, Report, Roster};
+use crate::fleet::{
+    AgentKey, Capabilities, ConfigReport, InstanceUid, Link, Outcome, Principal, Report, Roster,
+};
 use jiff::Timestamp;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,8 +22,8 @@ const SWEEP_FROM: usize = 1024;
 pub struct Context<'a> {
     /// When the message came.
     pub now: Timestamp,
-    /// The namespace of the connection's credential.
-    pub namespace: &'a Arc<str>,
+    /// Whose credential the connection has.
+    pub principal: &'a Arc<Principal>,
     /// How it came.
     pub link: Link,
     /// Makes a uid that nobody has.
@@ -73,7 +75,7 @@ impl Sessions {
         let Some(uid) = InstanceUid::from_wire(&message.instance_uid) else {
             return Answer::bad_request(&message.instance_uid, "the instance_uid does not have 16 bytes");
         };
-        let key = AgentKey { namespace: context.namespace.clone(), uid };
+        let key = AgentKey { namespace: context.principal.namespace.clone(), uid };
         let holder =
             context.roster.agent(&key).and_then(|agent| agent.link).filter(|link| *link != context.link);
         let session = self.by_agent.entry(key.clone()).or_default();

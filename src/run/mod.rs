@@ -9,6 +9,7 @@ use crate::api::ConfigFormat;
 use crate::cluster::{self, Held, RevisionBody, SliceWriter, StartError};
 use crate::config::{self, Desired};
 use crate::fleet::{Delays, Payload, Revision, Roster, View};
+use crate::opamp::credentials::Anybody;
 use crate::opamp::{self, Hub, Limits};
 use crate::settings::{Settings, Timings};
 use crate::telemetry::Metrics;
@@ -144,8 +145,8 @@ impl Parts {
             max_connections: self.settings.max_connections,
             ..Limits::default()
         };
-        let namespace: Arc<str> = self.settings.agent_namespace.as_str().into();
-        tasks.spawn(opamp::serve(opamp, self.hub.clone(), namespace, limits, self.closed()));
+        let credentials = Arc::new(Anybody::new(&self.settings.agent_namespace));
+        tasks.spawn(opamp::serve(opamp, self.hub.clone(), credentials, limits, self.closed()));
         tasks.spawn(admin::serve(admin, self.readiness.clone(), self.metrics.clone(), self.closed()));
     }
 

@@ -185,7 +185,7 @@ async fn connection_above_the_limit_is_told_to_come_back() {
     let first = upgraded_tcp(server.address).await;
     let answer = request(server.address, post(&full(uid(1), 0))).await;
     assert_eq!((answer.status, answer.header("retry-after")), (StatusCode::SERVICE_UNAVAILABLE, "30"));
-    assert_eq!(server.metric("opamp_connections_refused_total"), 1);
+    assert_eq!(server.metric("opamp_connections_refused_total{reason=\"too_many\"}"), 1);
     drop(first);
     within("the place to become free", async {
         while request(server.address, post(&full(uid(1), 0))).await.status != StatusCode::OK {}

@@ -4,6 +4,7 @@
 //! waited for is observed, within [`PATIENCE`].
 
 mod fleetsim;
+mod gate;
 mod http;
 mod identity;
 mod offers;

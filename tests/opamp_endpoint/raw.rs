@@ -17,6 +17,7 @@ use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::{WebSocketStream, client_async};
 
 /// Takes and reports configurations.
@@ -69,6 +70,15 @@ impl Socket {
 
     async fn on(stream: TcpStream, server: SocketAddr) -> Self {
         let (socket, _) = client_async(format!("ws://{server}{PATH}"), stream).await.expect("an upgrade");
+        Self(socket)
+    }
+
+    /// One with this header `Authorization`.
+    pub async fn open_with(server: SocketAddr, authorization: &str) -> Self {
+        let stream = TcpStream::connect(server).await.expect("a connection");
+        let mut request = format!("ws://{server}{PATH}").into_client_request().expect("a request");
+        request.headers_mut().insert("authorization", authorization.parse().expect("a value"));
+        let (socket, _) = client_async(request, stream).await.expect("an upgrade");
         Self(socket)
     }
 

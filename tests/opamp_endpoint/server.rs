@@ -6,6 +6,7 @@ use opamp_operator::config::{ConfigFile, ConfigHash, Desired};
 use opamp_operator::fleet::{
     Agent, AgentKey, Delays, GroupView, InstanceUid, Payload, Revision, Roster, View,
 };
+use opamp_operator::opamp::credentials::{Anybody, Credentials};
 use opamp_operator::opamp::{Hub, Limits, Metrics, PATH, encode_files, serve};
 use opamp_operator::sim::{self, Behaviour, Endpoint, Pace, Profile, Simulated};
 use prometheus_client::encoding::text::encode;
@@ -32,15 +33,24 @@ pub struct Server {
 impl Server {
     /// A server that assigns nothing yet.
     pub async fn start(limits: Limits) -> Self {
-        Self::on(TcpListener::bind("127.0.0.1:0").await.expect("a port"), limits)
+        Self::guarded(limits, Arc::new(Anybody::new(NAMESPACE))).await
+    }
+
+    /// A server that asks these credentials.
+    pub async fn guarded(limits: Limits, credentials: Arc<dyn Credentials>) -> Self {
+        Self::on(TcpListener::bind("127.0.0.1:0").await.expect("a port"), limits, credentials)
     }
 
     /// A server in the place of one that has stopped.
     pub async fn at(address: SocketAddr) -> Self {
-        Self::on(TcpListener::bind(address).await.expect("the port"), Limits::default())
+        Self::on(
+            TcpListener::bind(address).await.expect("the port"),
+            Limits::default(),
+            Arc::new(Anybody::new(NAMESPACE)),
+        )
     }
 
-    fn on(listener: TcpListener, limits: Limits) -> Self {
+    fn on(listener: TcpListener, limits: Limits, credentials: Arc<dyn Credentials>) -> Self {
         let address = listener.local_addr().expect("an address");
         let delays = Delays {
             urgent: Duration::from_secs(1),
@@ -53,7 +63,7 @@ impl Server {
         let hub = Hub::new(Roster::new("replica", delays), metrics);
         let (stop, stopped) = oneshot::channel();
         let shutdown = async { drop(stopped.await) };
-        let task = tokio::spawn(serve(listener, hub.clone(), NAMESPACE.into(), limits, shutdown));
+        let task = tokio::spawn(serve(listener, hub.clone(), credentials, limits, shutdown));
         Self { address, hub, registry, stop, task }
     }
 

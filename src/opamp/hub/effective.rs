@@ -4,7 +4,7 @@
 use super::Hub;
 use crate::config::ConfigFile;
 use crate::drift::{Ignore, look};
-use crate::fleet::{AgentKey, InstanceUid, Link};
+use crate::fleet::{AgentKey, InstanceUid, Link, Principal};
 use crate::opamp::answer::Answer;
 use crate::opamp::proto::AgentToServer;
 use crate::opamp::report;
@@ -14,11 +14,11 @@ use std::sync::Arc;
 impl Hub {
     /// Takes in a decoded message. What it says is in effect is compared afterwards and without the lock, because that
     /// takes long for a message that wants it to.
-    pub(super) fn take_in(&self, message: AgentToServer, namespace: &Arc<str>, link: Link) -> Answer {
+    pub(super) fn take_in(&self, message: AgentToServer, principal: &Arc<Principal>, link: Link) -> Answer {
         let effective = message.effective_config.clone();
         let uid = InstanceUid::from_wire(&message.instance_uid);
-        let answer = self.with_state(|state| state.receive(message, namespace, link));
-        let key = uid.map(|uid| AgentKey { namespace: namespace.clone(), uid });
+        let answer = self.with_state(|state| state.receive(message, principal, link));
+        let key = uid.map(|uid| AgentKey { namespace: principal.namespace.clone(), uid });
         if let (Some(effective), Some(key)) = (effective, key) {
             let files = report::effective(effective);
             self.conclude(&files, &key, link);

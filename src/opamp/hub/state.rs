@@ -2,7 +2,7 @@
 
 use crate::config::ConfigHash;
 use crate::drift::{Finding, Reason};
-use crate::fleet::{AgentKey, InstanceUid, Link, Roster, View};
+use crate::fleet::{AgentKey, InstanceUid, Link, Principal, Roster, View};
 use crate::opamp::answer::Answer;
 use crate::opamp::proto::AgentToServer;
 use crate::opamp::session::{Context, Sessions};
@@ -61,7 +61,7 @@ impl State {
     }
 
     /// Takes in a message and answers it.
-    pub fn receive(&mut self, message: AgentToServer, namespace: &Arc<str>, link: Link) -> Answer {
+    pub fn receive(&mut self, message: AgentToServer, principal: &Arc<Principal>, link: Link) -> Answer {
         if let (Link::Socket(socket), Some(uid)) = (link, InstanceUid::from_wire(&message.instance_uid))
             && !self.note_speaker(socket, uid)
         {
@@ -69,7 +69,7 @@ impl State {
         }
         let context = Context {
             now: Timestamp::now(),
-            namespace,
+            principal,
             link,
             fresh_uid: &mut || InstanceUid::new(uuid::Uuid::now_v7().into_bytes()),
             roster: &mut self.roster,

@@ -68,8 +68,13 @@ fn key() -> AgentKey {
     AgentKey { namespace: "default".into(), uid: InstanceUid::new([UID; 16]) }
 }
 
+/// A peer that had to prove nothing.
+fn nobody() -> Arc<Principal> {
+    Principal::anybody("default").into()
+}
+
 fn attach(hub: &Arc<Hub>) -> Attachment {
-    hub.attach("default".into(), LIMIT)
+    hub.attach(nobody(), LIMIT)
 }
 
 fn read(encoded: &Encoded) -> ServerToAgent {
@@ -118,7 +123,7 @@ fn push_does_not_go_to_a_socket_that_the_agent_has_left() {
 fn socket_of_nobody_concerned_is_not_woken() {
     let hub = hub();
     let idle = attach(&hub);
-    hub.receive(&"default".into(), Link::Polling, full(UID, 0), LIMIT);
+    hub.receive(&nobody(), Link::Polling, full(UID, 0), LIMIT);
     hub.set_view(view(7, 1));
     assert!(!woken(&idle) && push(&idle).is_none());
 }

@@ -1,6 +1,6 @@
 use super::*;
 use crate::config::{ConfigFile, ConfigHash};
-use crate::fleet::{Delays, GroupView, Payload, Revision, View};
+use crate::fleet::{Delays, GroupView, Payload, Principal, Revision, View};
 use crate::opamp::offer::encode_files;
 use crate::opamp::proto::{
     AgentCapabilities, AgentDescription, AgentDisconnect, AnyValue, ComponentHealth, KeyValue,
@@ -52,7 +52,7 @@ impl Server {
     fn hear(&mut self, link: Link, message: AgentToServer) -> Answer {
         let context = Context {
             now: self.now,
-            namespace: &"default".into(),
+            principal: &Principal::anybody("default").into(),
             link,
             fresh_uid: &mut || InstanceUid::new(NEW_UID),
             roster: &mut self.roster,

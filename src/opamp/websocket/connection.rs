@@ -3,11 +3,12 @@
 use super::decoder::{Decoder, Event};
 use super::frame::{Opcode, Violation, close, control, head};
 use crate::opamp::answer::Answer;
+use crate::opamp::credentials::Pass;
 use crate::opamp::framing::{HEADER, unframe};
 use crate::opamp::hub::Attachment;
 use crate::opamp::limits::Limits;
 use crate::opamp::offer::Encoded;
-use crate::opamp::stop::Stop;
+use crate::opamp::stop::{Order, Stop};
 use bytes::{Buf, BufMut, Bytes};
 use std::future::poll_fn;
 use std::io;
@@ -15,6 +16,7 @@ use std::mem::MaybeUninit;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Poll, ready};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::select;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -37,6 +39,10 @@ enum End {
     Idle,
     /// The peer broke a rule.
     Violated(Violation),
+    /// The peer's credential is not valid any more.
+    Revoked,
+    /// The connection was open for as long as any may be.
+    Aged,
     /// This replica stops.
     Shutdown,
 }
@@ -53,6 +59,8 @@ impl End {
             Self::Violated(Violation::Protocol) => "protocol",
             Self::Violated(Violation::Text) => "text",
             Self::Violated(Violation::TooLong) => "too_long",
+            Self::Revoked => "revoked",
+            Self::Aged => "aged",
             Self::Shutdown => "shutdown",
         }
     }
@@ -68,6 +76,8 @@ impl End {
             Self::Violated(Violation::Protocol) => close(1002, "the frame breaks the protocol"),
             Self::Violated(Violation::Text) => close(1003, "only binary messages are accepted"),
             Self::Violated(Violation::TooLong) => close(1009, "the message is too long"),
+            Self::Revoked => close(1008, "the credential is not valid any more"),
+            Self::Aged => close(1001, "connect again, to prove who you are"),
             Self::Shutdown => close(1001, "the server shuts down"),
         })
     }
@@ -90,6 +100,7 @@ pub struct Connection<S> {
     io: S,
     decoder: Decoder,
     attachment: Attachment,
+    pass: Pass,
     limits: Arc<Limits>,
     /// When the WebSocket was opened.
     opened: Instant,
@@ -97,20 +108,29 @@ pub struct Connection<S> {
     heard: Instant,
     /// Whether an `OpAMP` message has come.
     greeted: bool,
+    /// When the credential is checked again.
+    check: Instant,
+    /// When the connection has been open for long enough.
+    end: Instant,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// A connection on an upgraded stream.
-    pub fn new(io: S, attachment: Attachment, limits: Arc<Limits>) -> Self {
+    pub fn new(io: S, attachment: Attachment, pass: Pass, limits: Arc<Limits>) -> Self {
         let decoder = Decoder::new(limits.max_message_bytes);
         let opened = Instant::now();
-        Self { io, decoder, attachment, limits, opened, heard: opened, greeted: false }
+        let check = opened + limits.recheck_interval;
+        let end = opened + jittered(limits.max_age, chance());
+        Self { io, decoder, attachment, pass, limits, opened, heard: opened, greeted: false, check, end }
     }
 
     /// Serves the peer until one side ends it, or the server stops.
     pub async fn serve(mut self, mut stop: Stop) {
         let _open = self.attachment.metrics().socket();
-        let Err(end) = self.exchange(&mut stop).await;
+        let Err(mut end) = self.exchange(&mut stop).await;
+        if end == End::Revoked {
+            end = wait_for_turn(self.pass.turn(), &mut stop).await;
+        }
         self.attachment.metrics().closed(end.reason());
         if let Some(frame) = end.close_frame() {
             let patience = self.limits.close_timeout;
@@ -123,7 +143,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         loop {
             select! {
                 biased;
-                () = stop.requested() => return Err(End::Shutdown),
+                order = stop.next() => match order {
+                    Order::Stop => return Err(End::Shutdown),
+                    Order::LookAgain if self.pass.seems_valid() => {}
+                    Order::LookAgain => return Err(End::Revoked),
+                },
                 () = self.attachment.woken() => self.push().await?,
                 more = read(&mut self.io, |bytes| self.decoder.feed(bytes)) => {
                     if !more? { return Err(End::Gone); }
@@ -168,9 +192,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.send(answer).await
     }
 
-    /// Decides what a silence means, and when to look again.
+    /// Decides what a silence and a long life mean, and when to look again.
     async fn alarm(&mut self) -> Result<Instant, End> {
         let now = Instant::now();
+        if now >= self.end {
+            return Err(End::Aged);
+        }
+        if now >= self.check {
+            if !self.pass.is_valid().await {
+                return Err(End::Revoked);
+            }
+            self.check = now + self.limits.recheck_interval;
+        }
         if !self.greeted && now >= self.opened + self.limits.first_message_timeout {
             return Err(End::Mute);
         }
@@ -184,11 +217,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Ok(self.alarm_after(now))
     }
 
-    /// When to look at the silence, if a ping is due an interval after `last`.
+    /// When to look at all that comes with time, if a ping is due an interval after `last`.
     fn alarm_after(&self, last: Instant) -> Instant {
         let quiet = (last + self.limits.ping_interval).min(self.heard + self.limits.idle_deadline);
         let mute = self.opened + self.limits.first_message_timeout;
-        if self.greeted { quiet } else { quiet.min(mute) }
+        let quiet = if self.greeted { quiet } else { quiet.min(mute) };
+        quiet.min(self.check).min(self.end)
     }
 
     async fn send(&mut self, message: Encoded) -> Result<(), End> {
@@ -242,6 +276,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 }
 
+/// Waits until it is a peer's turn to be closed. Nothing is taken from it any more, and nothing is sent.
+async fn wait_for_turn(turn: Instant, stop: &mut Stop) -> End {
+    select! {
+        () = stop.requested() => End::Shutdown,
+        () = sleep_until(turn) => End::Revoked,
+    }
+}
+
+/// A moment in the last quarter of a time: by how much it is earlier than the end is chance, so that connections that
+/// were opened together do not end together.
+fn jittered(time: Duration, chance: u32) -> Duration {
+    time.saturating_sub(time / 4 * (chance >> 16) / (1 << 16))
+}
+
+fn chance() -> u32 {
+    // Without chance all connections get their full time.
+    getrandom::u32().unwrap_or_default()
+}
+
 /// Reads what there is; false at the end of the stream. Cancelling it loses nothing.
 async fn read<S: AsyncRead + Unpin>(io: &mut S, mut take: impl FnMut(&[u8])) -> io::Result<bool> {
     poll_fn(|context| {
@@ -252,4 +305,18 @@ async fn read<S: AsyncRead + Unpin>(io: &mut S, mut take: impl FnMut(&[u8])) -> 
         Poll::Ready(Ok(!chunk.filled().is_empty()))
     })
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_end_in_the_last_quarter_of_their_time() {
+        let day = Duration::from_hours(24);
+        for (chance, expected) in [(0, day), (1 << 31, Duration::from_hours(21))] {
+            assert_eq!(jittered(day, chance), expected);
+        }
+        assert!(jittered(day, u32::MAX) > Duration::from_hours(18));
+    }
 }

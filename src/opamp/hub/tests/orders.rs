@@ -108,7 +108,7 @@ fn command_to_start_anew_goes_alone_and_what_is_due_besides_goes_with_the_next_m
 
     // Over HTTP it is the answer to a poll. A gap in the sequence asks for the full state, but not in that.
     let hub = watching();
-    let poll = |message| read(&hub.receive(&"default".into(), Link::Polling, message, LIMIT).encoded);
+    let poll = |message| read(&hub.receive(&nobody(), Link::Polling, message, LIMIT).encoded);
     let mut says = Says::new(ALL);
     poll(says.all(false, (&[1; 32], Applied), Some(REPORTED)));
     order(&hub, Cause::Illness, Order::Restart, 1);
@@ -146,7 +146,7 @@ fn agent_that_does_not_take_the_command_is_never_sent_it() {
     order(&hub, Cause::Illness, Order::Restart, 1);
     hub.expire(Timestamp::now());
     assert!(!woken(&socket) && socket.next_push().is_none());
-    let polled = hub.receive(&"default".into(), Link::Polling, says.heartbeat(), LIMIT);
+    let polled = hub.receive(&nobody(), Link::Polling, says.heartbeat(), LIMIT);
     assert!(read(&polled.encoded).command.is_none());
 }
 
