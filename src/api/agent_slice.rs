@@ -21,7 +21,7 @@ pub const SLICE_FORMAT_VERSION: u32 = 1;
     category = "fleet",
     derive = "Default",
     derive = "PartialEq",
-    annotation("fleet.opamp.dev/schema", "3"),
+    annotation("fleet.opamp.dev/schema", "4"),
     printcolumn = r#"{"name":"Replica", "type":"string", "jsonPath":".spec.replica"}"#,
     printcolumn = r#"{"name":"Age", "type":"date", "jsonPath":".metadata.creationTimestamp"}"#
 )]
@@ -35,6 +35,9 @@ pub struct AgentSliceSpec {
     /// Table of group names; entries refer to it by index.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<String>,
+    /// Table of the holders of credentials that agents are bound to: 16 lower-case hex digits that stand for each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub principals: Vec<String>,
     /// Table of agent versions (`service.version`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub versions: Vec<String>,
@@ -80,6 +83,9 @@ pub struct AgentEntry {
     /// Host name, at most 64 bytes.
     #[serde(rename = "h", default, skip_serializing_if = "String::is_empty")]
     pub host: String,
+    /// Index in `principals` of the holder whose agent it is; absent: anybody's.
+    #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
+    pub bound: Option<u32>,
     /// Index of the agent's group in `groups`; absent: in no group.
     #[serde(rename = "g", default, skip_serializing_if = "Option::is_none")]
     pub group: Option<u32>,

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
     category = "fleet",
     status = "CollectorGroupStatus",
     derive = "PartialEq",
-    annotation("fleet.opamp.dev/schema", "3"),
+    annotation("fleet.opamp.dev/schema", "4"),
     validation = leader_term_rule(),
     printcolumn = r#"{"name":"Matched", "type":"integer", "jsonPath":".status.agents.matched"}"#,
     printcolumn = r#"{"name":"Connected", "type":"integer", "jsonPath":".status.agents.connected"}"#,
@@ -37,6 +37,11 @@ pub struct CollectorGroupSpec {
     /// Which agents of this namespace belong to the group, by their attributes. Empty: all.
     #[serde(default)]
     pub selector: AttributeSelector,
+    /// Keys of the selector that match only attributes which come from the agent's credential, not those that it merely
+    /// reports: an agent whose credential does not have the key is taken to have no such attribute.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32), inner(length(min = 1, max = 253)))]
+    pub require_verified: Vec<String>,
     /// Decides when several groups match an agent: the highest wins, then the older group, then the name.
     #[serde(default)]
     #[schemars(range(min = -1000, max = 1000))]
@@ -70,6 +75,7 @@ impl Default for CollectorGroupSpec {
     fn default() -> Self {
         Self {
             selector: AttributeSelector::default(),
+            require_verified: Vec::new(),
             priority: 0,
             drift: DriftSpec::default(),
             health: HealthSpec::default(),

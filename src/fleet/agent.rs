@@ -5,7 +5,7 @@ use super::steadiness::Steadiness;
 use super::unpack::Unpacked;
 use super::{
     Adoptee, Attributes, Build, Capabilities, ConfigReport, Description, Done, DriftClass, GroupView,
-    InstanceUid, Ledger, Link, Outcome, Report, Ring, Rings, Sight, Treatment, signed,
+    InstanceUid, Ledger, Link, Outcome, Principal, Report, Ring, Rings, Sight, Treatment, signed,
 };
 use crate::api::EntryFlags;
 use crate::config::{ConfigHash, Form};
@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use std::sync::Arc;
 use std::time::Duration;
 
+mod bound;
 mod offers;
 mod orders;
 mod sights;
@@ -36,7 +37,9 @@ pub enum Edge {
 pub struct Agent {
     /// The agent's uid.
     pub uid: InstanceUid,
-    /// Kept for selectors that change later.
+    /// Whose it is: nobody else can speak for it. Nobody's if nobody had to prove anything yet.
+    pub principal: Option<Arc<Principal>>,
+    /// Kept for selectors that change later. Those of its credential have overridden its own.
     pub attributes: Attributes,
     /// What the agent is able to do.
     pub capabilities: Capabilities,
@@ -107,6 +110,7 @@ impl Agent {
     pub fn new(uid: InstanceUid, now: Timestamp) -> Self {
         Self {
             uid,
+            principal: None,
             attributes: Attributes::default(),
             capabilities: Capabilities::default(),
             healthy: None,
@@ -140,6 +144,7 @@ impl Agent {
         let host = [("host.name".to_owned(), read.entry.host.clone())];
         let version = read.version.map(|version| ("service.version".to_owned(), version.to_owned()));
         Self {
+            principal: read.bound.map(|mark| Principal::remembered(mark).into()),
             attributes: Attributes::new(host.into_iter().chain(version), []),
             healthy: flags.contains(EntryFlags::REPORTS_HEALTH).then(|| flags.contains(EntryFlags::HEALTHY)),
             health_since: time(read.entry.since.saturating_add(read.entry.health_after)),
@@ -191,7 +196,7 @@ impl Agent {
     /// says something of a configuration or describes the agent.
     pub fn receive(&mut self, report: Report, link: Link, group: Option<&GroupView>, now: Timestamp) -> Edge {
         let started = self.steady.started();
-        let mut edge = self.attach(link, now);
+        let mut edge = self.attach(link, now).max(self.bind(report.principal));
         self.complete |= report.full;
         if let Some(capabilities) = report.capabilities.filter(|new| *new != self.capabilities) {
             self.capabilities = capabilities;
@@ -263,6 +268,10 @@ impl Agent {
     /// Of the attributes only the host, the version and what rings they put the agent in are written; the group has an
     /// edge of its own.
     fn describe(&mut self, Description { attributes }: Description, group: Option<&GroupView>) -> Edge {
+        let attributes = match self.verified() {
+            Some(verified) => attributes.verified_by(verified),
+            None => attributes,
+        };
         let before = std::mem::replace(&mut self.attributes, attributes);
         // Another version reports other leaves and other defaults.
         if before.get("service.version") != self.attributes.get("service.version") {

@@ -65,6 +65,17 @@ impl Attributes {
         Some(self.text(span.value, span.end))
     }
 
+    /// These, with the ones of a credential in front: they override what an agent says of itself.
+    #[must_use]
+    pub fn verified_by(self, verified: &Self) -> Self {
+        if verified.spans.is_empty() { self } else { Self::new(verified.pairs(), self.pairs()) }
+    }
+
+    fn pairs(&self) -> impl Iterator<Item = (String, String)> {
+        let text = |from, to| self.text(from, to).to_owned();
+        self.spans.iter().map(move |span| (text(span.key, span.value), text(span.value, span.end)))
+    }
+
     fn text(&self, from: Place, to: Place) -> &str {
         &self.text[usize::from(from)..usize::from(to)]
     }
@@ -72,12 +83,28 @@ impl Attributes {
 
 /// Whether the selector matches these attributes.
 pub fn matches(selector: &AttributeSelector, attributes: &Attributes) -> bool {
-    selector.match_labels.iter().all(|(key, value)| attributes.get(key) == Some(value.as_str()))
-        && selector.match_expressions.iter().all(|requirement| holds(requirement, attributes))
+    matches_by(selector, |key| attributes.get(key))
 }
 
-fn holds(requirement: &Requirement, attributes: &Attributes) -> bool {
-    let value = attributes.get(&requirement.key);
+/// Whether the selector matches an agent with these attributes, of which its credential verifies some: the keys
+/// `required` count only if it does, and are else as if the agent had none such.
+pub fn matches_verified(
+    selector: &AttributeSelector,
+    required: &[String],
+    attributes: &Attributes,
+    verified: &Attributes,
+) -> bool {
+    matches_by(selector, |key| {
+        if required.iter().any(|required| required == key) { verified.get(key) } else { attributes.get(key) }
+    })
+}
+
+fn matches_by<'a>(selector: &AttributeSelector, get: impl Fn(&str) -> Option<&'a str>) -> bool {
+    selector.match_labels.iter().all(|(key, value)| get(key) == Some(value.as_str()))
+        && selector.match_expressions.iter().all(|requirement| holds(requirement, get(&requirement.key)))
+}
+
+fn holds(requirement: &Requirement, value: Option<&str>) -> bool {
     let listed = value.is_some_and(|value| requirement.values.iter().any(|v| v == value));
     match requirement.operator {
         Operator::In => listed,
@@ -135,6 +162,42 @@ mod tests {
         };
         assert!(matches(&selector, &attributes(&[("a", "1"), ("b", "2"), ("c", "3")])));
         assert!(!matches(&selector, &attributes(&[("a", "1"), ("b", "3")])));
+    }
+
+    #[test]
+    fn verified_attributes_override_an_agents_own_and_are_never_crowded_out() {
+        let many = (0..200).map(|number| (format!("a{number:03}"), "own".to_owned()));
+        let own = Attributes::new(many.chain([("ring".to_owned(), "own".to_owned())]), []);
+        let verified = attributes(&[("zone", "credential"), ("a001", "credential")]);
+        let both = own.clone().verified_by(&verified);
+        let got = ["zone", "a001", "a002"].map(|key| both.get(key));
+        assert_eq!(got, [Some("credential"), Some("credential"), Some("own")]);
+        assert_eq!(own.clone().verified_by(&Attributes::default()), own);
+    }
+
+    #[test]
+    fn required_keys_match_only_what_the_credential_says() {
+        let required = ["os.type".to_owned()];
+        for (operator, values, own, verified, expected) in [
+            (Operator::In, &["linux"][..], "linux", "", false),
+            (Operator::In, &["linux"], "linux", "linux", true),
+            (Operator::In, &["linux"], "linux", "darwin", false),
+            (Operator::NotIn, &["linux"], "linux", "", true),
+            (Operator::Exists, &[], "linux", "", false),
+            (Operator::DoesNotExist, &[], "linux", "", true),
+            (Operator::Exists, &[], "", "linux", true),
+        ] {
+            let of = |value: &str| match value {
+                "" => attributes(&[]),
+                value => attributes(&[("os.type", value)]),
+            };
+            let selector = expression(operator, values);
+            let shown = format!("{operator:?} {values:?} on {own:?}, verified {verified:?}");
+            assert_eq!(matches_verified(&selector, &required, &of(own), &of(verified)), expected, "{shown}");
+            assert!(
+                matches_verified(&selector, &[], &of(own), &of(verified)) == matches(&selector, &of(own))
+            );
+        }
     }
 
     #[test]

@@ -47,7 +47,7 @@ mod view;
 pub use adoptees::{Admission, Adoptee, Belonging, Belongings, Claimant};
 pub use agent::{Agent, Edge};
 pub use assignment::{Side, Sides, assigned, side};
-pub use attributes::{Attributes, matches};
+pub use attributes::{Attributes, matches, matches_verified};
 pub use builds::{Build, BuildKey, BuildReport};
 pub use cohort::{Cohort, Rank, Seed};
 pub use exceptions::{pack_exceptions, unpack_exceptions};

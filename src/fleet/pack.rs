@@ -1,6 +1,8 @@
 //! Packs agents into slices: short entries that refer to tables.
 
-use super::{Agent, Build, Capabilities, Faltered, Given, Link, Ring, Shown, Sight, Verdict, clean};
+use super::{
+    Agent, Build, Capabilities, Faltered, Given, Link, PrincipalMark, Ring, Shown, Sight, Verdict, clean,
+};
 use crate::api::{
     AgentEntry, AgentSliceSpec, BuildEntry, DoneEntry, EntryFlags, SLICE_FORMAT_VERSION, SightEntry,
     VerdictEntry,
@@ -74,7 +76,7 @@ const DETAILS: [Detail; 4] = [
         verdicts: 2,
         revisions: usize::MAX,
     },
-    Detail { host_bytes: 0, versions: false, paths: false, builds: false, verdicts: 1, revisions: 250 },
+    Detail { host_bytes: 0, versions: false, paths: false, builds: false, verdicts: 1, revisions: 140 },
 ];
 
 /// Packs agents into one slice; `rings` are those of their groups. Messages get the room that is left; one for which there is none is left out, its
@@ -157,6 +159,7 @@ impl<K: Eq + Hash> Table<K> {
 struct Packer<'a> {
     detail: Detail,
     rings: &'a [&'a Ring],
+    principals: Table<PrincipalMark>,
     groups: Table<&'a str>,
     versions: Table<&'a str>,
     builds: Vec<&'a Build>,
@@ -171,6 +174,7 @@ impl<'a> Packer<'a> {
         Self {
             detail,
             rings,
+            principals: Table::new(),
             groups: Table::new(),
             versions: Table::new(),
             builds: Vec::new(),
@@ -184,6 +188,7 @@ impl<'a> Packer<'a> {
         AgentSliceSpec {
             format_version: SLICE_FORMAT_VERSION,
             replica: replica.to_owned(),
+            principals: self.principals.list,
             groups: self.groups.list,
             versions: self.versions.list,
             builds: self.builds.into_iter().map(build_entry).collect(),
@@ -199,6 +204,7 @@ impl<'a> Packer<'a> {
         AgentEntry {
             uid: agent.uid.to_hex(),
             host: clean(agent.host(), self.detail.host_bytes),
+            bound: agent.bound().and_then(|mark| self.principals.put(mark, || mark.to_hex())),
             group: self.group(agent.group.as_deref()),
             overlapping: self.group(agent.overlapping.as_deref()),
             build: agent.build.as_deref().and_then(|build| self.build(build)),

@@ -17,7 +17,7 @@ pub struct Principal {
 }
 
 /// Stands for an identity in an agent's record and in slices: the first 8 bytes of its SHA-256.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PrincipalMark([u8; 8]);
 
 impl Principal {
@@ -32,6 +32,11 @@ impl Principal {
     /// given credentials.
     pub fn anybody(namespace: &str) -> Self {
         Self { namespace: namespace.into(), identity: "".into(), verified: Attributes::default(), mark: None }
+    }
+
+    /// The holder of whom only the mark is known, from an earlier run.
+    pub fn remembered(mark: PrincipalMark) -> Self {
+        Self { mark: Some(mark), ..Self::anybody("") }
     }
 
     /// What an agent that it speaks for is bound to; nothing if it binds none.

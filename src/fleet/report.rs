@@ -1,7 +1,8 @@
 //! One message of an agent in the operator's own terms.
 
-use super::{Attributes, BuildReport};
+use super::{Attributes, BuildReport, Principal};
 use crate::config::{ConfigHash, Form};
+use std::sync::Arc;
 
 /// The `AgentCapabilities` bits of a message, as a set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,6 +31,8 @@ impl Capabilities {
 /// One message of an agent in the operator's own terms. What a message leaves out is unchanged.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
+    /// Whose credential the agent came with.
+    pub principal: Option<Arc<Principal>>,
     /// The message carries the agent's whole state, not only changes.
     pub full: bool,
     /// The agent's description.

@@ -2,7 +2,8 @@
 
 use super::pack::{APPLIED, FAILED, FELL_ILL, IN_SYNC, RESTARTED, ROLLED_BACK};
 use super::{
-    Adoptee, BuildKey, Done, DriftClass, Faltered, InstanceUid, Ledger, RingKey, Rings, Shown, Sight, Verdict,
+    Adoptee, BuildKey, Done, DriftClass, Faltered, InstanceUid, Ledger, PrincipalMark, RingKey, Rings, Shown,
+    Sight, Verdict,
 };
 use crate::api::{AgentEntry, AgentSliceSpec, BuildEntry, EntryFlags, SLICE_FORMAT_VERSION};
 use crate::config::{ConfigHash, Digest, Inventory};
@@ -15,6 +16,8 @@ pub struct Unpacked<'a> {
     pub entry: &'a AgentEntry,
     /// The agent's uid.
     pub uid: InstanceUid,
+    /// Whose it is.
+    pub bound: Option<PrincipalMark>,
     /// The group's name.
     pub group: Option<&'a str>,
     /// The name of another group that matches too.
@@ -55,6 +58,9 @@ pub fn unpack(slice: &AgentSliceSpec) -> impl Iterator<Item = Unpacked<'_>> {
         Some(Unpacked {
             entry,
             uid: InstanceUid::from_hex(&entry.uid)?,
+            bound: entry
+                .bound
+                .and_then(|index| PrincipalMark::from_hex(slice.principals.get(index as usize)?)),
             group: group_at(entry.group),
             overlapping: group_at(entry.overlapping),
             build: builds.get(entry.build.map_or(usize::MAX, |index| index as usize)).cloned().flatten(),

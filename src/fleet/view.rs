@@ -100,6 +100,8 @@ pub struct GroupView {
     pub generation: i64,
     /// Which agents belong to it.
     pub selector: AttributeSelector,
+    /// The keys of the selector that count only if the agent's credential verifies them.
+    pub require_verified: Vec<String>,
     /// Decides between several groups that match.
     pub priority: i32,
     /// When it was created; decides after the priority.
@@ -123,6 +125,7 @@ impl GroupView {
             name: group.metadata.name.as_deref().unwrap_or_default().into(),
             generation: group.metadata.generation.unwrap_or_default(),
             selector: spec.selector.clone(),
+            require_verified: spec.require_verified.clone(),
             priority: spec.priority,
             created: group.metadata.creation_timestamp.as_ref().map_or(Timestamp::MAX, |time| time.0),
             drift: DriftRules {
@@ -144,6 +147,7 @@ impl GroupView {
             name: name.into(),
             generation: 1,
             selector: AttributeSelector::default(),
+            require_verified: Vec::new(),
             priority: 0,
             created: Timestamp::UNIX_EPOCH,
             drift: DriftRules::default(),
@@ -251,9 +255,17 @@ impl View {
     }
 
     /// The group of an agent: the highest priority wins, then the older group, then the name (design, section 2).
-    pub fn membership(&self, namespace: &str, attributes: &Attributes) -> Membership<'_> {
-        let mut matching =
-            self.groups(namespace).iter().filter(|group| super::matches(&group.selector, attributes));
+    /// `verified` are the attributes that come from its credential.
+    pub fn membership(
+        &self,
+        namespace: &str,
+        attributes: &Attributes,
+        verified: &Attributes,
+    ) -> Membership<'_> {
+        let matches = |group: &&GroupView| {
+            super::matches_verified(&group.selector, &group.require_verified, attributes, verified)
+        };
+        let mut matching = self.groups(namespace).iter().filter(matches);
         Membership { group: matching.next(), overlapping: matching.next() }
     }
 

@@ -13,6 +13,7 @@ use crate::fleet::{
 /// real clients have none.
 pub fn report(message: AgentToServer, full: bool) -> Report {
     Report {
+        principal: None,
         full,
         description: message.agent_description.map(description),
         capabilities: capabilities(message.capabilities),

@@ -78,6 +78,9 @@ impl Sessions {
         let key = AgentKey { namespace: context.principal.namespace.clone(), uid };
         let holder =
             context.roster.agent(&key).and_then(|agent| agent.link).filter(|link| *link != context.link);
+        if context.roster.agent(&key).is_some_and(|agent| !agent.belongs_to(context.principal)) {
+            return answer_duplicate(&message, uid, &mut context);
+        }
         let session = self.by_agent.entry(key.clone()).or_default();
         if holder.is_some() && session.superseded.contains(&context.link) {
             return answer_duplicate(&message, uid, &mut context);
@@ -135,7 +138,8 @@ impl Session {
             self.sequence = Some(message.sequence_num);
         }
         let stale = order == Order::Behind && !full;
-        let report = if stale { Report::default() } else { self.report(message, full, restarted) };
+        let mut report = if stale { Report::default() } else { self.report(message, full, restarted) };
+        report.principal = Some(context.principal.clone());
         context.roster.receive(key, report, context.link, context.now);
         let complete = context.roster.agent(key).is_some_and(|agent| agent.complete);
         let lost = matches!(order, Order::Gap | Order::Behind) && !(full && restarted);
@@ -201,8 +205,9 @@ impl Session {
     }
 }
 
-/// Two agents with one uid are alive. The one whose link was superseded gets another uid, and nothing that it says
-/// is put down to the other. If it only says goodbye it was the same agent, on its old connection.
+/// A uid is another agent's: two with one uid are alive, and this one's link was superseded, or it belongs to another
+/// principal. This one gets another uid, and nothing that it says is put down to the other. If it only says goodbye it
+/// may have been the same agent, on its old connection.
 fn answer_duplicate(message: &AgentToServer, uid: InstanceUid, context: &mut Context<'_>) -> Answer {
     if message.agent_disconnect.is_some() {
         return Answer::plain(uid);

@@ -180,3 +180,22 @@ async fn socket_is_closed_when_it_has_been_open_for_long_enough() {
     assert_eq!(socket.closed().await, Some(1001));
     assert_eq!(server.metric("opamp_websocket_closed_total{reason=\"aged\"}"), 1);
 }
+
+#[tokio::test]
+async fn uid_of_another_credential_is_answered_with_a_new_one() {
+    let (tokens, server) = server(Limits::default()).await;
+    tokens.give("rotated", "one");
+    tokens.give("other", "two");
+    let ask = async |message, token: &str| {
+        request(server.address, with(post(&message), &format!("Bearer {token}"))).await.message()
+    };
+    assert!(ask(full(uid(1), 0), "good").await.agent_identification.is_none());
+    for message in [full(uid(1), 0), bare(uid(1), 1)] {
+        let given = ask(message, "other").await;
+        assert_eq!(given.instance_uid, uid(1), "it has to know that it is meant");
+        let new = given.agent_identification.expect("a new uid").new_instance_uid;
+        assert!(new.len() == 16 && new != uid(1));
+    }
+    let goes_on = ask(bare(uid(1), 1), "rotated").await;
+    assert!(goes_on.agent_identification.is_none() && goes_on.flags == 0, "another token of the same holder");
+}

@@ -3,8 +3,8 @@ use crate::config::Digest;
 use crate::fleet::fixtures::*;
 use crate::fleet::unpack::unpack;
 use crate::fleet::{
-    Attributes, ConfigReport, Done, DriftClass, InstanceUid, Link, ObservedAgent, Outcome, Replica,
-    SliceSource, merge,
+    Attributes, ConfigReport, Done, DriftClass, InstanceUid, Link, ObservedAgent, Outcome, Principal,
+    Replica, SliceSource, merge,
 };
 use jiff::Timestamp;
 use proptest::prelude::*;
@@ -149,6 +149,7 @@ fn chatty(n: u32, host: &str, seed: u64, verdicts: u8, words: &str) -> Agent {
     let mut agent = agent();
     agent.uid = uid(n);
     agent.config = None;
+    agent.principal = Some(Principal::new("ns", &n.to_string(), Attributes::default()).into());
     agent.health_since = at(1_000_000);
     let long = |text: &str| format!("{n:03}{text:x<253}");
     let described = [("host.name", long(host)), ("service.version", long(words))];

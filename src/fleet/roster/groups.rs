@@ -2,7 +2,7 @@
 
 use crate::fleet::text::mask;
 use crate::fleet::{
-    Adoptee, Agent, AgentKey, ConfigReport, Edge, GroupView, MAX_MESSAGE_BYTES, Outcome, View,
+    Adoptee, Agent, AgentKey, Attributes, ConfigReport, Edge, GroupView, MAX_MESSAGE_BYTES, Outcome, View,
 };
 use jiff::Timestamp;
 use std::time::Duration;
@@ -35,7 +35,9 @@ pub(super) fn regroup(agent: &mut Agent, namespace: &str, view: &View, now: Time
     if !agent.complete {
         return Edge::None;
     }
-    let membership = view.membership(namespace, &agent.attributes);
+    let nothing = Attributes::default();
+    let verified = agent.verified().unwrap_or(&nothing);
+    let membership = view.membership(namespace, &agent.attributes, verified);
     let name = |group: Option<&GroupView>| group.map(|group| group.name.clone());
     let found = (name(membership.group), name(membership.overlapping));
     if (&agent.group, &agent.overlapping) == (&found.0, &found.1) {

@@ -10,6 +10,7 @@ mod expiry;
 mod machine;
 mod offers;
 mod orders;
+mod principals;
 mod restore;
 mod rings;
 mod secrets;

@@ -6,7 +6,7 @@ use crate::fleet::fixtures::*;
 /// The agent's group, and the one that matches too.
 fn membership(groups: Vec<GroupView>, attributes: &Attributes) -> (Option<String>, Option<String>) {
     let view = view(groups);
-    let found = view.membership("ns", attributes);
+    let found = view.membership("ns", attributes, &Attributes::default());
     let name = |group: Option<&GroupView>| group.map(|group| group.name.to_string());
     (name(found.group), name(found.overlapping))
 }
@@ -50,10 +50,10 @@ fn first_of_several_losers_is_the_overlapping_one() {
 #[test]
 fn groups_of_another_namespace_do_not_count() {
     let view = View::new([("ns".into(), group("g", None, None)), ("other".into(), group("h", None, None))]);
-    let found = view.membership("other", &Attributes::default());
+    let found = view.membership("other", &Attributes::default(), &Attributes::default());
     assert_eq!(found.group.map(|group| &*group.name), Some("h"));
     assert!(found.overlapping.is_none());
-    assert!(view.membership("third", &Attributes::default()).group.is_none());
+    assert!(view.membership("third", &Attributes::default(), &Attributes::default()).group.is_none());
     assert!(view.group("ns", "g").is_some() && view.group("ns", "h").is_none());
 }
 

@@ -19,7 +19,10 @@ impl Hub {
         let uid = InstanceUid::from_wire(&message.instance_uid);
         let answer = self.with_state(|state| state.receive(message, principal, link));
         let key = uid.map(|uid| AgentKey { namespace: principal.namespace.clone(), uid });
-        if let (Some(effective), Some(key)) = (effective, key) {
+        let own = |key: &AgentKey| {
+            self.with_roster(|roster| roster.agent(key).is_some_and(|agent| agent.belongs_to(principal)))
+        };
+        if let (Some(effective), Some(key)) = (effective, key.filter(own)) {
             let files = report::effective(effective);
             self.conclude(&files, &key, link);
             self.look_for_drift(&files, &key, link);

@@ -8,6 +8,7 @@ use crate::opamp::proto::{
 };
 use std::time::Duration;
 
+mod principals;
 mod random;
 
 const UID: [u8; 16] = [1; 16];

@@ -47,6 +47,7 @@ fn report() -> impl Strategy<Value = Report> {
     let health = (any::<Option<bool>>(), prop::option::of(0..5_i64));
     (any::<bool>(), host, capabilities, health, config).prop_map(
         |(full, host, capabilities, (healthy, started), config)| Report {
+            principal: None,
             full,
             description: host.map(describe),
             capabilities,
