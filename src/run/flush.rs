@@ -3,7 +3,7 @@
 use crate::api::REPLICA_LABEL;
 use crate::cluster::{Held, Keeper, REPLICA_LEASE_PREFIX, SliceWriter, keep};
 use crate::opamp::Hub;
-use crate::settings::{Settings, Timings};
+use crate::settings::Settings;
 use jiff::Timestamp;
 use kube::Client;
 use kube::api::Api;
@@ -15,7 +15,8 @@ use tokio::task::JoinHandle;
 /// The two tasks, until [`Keepers::finish`].
 pub struct Keepers {
     hub: Arc<Hub>,
-    timings: Timings,
+    /// Between two writes.
+    pause: Duration,
     flushing: JoinHandle<SliceWriter>,
     renewing: JoinHandle<Keeper>,
     stop: watch::Sender<bool>,
@@ -29,17 +30,23 @@ pub fn spawn(
     writer: SliceWriter,
     held: watch::Sender<Option<Held>>,
 ) -> Keepers {
-    let timings = settings.timings;
+    let timings = &settings.timings;
     let stop = watch::Sender::new(false);
     let name = format!("{REPLICA_LEASE_PREFIX}{}", settings.identity);
     let leases = Api::namespaced(client, &settings.namespace);
     let keeper = Keeper::new(leases, &name, &settings.identity, timings.lease_duration)
         .label(REPLICA_LABEL, &settings.identity);
     Keepers {
-        flushing: tokio::spawn(flush_until(hub.clone(), writer, timings, stop.subscribe())),
-        renewing: tokio::spawn(renew_until(hub.clone(), keeper, timings, held, stop.subscribe())),
+        flushing: tokio::spawn(flush_until(hub.clone(), writer, timings.slice_pause, stop.subscribe())),
+        renewing: tokio::spawn(renew_until(
+            hub.clone(),
+            keeper,
+            timings.lease_renewal,
+            held,
+            stop.subscribe(),
+        )),
         hub,
-        timings,
+        pause: timings.slice_pause,
         stop,
     }
 }
@@ -49,7 +56,7 @@ impl Keepers {
     pub async fn finish(self) {
         self.stop.send_replace(true);
         let (Ok(mut writer), Ok(keeper)) = (self.flushing.await, self.renewing.await) else { return };
-        flush(&self.hub, &mut writer, self.timings, Timestamp::MAX).await;
+        flush(&self.hub, &mut writer, self.pause, Timestamp::MAX).await;
         if let Err(error) = keeper.release().await {
             tracing::warn!(%error, "cannot give the lease back");
         }
@@ -59,13 +66,13 @@ impl Keepers {
 async fn flush_until(
     hub: Arc<Hub>,
     mut writer: SliceWriter,
-    timings: Timings,
+    pause: Duration,
     mut stop: watch::Receiver<bool>,
 ) -> SliceWriter {
     loop {
         let due = hub.with_roster(|roster| roster.next_due());
         tokio::select! {
-            () = wait_until(due) => flush(&hub, &mut writer, timings, Timestamp::now()).await,
+            () = wait_until(due) => flush(&hub, &mut writer, pause, Timestamp::now()).await,
             () = hub.edges() => {}
             () = stopped(&mut stop) => return writer,
         }
@@ -87,30 +94,30 @@ async fn wait_until(due: Option<Timestamp>) {
 }
 
 /// Writes the slices that are due, not faster than the API server is promised.
-async fn flush(hub: &Hub, writer: &mut SliceWriter, timings: Timings, until: Timestamp) {
+async fn flush(hub: &Hub, writer: &mut SliceWriter, pause: Duration, until: Timestamp) {
     for content in hub.with_roster(|roster| roster.take_due(until)) {
         if let Err(error) = writer.write(&content).await {
             tracing::warn!(namespace = %content.id.namespace, slice = content.id.number, %error, "cannot write slice");
             hub.with_roster(|roster| roster.write_failed(&content.id, Timestamp::now()));
         }
-        tokio::time::sleep(timings.slice_pause).await;
+        tokio::time::sleep(pause).await;
     }
 }
 
 async fn renew_until(
     hub: Arc<Hub>,
     mut keeper: Keeper,
-    timings: Timings,
+    renewal: Duration,
     held: watch::Sender<Option<Held>>,
     mut stop: watch::Receiver<bool>,
 ) -> Keeper {
     // A renewal says that the slices are written, so one that is overdue holds it up.
     let flushed = || {
-        let late = Timestamp::now() - crate::fleet::signed(timings.lease_renewal);
+        let late = Timestamp::now() - crate::fleet::signed(renewal);
         hub.with_roster(|roster| roster.next_due()).is_none_or(|due| due > late)
     };
     tokio::select! {
-        () = keep(&mut keeper, timings.lease_renewal, &held, flushed) => {}
+        () = keep(&mut keeper, renewal, &held, flushed) => {}
         () = stopped(&mut stop) => {}
     }
     keeper
