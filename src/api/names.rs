@@ -36,6 +36,14 @@ pub const DRY_RUN_ANNOTATION: &str = "fleet.opamp.dev/dry-run";
 pub const CHANGED_BY_ANNOTATION: &str = "fleet.opamp.dev/changed-by";
 /// Behind the annotation of a request, the name of the one that says who asked: the user, stamped by the API server.
 pub const REQUESTED_BY_SUFFIX: &str = "-requested-by";
+/// Label on Secrets that hold agents' credentials; its value is `true`. Others are not looked at.
+pub const CREDENTIAL_LABEL: &str = "fleet.opamp.dev/credential";
+/// The type of Secrets each of whose data keys is a token of agents.
+pub const TOKEN_SECRET: &str = "fleet.opamp.dev/agent-token";
+/// The type of Secrets whose data key `ca.crt` has the certificates by which those of agents are verified.
+pub const AUTHORITY_SECRET: &str = "fleet.opamp.dev/agent-ca";
+/// In front of an attribute's key, the label on such a Secret that gives its agents the attribute.
+pub const ATTRIBUTE_LABEL_PREFIX: &str = "attr.fleet.opamp.dev/";
 /// Suffix of the Secret that keeps a revision's bodies which come from Secrets.
 pub const REVISION_FILES_SUFFIX: &str = "-files";
 /// Longest name of a rollout: revisions append `-NUMBER`, and their Secret `-files`, within 63 characters.

@@ -3,6 +3,7 @@
 //! Kubernetes is the only channel between replicas, and the only store (design, section 4). Every function here
 //! moves data between objects and the types of [`crate::fleet`]; what to do with them is decided elsewhere.
 
+mod credentials;
 mod events;
 mod exceptions;
 mod hash_key;
@@ -12,10 +13,12 @@ mod origins;
 mod patch;
 mod policies;
 mod preflight;
+mod reviews;
 mod revisions;
 mod slices;
 mod view;
 
+pub use credentials::{AgentAuthority, AgentSecrets, follow_agent_secrets};
 pub use events::Announcer;
 pub use exceptions::write_exceptions;
 pub use hash_key::{HASH_KEY_SECRET, HashKeyProblem, load_or_create as load_hash_key};
@@ -24,6 +27,7 @@ pub use observe::{Changes, Observatory};
 pub use patch::{Written, merge_diff, write_status};
 pub use policies::{STAMPS_POLICY, stamped_since};
 pub use preflight::{OWN_RIGHTS, RIGHTS, Right, StartError, connect, preflight};
+pub use reviews::{AUDIENCE, Rejected, Reviewer};
 pub use revisions::{LoadError, RevisionBody, files_secret_name, load as load_revision};
 pub use slices::SliceWriter;
 pub use view::{Encode, follow_groups};

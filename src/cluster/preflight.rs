@@ -123,6 +123,7 @@ pub const RIGHTS: &[Right] = &[
     right("fleet.opamp.dev", "agentslices", &["get", "list", "watch", "create", "update", "delete"]),
     right("", "configmaps", &["get", "list", "watch"]),
     right("", "secrets", &["get", "list", "watch", "create"]),
+    right("authentication.k8s.io", "tokenreviews", &["create"]),
     right("events.k8s.io", "events", &["create", "patch"]),
     right("apiextensions.k8s.io", "customresourcedefinitions", &["get"]),
     right("admissionregistration.k8s.io", "mutatingadmissionpolicies", &["get"]),
