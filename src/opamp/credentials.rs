@@ -5,13 +5,17 @@
 //! be let in with.
 
 mod attempts;
+mod authority;
 mod gate;
+mod subject;
 
+pub use authority::{Authority, AuthorityError, Owner};
 pub(super) use gate::{Gate, Pass};
 
 use crate::fleet::Principal;
 use futures::future::BoxFuture;
 use hyper::header::{AUTHORIZATION, HeaderMap};
+use rustls::pki_types::CertificateDer;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -19,6 +23,10 @@ use tokio::sync::watch;
 /// What stands for a token where it is looked up: its SHA-256. To look a digest up in a table tells nobody by the time
 /// that it takes how near a guess was.
 pub type TokenDigest = [u8; 32];
+
+/// A peer's certificate and those above it. The peer has shown that it holds the key of the first; nothing else is
+/// known of them.
+pub type Chain = Arc<[CertificateDer<'static>]>;
 
 /// Gives out what a peer is, or why it is nobody.
 pub trait Credentials: Send + Sync {
@@ -86,6 +94,8 @@ impl Refusal {
 pub struct Shown {
     /// What its `Authorization` says.
     pub authorization: Authorization,
+    /// Its certificates.
+    pub certificates: Option<Chain>,
 }
 
 /// What a peer's header `Authorization` says.

@@ -3,11 +3,12 @@
 //! Both transports are on one path. A request with the content type of protobuf is a message over plain HTTP,
 //! any other opens a WebSocket (specification, "Plain HTTP Transport").
 
-use super::credentials::{Authorization, Credentials, Gate, Pass, Refusal as Unproven, Shown};
+use super::credentials::{Authorization, Chain, Credentials, Gate, Pass, Refusal as Unproven, Shown};
 use super::http::{self, Response};
 use super::hub::Hub;
 use super::limits::Limits;
 use super::stop::{Stop, Stopper};
+use super::tls::Identity;
 use super::websocket::{Connection, Refusal, accept_key, is_upgrade};
 use hyper::body::Incoming;
 use hyper::header::{
@@ -24,9 +25,10 @@ use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::select;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{sleep, timeout};
 
 /// The path of both transports.
@@ -44,11 +46,12 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves agents until `shutdown` resolves: then it accepts nobody any more, sends every WebSocket a Close frame,
 /// and returns when all connections have ended or had their time. Nothing is taken from a peer that the credentials do
-/// not know.
+/// not know. With an `identity` all connections are TLS, and each sees the latest.
 pub async fn serve(
     listener: TcpListener,
     hub: Arc<Hub>,
     credentials: Arc<dyn Credentials>,
+    identity: Option<watch::Receiver<Arc<Identity>>>,
     limits: Limits,
     shutdown: impl Future<Output = ()> + Send,
 ) {
@@ -56,7 +59,7 @@ pub async fn serve(
     let refusals = Arc::new(Semaphore::new(MAX_REFUSALS));
     let mut changes = credentials.changes();
     let gate = Arc::new(Gate::new(credentials, &limits, hub.metrics.clone()));
-    let door = Arc::new(Door { hub, gate, limits: Arc::new(limits), places, refusals });
+    let door = Arc::new(Door { hub, gate, identity, limits: Arc::new(limits), places, refusals });
     let (stopper, stop) = Stopper::new();
     let mut shutdown = pin!(shutdown);
     loop {
@@ -81,6 +84,7 @@ pub async fn serve(
 struct Door {
     hub: Arc<Hub>,
     gate: Arc<Gate>,
+    identity: Option<watch::Receiver<Arc<Identity>>>,
     limits: Arc<Limits>,
     /// One permit for each connection.
     places: Arc<Semaphore>,
@@ -111,24 +115,42 @@ impl Door {
         stop: Stop,
         _: OwnedSemaphorePermit,
     ) {
-        let http = Box::pin(self.clone().http(stream, peer, stop.clone()));
-        let Some((upgraded, pass)) = http.await else { return };
+        let Some((upgraded, pass)) = Box::pin(self.clone().greet(stream, peer, stop.clone())).await else {
+            return;
+        };
         let attachment = self.hub.attach(pass.principal().clone(), self.limits.max_message_bytes);
         let limits = self.limits.clone();
         drop(self);
         Connection::new(TokioIo::new(upgraded), attachment, pass, limits).serve(stop).await;
     }
 
+    /// Everything before a WebSocket is open.
+    async fn greet(self: Arc<Self>, stream: TcpStream, peer: IpAddr, stop: Stop) -> Option<(Upgraded, Pass)> {
+        let Some(identity) = self.identity() else { return self.http(stream, peer, None, stop).await };
+        let handshake = timeout(self.limits.header_read_timeout, identity.greet(stream)).await;
+        let Ok(Ok((stream, chain))) = handshake else {
+            self.hub.metrics.refused("tls");
+            return None;
+        };
+        self.http(stream, peer, chain, stop).await
+    }
+
+    /// What the door shows of itself right now.
+    fn identity(&self) -> Option<Arc<Identity>> {
+        self.identity.as_ref().map(|identity| identity.borrow().clone())
+    }
+
     /// Serves HTTP until the peer ends it, or upgrades.
     async fn http(
         self: Arc<Self>,
-        stream: TcpStream,
+        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
         peer: IpAddr,
+        chain: Option<Chain>,
         mut stop: Stop,
     ) -> Option<(Upgraded, Pass)> {
         let upgrade: Mutex<Option<(OnUpgrade, Pass)>> = Mutex::new(None);
         let service = service_fn(|request| async {
-            let (response, on_upgrade) = self.respond(request, peer).await;
+            let (response, on_upgrade) = self.respond(request, peer, chain.clone()).await;
             if on_upgrade.is_some() {
                 *upgrade.lock().unwrap_or_else(PoisonError::into_inner) = on_upgrade;
             }
@@ -160,11 +182,12 @@ impl Door {
         &self,
         mut request: Request<Incoming>,
         peer: IpAddr,
+        certificates: Option<Chain>,
     ) -> (Response, Option<(OnUpgrade, Pass)>) {
         if request.uri().path() != PATH {
             return (http::status(StatusCode::NOT_FOUND), None);
         }
-        let shown = Shown { authorization: Authorization::of(request.headers()) };
+        let shown = Shown { authorization: Authorization::of(request.headers()), certificates };
         let principal = match self.gate.admit(&shown, peer).await {
             Ok(principal) => principal,
             Err(refusal) => return (unproven(refusal), None),
@@ -190,8 +213,18 @@ impl Door {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             Ok::<_, Infallible>(response)
         });
-        let connection = self.builder().keep_alive(false).serve_connection(TokioIo::new(stream), service);
-        let _ = timeout(self.limits.header_read_timeout + self.limits.write_timeout, connection).await;
+        let mut builder = self.builder();
+        builder.keep_alive(false);
+        let refusing = async {
+            match self.identity() {
+                None => drop(builder.serve_connection(TokioIo::new(stream), service).await),
+                Some(identity) => {
+                    let Ok((stream, _)) = identity.greet(stream).await else { return };
+                    drop(builder.serve_connection(TokioIo::new(stream), service).await);
+                }
+            }
+        };
+        let _ = timeout(self.limits.header_read_timeout + self.limits.write_timeout, refusing).await;
     }
 
     /// Waits until all connections have ended, for as long as one may take to end.

@@ -8,6 +8,7 @@
 //! | --- | --- |
 //! | `door` | the listener: which request goes where, how many connections, shutdown |
 //! | `credentials` | who a peer is, asked before anything is taken from it |
+//! | `tls` | the door's certificate, and the proof that a peer has the key of its own |
 //! | `http` | plain HTTP: bodies, compression, status codes |
 //! | `websocket` | frames, and the life of one connection |
 //! | `hub` | the agents and connections behind one lock; pushes |
@@ -28,6 +29,7 @@ pub mod proto;
 mod report;
 mod session;
 mod stop;
+pub mod tls;
 mod watch;
 mod websocket;
 

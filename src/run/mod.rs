@@ -1,6 +1,8 @@
 //! Joins everything: the only place that spawns tasks and connects them.
 
 mod admin;
+mod certificates;
+mod credentials;
 mod flush;
 mod leadership;
 mod readiness;
@@ -9,14 +11,18 @@ use crate::api::ConfigFormat;
 use crate::cluster::{self, Held, RevisionBody, SliceWriter, StartError};
 use crate::config::{self, Desired};
 use crate::fleet::{Delays, Payload, Revision, Roster, View};
-use crate::opamp::credentials::Anybody;
+use crate::opamp::credentials::Credentials;
+use crate::opamp::tls::{self, Identity};
 use crate::opamp::{self, Hub, Limits};
 use crate::settings::{Settings, Timings};
 use crate::telemetry::Metrics;
+use certificates::Certificates;
+use credentials::Keyring;
 use jiff::Timestamp;
 use kube::Client;
 use readiness::{Check, Readiness};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -42,6 +48,14 @@ pub enum RunError {
         /// What the system says.
         cause: std::io::Error,
     },
+    /// A file for TLS cannot be used.
+    #[error("cannot use {path} for TLS: {cause}")]
+    Tls {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        cause: String,
+    },
     /// The cluster is not as it must be.
     #[error(transparent)]
     Start(#[from] StartError),
@@ -59,8 +73,12 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
     let admin_listener = listen("admin", settings.admin_listen).await?;
     let client = cluster::connect().await?;
     cluster::preflight(&client, &settings.namespace).await?;
-    let opamp_metrics = opamp::Metrics::default();
-    let metrics = Metrics::new(|registry| opamp_metrics.register(registry));
+    let (opamp_metrics, tls_metrics) = (opamp::Metrics::default(), tls::Metrics::default());
+    let metrics = Metrics::new(|registry| {
+        opamp_metrics.register(registry);
+        tls_metrics.register(registry);
+    });
+    let entrance = Entrance::new(&settings, &client, tls_metrics)?;
     let mut writer = SliceWriter::new(client.clone(), &settings.identity);
     let roster = restored_roster(&settings, &mut writer).await?;
     let parts = Parts {
@@ -72,11 +90,10 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
         metrics,
         settings,
     };
-    tracing::warn!("--agent-auth none: whoever reaches the port is served");
     let mut tasks = JoinSet::new();
-    parts.spawn_doors(&mut tasks, opamp_listener, admin_listener);
+    parts.spawn_doors(&mut tasks, opamp_listener, admin_listener, &entrance);
     tasks.spawn(follow(parts.follower(), parts.closed()));
-    let tickers = parts.spawn_tickers();
+    let tickers = parts.spawn_tickers(entrance);
     let keepers = parts.spawn_keepers(writer);
     shutdown.await;
     tracing::info!("shutting down");
@@ -139,14 +156,24 @@ impl Parts {
     }
 
     /// The two listeners; they end by themselves when the program does.
-    fn spawn_doors(&self, tasks: &mut JoinSet<()>, opamp: TcpListener, admin: TcpListener) {
+    fn spawn_doors(
+        &self,
+        tasks: &mut JoinSet<()>,
+        opamp: TcpListener,
+        admin: TcpListener,
+        entrance: &Entrance,
+    ) {
+        let timings = self.timings();
         let limits = Limits {
             max_message_bytes: self.settings.max_message_bytes,
             max_connections: self.settings.max_connections,
+            recheck_interval: timings.credential_check,
+            revocation_spacing: timings.revocation_spacing,
+            max_age: timings.session_age,
             ..Limits::default()
         };
-        let credentials = Arc::new(Anybody::new(&self.settings.agent_namespace));
-        tasks.spawn(opamp::serve(opamp, self.hub.clone(), credentials, limits, self.closed()));
+        let (credentials, identity) = (entrance.credentials.clone(), entrance.identity());
+        tasks.spawn(opamp::serve(opamp, self.hub.clone(), credentials, identity, limits, self.closed()));
         tasks.spawn(admin::serve(admin, self.readiness.clone(), self.metrics.clone(), self.closed()));
     }
 
@@ -161,8 +188,15 @@ impl Parts {
     }
 
     /// What goes on for ever, and is ended at once when the program ends.
-    fn spawn_tickers(&self) -> JoinSet<()> {
+    fn spawn_tickers(&self, entrance: Entrance) -> JoinSet<()> {
         let mut tasks = JoinSet::new();
+        if let Some(keyring) = entrance.keyring {
+            let take = move |secrets| keyring.take_secrets(secrets);
+            tasks.spawn(cluster::follow_agent_secrets(self.client.clone(), take));
+        }
+        if let Some(certificates) = entrance.certificates {
+            tasks.spawn(certificates.follow(self.timings().certificate_check));
+        }
         tasks.spawn(suspend(self.hub.clone(), self.replica_lease.subscribe(), self.readiness.clone()));
         tasks.spawn(expire(self.hub.clone(), self.metrics.clone(), self.timings().recheck));
         tasks
@@ -177,6 +211,30 @@ impl Parts {
             writer,
             self.replica_lease.clone(),
         )
+    }
+}
+
+/// What the agents' door lets peers in by, and what it shows of itself.
+struct Entrance {
+    credentials: Arc<dyn Credentials>,
+    keyring: Option<Arc<Keyring>>,
+    certificates: Option<Certificates>,
+}
+
+impl Entrance {
+    fn new(settings: &Settings, client: &Client, metrics: tls::Metrics) -> Result<Self, RunError> {
+        let (credentials, keyring) = credentials::credentials(settings, client);
+        let asks = settings.agent_auth.certificates();
+        let load = |files| Certificates::load(files, asks, keyring.clone(), metrics);
+        let certificates = settings.tls.as_ref().map(load).transpose()?;
+        if certificates.is_none() {
+            tracing::warn!("without --tls-cert the agents' port is not encrypted, and no certificate counts");
+        }
+        Ok(Self { credentials, keyring, certificates })
+    }
+
+    fn identity(&self) -> Option<watch::Receiver<Arc<Identity>>> {
+        self.certificates.as_ref().map(Certificates::identity)
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::telemetry::LogFormat;
 use clap::{Args, Parser, Subcommand};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Manages fleets of OpenTelemetry Collectors through OpAMP.
@@ -45,13 +46,25 @@ pub struct RunArgs {
     /// The operator's own namespace, for Leases and the hash key. Default: POD_NAMESPACE.
     #[arg(long, env = "OPAMP_OPERATOR_NAMESPACE", value_name = "NAMESPACE")]
     pub namespace: Option<String>,
-    /// How agents prove who they are. Only `none` works yet, and it must be asked for: whoever reaches the port
-    /// is served then.
-    #[arg(long, env = "OPAMP_OPERATOR_AGENT_AUTH", value_name = "none")]
-    pub agent_auth: Option<String>,
-    /// The namespace of all agents while they do not prove who they are.
+    /// How agents may prove who they are, separated by commas: by a token from a Secret, the token of a
+    /// ServiceAccount, or a certificate. `none` must be asked for, and alone: whoever reaches the port is served then.
+    #[arg(long, env = "OPAMP_OPERATOR_AGENT_AUTH", value_enum, value_delimiter = ',', value_name = "WAYS",
+          default_values_t = [AuthWay::Token, AuthWay::ServiceAccount, AuthWay::Mtls])]
+    pub agent_auth: Vec<AuthWay>,
+    /// The namespace of all agents with `--agent-auth none`. Otherwise an agent is of the namespace of its credential.
     #[arg(long, env = "OPAMP_OPERATOR_AGENT_NAMESPACE", default_value = "default", value_name = "NAMESPACE")]
     pub agent_namespace: String,
+    /// PEM file with the certificate of the agents' port, and those above it. Without it the port is not encrypted,
+    /// and no certificate of an agent counts. This file, the key and the authority are read again when they change.
+    #[arg(long, env = "OPAMP_OPERATOR_TLS_CERT", value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+    /// PEM file with the key of that certificate.
+    #[arg(long, env = "OPAMP_OPERATOR_TLS_KEY", value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+    /// PEM file with authorities of agents' certificates, whose SPIFFE ID spiffe://DOMAIN/ns/NAMESPACE/… names the
+    /// agent's namespace. Others are in Secrets of type fleet.opamp.dev/agent-ca.
+    #[arg(long, env = "OPAMP_OPERATOR_CLIENT_CA", value_name = "FILE")]
+    pub client_ca: Option<PathBuf>,
     /// Largest message of an agent, after decompression, in bytes.
     #[arg(long, env = "OPAMP_OPERATOR_MAX_MESSAGE_BYTES", default_value_t = 64 * 1024 * 1024, value_name = "BYTES")]
     pub max_message_bytes: usize,
@@ -67,17 +80,110 @@ pub struct RunArgs {
     pub time_scale: u32,
 }
 
+/// A value of `--agent-auth`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum AuthWay {
+    /// A token from a Secret of type fleet.opamp.dev/agent-token.
+    Token,
+    /// The token of a ServiceAccount, made for the audience opamp.fleet.opamp.dev.
+    #[value(name = "serviceaccount")]
+    ServiceAccount,
+    /// A certificate.
+    Mtls,
+    /// Nobody has to prove anything.
+    None,
+}
+
+/// How agents prove who they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AgentAuth {
+    /// They do not.
+    None,
+    /// By any of these.
+    AnyOf {
+        /// Tokens from Secrets.
+        tokens: bool,
+        /// Tokens of ServiceAccounts.
+        service_accounts: bool,
+        /// Certificates.
+        certificates: bool,
+    },
+}
+
+impl AgentAuth {
+    fn of(ways: &[AuthWay]) -> Result<Self, SettingsError> {
+        let has = |way| ways.contains(&way);
+        let any = Self::AnyOf {
+            tokens: has(AuthWay::Token),
+            service_accounts: has(AuthWay::ServiceAccount),
+            certificates: has(AuthWay::Mtls),
+        };
+        match (has(AuthWay::None), any.bearers() || any.certificates()) {
+            (false, _) => Ok(any),
+            (true, false) => Ok(Self::None),
+            (true, true) => Err(SettingsError::NotOnlyNone),
+        }
+    }
+
+    /// Whether tokens from Secrets count.
+    pub fn tokens(self) -> bool {
+        matches!(self, Self::AnyOf { tokens: true, .. })
+    }
+
+    /// Whether tokens of ServiceAccounts count.
+    pub fn service_accounts(self) -> bool {
+        matches!(self, Self::AnyOf { service_accounts: true, .. })
+    }
+
+    /// Whether any token counts.
+    pub fn bearers(self) -> bool {
+        self.tokens() || self.service_accounts()
+    }
+
+    /// Whether certificates count.
+    pub fn certificates(self) -> bool {
+        matches!(self, Self::AnyOf { certificates: true, .. })
+    }
+}
+
+/// The files of `--tls-cert`, `--tls-key` and `--client-ca`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The certificate of the agents' port.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+    /// The authorities of agents' certificates.
+    pub client_authority: Option<PathBuf>,
+}
+
+impl TlsFiles {
+    fn of(args: &RunArgs) -> Result<Option<Self>, SettingsError> {
+        match (&args.tls_cert, &args.tls_key) {
+            (Some(certificate), Some(key)) => Ok(Some(Self {
+                certificate: certificate.clone(),
+                key: key.clone(),
+                client_authority: args.client_ca.clone(),
+            })),
+            (None, None) if args.client_ca.is_some() => Err(SettingsError::AuthorityWithoutTls),
+            (None, None) => Ok(None),
+            _ => Err(SettingsError::HalfAnIdentity),
+        }
+    }
+}
+
 /// What is wrong with the flags.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SettingsError {
-    /// Nobody said how agents prove who they are.
-    #[error(
-        "--agent-auth is not given, and agents are refused by default: only `--agent-auth none` works yet, and serves whoever reaches the port"
-    )]
-    NoAgentAuth,
-    /// A way that does not work yet.
-    #[error("--agent-auth {0} does not work yet: only `none` does")]
-    UnknownAgentAuth(String),
+    /// Agents would have to prove who they are, and not have to.
+    #[error("--agent-auth none cannot be combined with other ways: it lets everybody in")]
+    NotOnlyNone,
+    /// A certificate without its key, or the other way round.
+    #[error("--tls-cert and --tls-key are given together or not at all")]
+    HalfAnIdentity,
+    /// Certificates are to be checked that nobody can show.
+    #[error("--client-ca needs --tls-cert and --tls-key: without TLS no agent can show a certificate")]
+    AuthorityWithoutTls,
     /// Nobody said who this replica is.
     #[error("--identity is not given, and POD_NAME is not set: name this replica")]
     NoIdentity,
@@ -104,8 +210,12 @@ pub struct Settings {
     pub identity: String,
     /// The operator's own namespace.
     pub namespace: String,
-    /// The namespace of all agents.
+    /// How agents prove who they are.
+    pub agent_auth: AgentAuth,
+    /// The namespace of agents that do not have to.
     pub agent_namespace: String,
+    /// The files for TLS; without them the agents' port is plain.
+    pub tls: Option<TlsFiles>,
     /// Largest message of an agent, in bytes.
     pub max_message_bytes: usize,
     /// Most connections at a time.
@@ -120,11 +230,7 @@ impl Settings {
     /// # Errors
     /// See [`SettingsError`].
     pub fn new(args: &RunArgs, environment: impl Fn(&str) -> Option<String>) -> Result<Self, SettingsError> {
-        match args.agent_auth.as_deref() {
-            Some("none") => {}
-            Some(other) => return Err(SettingsError::UnknownAgentAuth(other.to_owned())),
-            None => return Err(SettingsError::NoAgentAuth),
-        }
+        let agent_auth = AgentAuth::of(&args.agent_auth)?;
         let identity =
             args.identity.clone().or_else(|| environment("POD_NAME")).ok_or(SettingsError::NoIdentity)?;
         if !is_label(&identity) {
@@ -136,7 +242,9 @@ impl Settings {
             admin_listen: args.admin_listen,
             identity,
             namespace: namespace.ok_or(SettingsError::NoNamespace)?,
+            agent_auth,
             agent_namespace: args.agent_namespace.clone(),
+            tls: TlsFiles::of(args)?,
             max_message_bytes: args.max_message_bytes,
             max_connections: args.max_connections,
             timings: Timings::default().scaled(args.time_scale),
@@ -178,6 +286,16 @@ pub struct Timings {
     pub retry: Duration,
     /// Shortest time between two slice writes: at most 20 a second.
     pub slice_pause: Duration,
+    /// How often the credential of an open WebSocket is checked again.
+    pub credential_check: Duration,
+    /// How long the API server's word on a token counts at most.
+    pub review_memory: Duration,
+    /// Between two WebSockets that are closed because their credential is gone: 5 seconds per hundred.
+    pub revocation_spacing: Duration,
+    /// How long a WebSocket may be open at most.
+    pub session_age: Duration,
+    /// How often the certificate files are looked at.
+    pub certificate_check: Duration,
 }
 
 impl Default for Timings {
@@ -194,6 +312,11 @@ impl Default for Timings {
             recheck: Duration::from_secs(1),
             retry: Duration::from_secs(5),
             slice_pause: Duration::from_millis(50),
+            credential_check: Duration::from_mins(10),
+            review_memory: Duration::from_mins(5),
+            revocation_spacing: Duration::from_millis(50),
+            session_age: Duration::from_hours(24),
+            certificate_check: Duration::from_secs(5),
         }
     }
 }
@@ -214,6 +337,11 @@ impl Timings {
             recheck: self.recheck / scale,
             retry: self.retry / scale,
             slice_pause: self.slice_pause / scale,
+            credential_check: self.credential_check / scale,
+            review_memory: self.review_memory / scale,
+            revocation_spacing: self.revocation_spacing / scale,
+            session_age: self.session_age / scale,
+            certificate_check: self.certificate_check / scale,
         }
     }
 }

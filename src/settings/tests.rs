@@ -33,18 +33,41 @@ fn pod_name_and_namespace_stand_in_for_flags() {
 }
 
 #[test]
-fn agents_are_refused_by_default() {
-    assert_eq!(settings(&GOOD[2..], &[]).expect_err("no auth"), SettingsError::NoAgentAuth);
+fn agents_have_to_prove_who_they_are_by_default() {
+    let all = AgentAuth::AnyOf { tokens: true, service_accounts: true, certificates: true };
+    assert_eq!(settings(&GOOD[2..], &[]).expect("good").agent_auth, all);
+    assert_eq!(settings(GOOD, &[]).expect("good").agent_auth, AgentAuth::None);
+    let two = [&["--agent-auth", "token,mtls"], &GOOD[2..]].concat();
+    let expected = AgentAuth::AnyOf { tokens: true, service_accounts: false, certificates: true };
+    assert_eq!(settings(&two, &[]).expect("good").agent_auth, expected);
+    for wrong in ["", "tokens", "token,"] {
+        let flags = ["opamp-operator", "run", "--agent-auth", wrong];
+        assert!(Cli::try_parse_from(flags).is_err(), "{wrong:?} is no way");
+    }
+}
+
+#[test]
+fn files_for_tls_are_optional() {
+    assert_eq!(settings(GOOD, &[]).expect("good").tls, None);
+    let tls = [GOOD, &["--tls-cert", "c", "--tls-key", "k", "--client-ca", "a"]].concat();
+    let files = settings(&tls, &[]).expect("good").tls.expect("files");
+    assert_eq!(
+        [files.certificate, files.key, files.client_authority.expect("a file")],
+        ["c", "k", "a"].map(PathBuf::from)
+    );
 }
 
 #[test]
 fn each_mistake_has_its_own_error() {
     for (flags, expected) in [
-        (&["--agent-auth", "token"][..], SettingsError::UnknownAgentAuth("token".into())),
+        (&["--agent-auth", "none,token"][..], SettingsError::NotOnlyNone),
         (&["--agent-auth", "none"], SettingsError::NoIdentity),
         (&["--agent-auth", "none", "--identity", "A_b"], SettingsError::BadIdentity("A_b".into())),
         (&["--agent-auth", "none", "--identity=-a"], SettingsError::BadIdentity("-a".into())),
         (&["--agent-auth", "none", "--identity", "a"], SettingsError::NoNamespace),
+        (&[GOOD, &["--tls-cert", "c"]].concat(), SettingsError::HalfAnIdentity),
+        (&[GOOD, &["--tls-key", "k"]].concat(), SettingsError::HalfAnIdentity),
+        (&[GOOD, &["--client-ca", "a"]].concat(), SettingsError::AuthorityWithoutTls),
     ] {
         assert_eq!(settings(flags, &[]).expect_err("a mistake"), expected, "{flags:?}");
     }

@@ -10,6 +10,7 @@ mod identity;
 mod offers;
 mod raw;
 mod server;
+mod tls;
 mod websocket;
 
 use std::time::Duration;

@@ -14,7 +14,7 @@ use opamp_operator::opamp::proto::{
 };
 use prost::Message as _;
 use std::net::SocketAddr;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -54,7 +54,7 @@ pub fn is_bad_request(message: &ServerToAgent) -> bool {
 }
 
 /// A WebSocket.
-pub struct Socket(pub WebSocketStream<TcpStream>);
+pub struct Socket<S = TcpStream>(pub WebSocketStream<S>);
 
 impl Socket {
     pub async fn open(server: SocketAddr) -> Self {
@@ -76,8 +76,17 @@ impl Socket {
     /// One with this header `Authorization`.
     pub async fn open_with(server: SocketAddr, authorization: &str) -> Self {
         let stream = TcpStream::connect(server).await.expect("a connection");
+        Self::over(stream, server, authorization).await
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
+    /// One on a stream that is there, with this header `Authorization` unless it is empty.
+    pub async fn over(stream: S, server: SocketAddr, authorization: &str) -> Self {
         let mut request = format!("ws://{server}{PATH}").into_client_request().expect("a request");
-        request.headers_mut().insert("authorization", authorization.parse().expect("a value"));
+        if !authorization.is_empty() {
+            request.headers_mut().insert("authorization", authorization.parse().expect("a value"));
+        }
         let (socket, _) = client_async(request, stream).await.expect("an upgrade");
         Self(socket)
     }

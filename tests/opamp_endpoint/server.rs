@@ -7,6 +7,7 @@ use opamp_operator::fleet::{
     Agent, AgentKey, Delays, GroupView, InstanceUid, Payload, Revision, Roster, View,
 };
 use opamp_operator::opamp::credentials::{Anybody, Credentials};
+use opamp_operator::opamp::tls::Identity;
 use opamp_operator::opamp::{Hub, Limits, Metrics, PATH, encode_files, serve};
 use opamp_operator::sim::{self, Behaviour, Endpoint, Pace, Profile, Simulated};
 use prometheus_client::encoding::text::encode;
@@ -15,7 +16,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 /// The namespace of all agents.
@@ -38,7 +39,17 @@ impl Server {
 
     /// A server that asks these credentials.
     pub async fn guarded(limits: Limits, credentials: Arc<dyn Credentials>) -> Self {
-        Self::on(TcpListener::bind("127.0.0.1:0").await.expect("a port"), limits, credentials)
+        Self::on(TcpListener::bind("127.0.0.1:0").await.expect("a port"), limits, credentials, None)
+    }
+
+    /// The same, over TLS.
+    pub async fn behind_tls(
+        limits: Limits,
+        credentials: Arc<dyn Credentials>,
+        identity: watch::Receiver<Arc<Identity>>,
+    ) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        Self::on(listener, limits, credentials, Some(identity))
     }
 
     /// A server in the place of one that has stopped.
@@ -47,10 +58,16 @@ impl Server {
             TcpListener::bind(address).await.expect("the port"),
             Limits::default(),
             Arc::new(Anybody::new(NAMESPACE)),
+            None,
         )
     }
 
-    fn on(listener: TcpListener, limits: Limits, credentials: Arc<dyn Credentials>) -> Self {
+    fn on(
+        listener: TcpListener,
+        limits: Limits,
+        credentials: Arc<dyn Credentials>,
+        identity: Option<watch::Receiver<Arc<Identity>>>,
+    ) -> Self {
         let address = listener.local_addr().expect("an address");
         let delays = Delays {
             urgent: Duration::from_secs(1),
@@ -63,7 +80,7 @@ impl Server {
         let hub = Hub::new(Roster::new("replica", delays), metrics);
         let (stop, stopped) = oneshot::channel();
         let shutdown = async { drop(stopped.await) };
-        let task = tokio::spawn(serve(listener, hub.clone(), credentials, limits, shutdown));
+        let task = tokio::spawn(serve(listener, hub.clone(), credentials, identity, limits, shutdown));
         Self { address, hub, registry, stop, task }
     }
 

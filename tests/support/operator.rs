@@ -41,17 +41,39 @@ impl Operator {
         Self::launch(&binary("opamp-operator"), &options).await
     }
 
+    /// Starts one whose agents have to prove who they are, with these further flags.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub async fn start_guarded(plane: &ControlPlane, namespace: &str, flags: &[&str]) -> Self {
+        let log = plane.dir().join(format!("operator-{}.log", uuid::Uuid::now_v7()));
+        let options = Options {
+            kubeconfig: &plane.operator,
+            namespace,
+            opamp: "127.0.0.2:0",
+            time_scale: "5",
+            log: &log,
+        };
+        let operator = Self::spawn(&binary("opamp-operator"), &options, flags).await;
+        operator.is_ready(&log).await;
+        operator
+    }
+
     /// Starts a program with these options, and waits until it is ready.
     ///
     /// # Panics
     /// When it ends instead.
     pub async fn launch(program: &Path, options: &Options<'_>) -> Self {
         let operator = Self::launch_unready(program, options).await;
-        eventually(format!("the operator to be ready, log: {}", options.log.display()), async || {
-            (operator.get("/readyz").await?.0 == 200).then_some(())
+        operator.is_ready(options.log).await;
+        operator
+    }
+
+    async fn is_ready(&self, log: &Path) {
+        eventually(format!("the operator to be ready, log: {}", log.display()), async || {
+            (self.get("/readyz").await?.0 == 200).then_some(())
         })
         .await;
-        operator
     }
 
     /// Starts a program with these options, and waits until it listens.
@@ -59,17 +81,18 @@ impl Operator {
     /// # Panics
     /// When it ends instead.
     pub async fn launch_unready(program: &Path, options: &Options<'_>) -> Self {
-        let args = [
-            "run",
-            "--agent-auth=none",
-            "--identity=replica-1",
-            &format!("--namespace={}", options.namespace),
-            &format!("--agent-namespace={}", options.namespace),
-            &format!("--opamp-listen={}", options.opamp),
-            "--admin-listen=127.0.0.1:0",
-            "--log-format=json",
-            &format!("--time-scale={}", options.time_scale),
-        ];
+        let namespace = format!("--agent-namespace={}", options.namespace);
+        Self::spawn(program, options, &["--agent-auth=none", &namespace]).await
+    }
+
+    async fn spawn(program: &Path, options: &Options<'_>, flags: &[&str]) -> Self {
+        let (namespace, opamp, time_scale) = (
+            format!("--namespace={}", options.namespace),
+            format!("--opamp-listen={}", options.opamp),
+            format!("--time-scale={}", options.time_scale),
+        );
+        let args = ["run", "--identity=replica-1", &namespace, &opamp, "--admin-listen=127.0.0.1:0"];
+        let args = [&args[..], &["--log-format=json", &time_scale], flags].concat();
         let kubeconfig = options.kubeconfig.to_str().expect("a path in UTF-8");
         let environment = [("KUBECONFIG", kubeconfig)];
         let mut process = Guarded::spawn_with(program, &args, &environment, options.log, Ending::Terminate);

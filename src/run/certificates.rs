@@ -1,0 +1,138 @@
+//! The files with the door's certificate, its key, and the authority of agents' certificates: read at the start, and
+//! again when they change.
+
+use super::RunError;
+use super::credentials::Keyring;
+use crate::opamp::credentials::{Authority, Owner};
+use crate::opamp::tls::{Identity, Metrics};
+use crate::settings::TlsFiles;
+use sha2::{Digest, Sha256};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// The files, and what was made of them.
+pub struct Certificates {
+    files: TlsFiles,
+    /// Whether peers are asked for certificates of their own.
+    mutual: bool,
+    keyring: Option<Arc<Keyring>>,
+    identity: watch::Sender<Arc<Identity>>,
+    /// Stands for the content that was looked at last, good or bad.
+    seen: [u8; 32],
+    metrics: Metrics,
+}
+
+/// The content of the files.
+#[derive(PartialEq, Eq)]
+struct Content {
+    certificate: Vec<u8>,
+    key: Vec<u8>,
+    authority: Option<Vec<u8>>,
+}
+
+impl Certificates {
+    /// Reads the files.
+    ///
+    /// # Errors
+    /// With the file and what is wrong with it.
+    pub fn load(
+        files: &TlsFiles,
+        mutual: bool,
+        keyring: Option<Arc<Keyring>>,
+        metrics: Metrics,
+    ) -> Result<Self, RunError> {
+        let content = Content::read(files)?;
+        let (identity, authority) = content.check(files, mutual)?;
+        if let Some(keyring) = &keyring {
+            keyring.take_file(authority);
+        }
+        Ok(Self {
+            files: files.clone(),
+            mutual,
+            keyring,
+            identity: watch::Sender::new(identity.into()),
+            seen: content.digest(),
+            metrics,
+        })
+    }
+
+    /// What the door shows, now and later.
+    pub fn identity(&self) -> watch::Receiver<Arc<Identity>> {
+        self.identity.subscribe()
+    }
+
+    /// Looks at the files for ever. A new set is taken as a whole or not at all: sessions go on either way, and new
+    /// ones see the last set that was good.
+    pub async fn follow(mut self, every: Duration) {
+        let mut ticks = tokio::time::interval(every);
+        loop {
+            ticks.tick().await;
+            self.look();
+        }
+    }
+
+    fn look(&mut self) {
+        // Files are replaced one after the other: a set counts once it is the same twice.
+        let (Ok(first), Ok(second)) = (Content::read(&self.files), Content::read(&self.files)) else {
+            return;
+        };
+        let digest = first.digest();
+        if first != second || digest == self.seen {
+            return;
+        }
+        self.seen = digest;
+        match first.check(&self.files, self.mutual) {
+            Ok((identity, authority)) => {
+                self.identity.send_replace(identity.into());
+                if let Some(keyring) = &self.keyring {
+                    keyring.take_file(authority);
+                }
+                tracing::info!("certificate files were reloaded");
+                self.metrics.reloaded("ok");
+            }
+            Err(error) => {
+                tracing::error!(%error, "changed certificate files are not taken: the ones before stay in use");
+                self.metrics.reloaded("refused");
+            }
+        }
+    }
+}
+
+impl Content {
+    fn read(files: &TlsFiles) -> Result<Self, RunError> {
+        let read = |path: &Path| {
+            std::fs::read(path)
+                .map_err(|error| RunError::Tls { path: path.to_owned(), cause: error.to_string() })
+        };
+        Ok(Self {
+            certificate: read(&files.certificate)?,
+            key: read(&files.key)?,
+            authority: files.client_authority.as_deref().map(read).transpose()?,
+        })
+    }
+
+    fn check(&self, files: &TlsFiles, mutual: bool) -> Result<(Identity, Option<Authority>), RunError> {
+        let identity = Identity::new(&self.certificate, &self.key, mutual)
+            .map_err(|error| RunError::Tls { path: files.certificate.clone(), cause: error.to_string() })?;
+        let authority = match (&self.authority, &files.client_authority) {
+            (Some(pem), Some(path)) => Some(
+                Authority::new(pem, Owner::Spiffe)
+                    .map_err(|error| RunError::Tls { path: path.clone(), cause: error.to_string() })?,
+            ),
+            _ => None,
+        };
+        Ok((identity, authority))
+    }
+
+    fn digest(&self) -> [u8; 32] {
+        let parts = [Some(&self.certificate), Some(&self.key), self.authority.as_ref()];
+        let mut digest = Sha256::new();
+        for part in parts.into_iter().flatten() {
+            digest.update(part.len().to_be_bytes());
+            digest.update(part);
+        }
+        digest.finalize().into()
+    }
+}

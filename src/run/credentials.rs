@@ -1,0 +1,140 @@
+//! Joins the agents' door to what the cluster knows of credentials.
+
+use crate::cluster::{AgentSecrets, Rejected, Reviewer};
+use crate::fleet::Principal;
+use crate::opamp::credentials::{
+    Anybody, Authority, Authorization, Credentials, Known, Owner, Refusal, Shown, Token, TokenDigest,
+};
+use crate::settings::{AgentAuth, Settings};
+use futures::future::BoxFuture;
+use kube::Client;
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use tokio::sync::watch;
+
+/// What opens the door, as the flags say; and the keyring behind it, unless it is open for all.
+pub fn credentials(settings: &Settings, client: &Client) -> (Arc<dyn Credentials>, Option<Arc<Keyring>>) {
+    if settings.agent_auth == AgentAuth::None {
+        tracing::warn!("--agent-auth none: whoever reaches the port is served");
+        return (Arc::new(Anybody::new(&settings.agent_namespace)), None);
+    }
+    let keyring = Arc::new(Keyring {
+        auth: settings.agent_auth,
+        reviewer: Reviewer::new(client.clone(), settings.timings.review_memory),
+        lists: RwLock::default(),
+        changes: watch::Sender::new(0),
+    });
+    (keyring.clone(), Some(keyring))
+}
+
+/// All credentials of agents.
+pub struct Keyring {
+    auth: AgentAuth,
+    reviewer: Reviewer,
+    lists: RwLock<Lists>,
+    changes: watch::Sender<u64>,
+}
+
+#[derive(Default)]
+struct Lists {
+    /// Whether the Secrets have been listed. Before that nobody can be told that a token is wrong.
+    listed: bool,
+    tokens: HashMap<TokenDigest, Arc<Principal>>,
+    /// Those of the Secrets.
+    authorities: Vec<Authority>,
+    /// That of the file.
+    file: Option<Authority>,
+}
+
+impl Keyring {
+    /// Takes in the Secrets as they are now.
+    pub fn take_secrets(&self, secrets: AgentSecrets) {
+        let mut authorities = Vec::new();
+        for secret in secrets.authorities {
+            let (namespace, name) = (secret.namespace, secret.name);
+            let owner = Owner::Namespace(namespace.clone(), secret.verified);
+            match Authority::new(&secret.pem, owner) {
+                Ok(authority) => authorities.push(authority),
+                Err(error) => {
+                    tracing::warn!(%namespace, name, %error, "no certificate is accepted by this agent-ca secret");
+                }
+            }
+        }
+        self.change(|lists| {
+            lists.listed = true;
+            lists.tokens = secrets.tokens;
+            lists.authorities = authorities;
+        });
+    }
+
+    /// Takes the authority of a file in place of the one before.
+    pub fn take_file(&self, authority: Option<Authority>) {
+        self.change(|lists| lists.file = authority);
+    }
+
+    fn change(&self, work: impl FnOnce(&mut Lists)) {
+        work(&mut self.lists.write().unwrap_or_else(PoisonError::into_inner));
+        self.changes.send_modify(|change| *change += 1);
+    }
+
+    fn lists(&self) -> RwLockReadGuard<'_, Lists> {
+        self.lists.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn look_up_token(&self, token: &Token) -> Known {
+        if self.auth.tokens() {
+            let lists = self.lists();
+            if let Some(principal) = lists.tokens.get(token.digest()) {
+                return Known::Granted(principal.clone());
+            }
+            if !lists.listed {
+                return Known::Refused(Refusal::Unavailable);
+            }
+        }
+        match token.signed() {
+            Some(_) if self.auth.service_accounts() => {
+                self.reviewer.remembers(token.digest()).map_or(Known::Ask, Known::Granted)
+            }
+            _ => Known::Refused(Refusal::Unknown),
+        }
+    }
+
+    fn look_up_certificate(&self, shown: &Shown) -> Known {
+        let Some(chain) = shown.certificates.as_deref().filter(|_| self.auth.certificates()) else {
+            return Known::Refused(Refusal::Missing);
+        };
+        let lists = self.lists();
+        let mut authorities = lists.authorities.iter().chain(&lists.file);
+        match authorities.find_map(|authority| authority.principal(chain)) {
+            Some(principal) => Known::Granted(principal.into()),
+            None if !lists.listed => Known::Refused(Refusal::Unavailable),
+            None => Known::Refused(Refusal::Unknown),
+        }
+    }
+}
+
+impl Credentials for Keyring {
+    /// A token, if one is shown and tokens count, decides alone: a bad one is not made good by a certificate.
+    fn look_up(&self, shown: &Shown) -> Known {
+        match &shown.authorization {
+            Authorization::Bearer(token) if self.auth.bearers() => self.look_up_token(token),
+            Authorization::Other if self.auth.bearers() => Known::Refused(Refusal::Malformed),
+            _ => self.look_up_certificate(shown),
+        }
+    }
+
+    fn ask<'a>(&'a self, shown: &'a Shown) -> BoxFuture<'a, Result<Arc<Principal>, Refusal>> {
+        Box::pin(async {
+            let Authorization::Bearer(token) = &shown.authorization else { return Err(Refusal::Unknown) };
+            let text = token.signed().ok_or(Refusal::Unknown)?;
+            self.reviewer.review(token.digest(), text).await.map_err(|rejected| match rejected {
+                Rejected::Invalid => Refusal::Unknown,
+                Rejected::Unanswered => Refusal::Unavailable,
+            })
+        })
+    }
+
+    fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+}
