@@ -49,8 +49,14 @@ fn fails_with(output: &Output, words: &[&str]) {
 }
 
 #[test]
-fn start_without_agent_auth_ends_with_one_line_that_says_so() {
-    fails_with(&start(Path::new("/nonexistent"), &GOOD[1..]), &["--agent-auth none", "refused by default"]);
+fn flags_that_contradict_each_other_end_the_start_with_one_line() {
+    for (flags, words) in [
+        (&["--agent-auth=none,token"][..], &["--agent-auth none", "lets everybody in"][..]),
+        (&["--tls-cert=c"], &["--tls-cert and --tls-key"]),
+        (&["--client-ca=c"], &["--client-ca needs --tls-cert"]),
+    ] {
+        fails_with(&start(Path::new("/nonexistent"), &[&GOOD[1..], flags].concat()), words);
+    }
 }
 
 #[test]
@@ -100,6 +106,14 @@ async fn missing_crds_old_crds_and_missing_rights_end_the_start_with_one_line_th
         ])
         .expect("annotated");
     fails_with(&start(&plane.kubeconfig, GOOD), &["configrollouts.fleet.opamp.dev", "older", apply]);
+
+    support::control_plane::apply_crds(&plane.client).await;
+    let file = plane.dir().join("nothing.pem");
+    std::fs::write(&file, "nothing").expect("written");
+    let file = file.to_str().expect("UTF-8");
+    let tls = [format!("--tls-cert={file}"), format!("--tls-key={file}")];
+    let flags = [GOOD, &[tls[0].as_str(), tls[1].as_str()]].concat();
+    fails_with(&start(&plane.kubeconfig, &flags), &["cannot use", file, "no certificate can be read"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

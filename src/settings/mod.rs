@@ -47,7 +47,7 @@ pub struct RunArgs {
     #[arg(long, env = "OPAMP_OPERATOR_NAMESPACE", value_name = "NAMESPACE")]
     pub namespace: Option<String>,
     /// How agents may prove who they are, separated by commas: by a token from a Secret, the token of a
-    /// ServiceAccount, or a certificate. `none` must be asked for, and alone: whoever reaches the port is served then.
+    /// service account, or a certificate. `none` must be asked for, and alone: whoever reaches the port is served then.
     #[arg(long, env = "OPAMP_OPERATOR_AGENT_AUTH", value_enum, value_delimiter = ',', value_name = "WAYS",
           default_values_t = [AuthWay::Token, AuthWay::ServiceAccount, AuthWay::Mtls])]
     pub agent_auth: Vec<AuthWay>,
@@ -61,7 +61,7 @@ pub struct RunArgs {
     /// PEM file with the key of that certificate.
     #[arg(long, env = "OPAMP_OPERATOR_TLS_KEY", value_name = "FILE")]
     pub tls_key: Option<PathBuf>,
-    /// PEM file with authorities of agents' certificates, whose SPIFFE ID spiffe://DOMAIN/ns/NAMESPACE/… names the
+    /// PEM file with authorities of agents' certificates, whose SPIFFE ID `spiffe://DOMAIN/ns/NAMESPACE/…` names the
     /// agent's namespace. Others are in Secrets of type fleet.opamp.dev/agent-ca.
     #[arg(long, env = "OPAMP_OPERATOR_CLIENT_CA", value_name = "FILE")]
     pub client_ca: Option<PathBuf>,
@@ -85,7 +85,7 @@ pub struct RunArgs {
 pub enum AuthWay {
     /// A token from a Secret of type fleet.opamp.dev/agent-token.
     Token,
-    /// The token of a ServiceAccount, made for the audience opamp.fleet.opamp.dev.
+    /// The token of a service account, made for the audience opamp.fleet.opamp.dev.
     #[value(name = "serviceaccount")]
     ServiceAccount,
     /// A certificate.
@@ -103,7 +103,7 @@ pub enum AgentAuth {
     AnyOf {
         /// Tokens from Secrets.
         tokens: bool,
-        /// Tokens of ServiceAccounts.
+        /// Tokens of service accounts.
         service_accounts: bool,
         /// Certificates.
         certificates: bool,
@@ -130,7 +130,7 @@ impl AgentAuth {
         matches!(self, Self::AnyOf { tokens: true, .. })
     }
 
-    /// Whether tokens of ServiceAccounts count.
+    /// Whether tokens of service accounts count.
     pub fn service_accounts(self) -> bool {
         matches!(self, Self::AnyOf { service_accounts: true, .. })
     }

@@ -6,6 +6,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use opamp_operator::opamp::proto::AgentRemoteConfig;
 use prost::Message;
+use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
 /// A running supervisor. It ends, with its Collector, when this is dropped.
@@ -20,7 +21,7 @@ impl Supervisor {
     /// # Panics
     /// When it cannot be started.
     pub fn start(dir: &Path, name: &str, endpoint: &str, attributes: &[(&str, &str)]) -> Self {
-        Self::launch(dir, name, endpoint, attributes, true)
+        Self::launch(dir, name, &json!({"endpoint": endpoint}), attributes, true)
     }
 
     /// The same, of one that does not say what becomes of a configuration.
@@ -28,16 +29,24 @@ impl Supervisor {
     /// # Panics
     /// When it cannot be started.
     pub fn start_mute(dir: &Path, name: &str, endpoint: &str, attributes: &[(&str, &str)]) -> Self {
-        Self::launch(dir, name, endpoint, attributes, false)
+        Self::launch(dir, name, &json!({"endpoint": endpoint}), attributes, false)
     }
 
-    fn launch(dir: &Path, name: &str, endpoint: &str, attributes: &[(&str, &str)], answers: bool) -> Self {
+    /// Starts one that finds its server so: endpoint, headers, files for TLS.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn start_with(dir: &Path, name: &str, server: &Value, attributes: &[(&str, &str)]) -> Self {
+        Self::launch(dir, name, server, attributes, true)
+    }
+
+    fn launch(dir: &Path, name: &str, server: &Value, attributes: &[(&str, &str)], answers: bool) -> Self {
         let storage = dir.join(name);
         std::fs::create_dir_all(&storage).expect("a folder");
         let attributes: serde_json::Map<String, serde_json::Value> =
             attributes.iter().map(|(key, value)| ((*key).to_owned(), (*value).into())).collect();
         let config = serde_json::json!({
-            "server": {"endpoint": endpoint},
+            "server": server,
             "capabilities": {
                 "reports_effective_config": true,
                 "reports_own_metrics": false,

@@ -143,18 +143,18 @@ mod tests {
         named(Authority::new(pem.as_bytes(), owner).expect("an authority").principal(&[signed.der().clone()]))
     }
 
-    fn some(namespace: &str, identity: &str) -> Option<(String, String)> {
-        Some((namespace.to_owned(), identity.to_owned()))
+    fn pair(namespace: &str, identity: &str) -> (String, String) {
+        (namespace.to_owned(), identity.to_owned())
     }
 
     #[test]
     fn certificate_of_a_secrets_authority_belongs_to_the_secrets_namespace() {
         let owner = Owner::Namespace("edge".to_owned(), Attributes::default());
         let spiffe = "spiffe://example.org/ns/other/sa/agent";
-        assert_eq!(holder(owner.clone(), &params(Some(spiffe))), some("edge", spiffe));
+        assert_eq!(holder(owner.clone(), &params(Some(spiffe))), Some(pair("edge", spiffe)));
         let subject = "O=Acme\\, Inc.,CN=agent-1";
-        assert_eq!(holder(owner.clone(), &params(None)), some("edge", subject));
-        assert_eq!(holder(owner, &params(Some("https://example.org"))), some("edge", subject));
+        assert_eq!(holder(owner.clone(), &params(None)), Some(pair("edge", subject)));
+        assert_eq!(holder(owner, &params(Some("https://example.org"))), Some(pair("edge", subject)));
     }
 
     #[test]
@@ -169,7 +169,7 @@ mod tests {
             ("spiffe://example.org/ns/../x", None),
             ("https://example.org/ns/edge", None),
         ] {
-            let expected = expected.and_then(|namespace| some(namespace, uri));
+            let expected = expected.map(|namespace| pair(namespace, uri));
             assert_eq!(holder(Owner::Spiffe, &params(Some(uri))), expected, "{uri}");
         }
         assert_eq!(holder(Owner::Spiffe, &params(None)), None);
