@@ -10,6 +10,7 @@ use std::time::Duration;
 
 mod drift;
 mod orders;
+mod principals;
 mod scan;
 
 const LIMIT: usize = 1000;
