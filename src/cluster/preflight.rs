@@ -38,7 +38,7 @@ pub enum StartError {
     OldCrd(String),
     /// Rights are missing.
     #[error(
-        "the operator has not the rights to {0}: bind its account to the operator's roles (see deploy notes in the README)"
+        "the operator has not the rights to {0}: bind its account to a role that has them; docs/install.md lists all"
     )]
     MissingRights(String),
     /// The API server refused a question of the preflight itself.
