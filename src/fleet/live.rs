@@ -1,9 +1,8 @@
 //! The two live revisions of a group, as the leader compares agents with them.
 
-use super::{Cohort, DriftClass, InstanceUid, ObservedAgent, Side, Sides, Treatment, side};
+use super::{Cohort, InstanceUid, ObservedAgent, Side, Sides, Treatment, side};
 use crate::api::AssignmentStatus;
 use crate::config::{ConfigHash, Inventory};
-use jiff::Timestamp;
 use std::collections::BTreeMap;
 
 /// What each agent of a group is to run. Replicas come to the same from the same assignment
@@ -57,40 +56,26 @@ impl<'a> Live<'a> {
         self.sides.stable.filter(|_| !agent.lacks(self.stable_needs))
     }
 
-    /// What an agent that the target made ill can have instead: nothing once the target is the stable revision, or where
-    /// it cannot run that one. Then it keeps what it runs.
-    pub fn fallback(&self, agent: &ObservedAgent) -> Option<ConfigHash> {
+    /// All that there is to know of what an agent is to run.
+    pub fn to_run(&self, agent: &ObservedAgent, treatment: Option<&Treatment>) -> ToRun {
         let assigned = self.assigned(agent);
-        self.stable_for(agent).filter(|stable| Some(*stable) != assigned)
+        let fallback = self.stable_for(agent).filter(|stable| Some(*stable) != assigned);
+        let sent_back =
+            treatment.is_some_and(|treatment| treatment.sent_back && Some(treatment.of) == assigned);
+        ToRun { assigned, wanted: if sent_back { fallback } else { assigned }, fallback }
     }
+}
 
-    /// The content that an agent is to run in the end: it may have been sent back to stable by itself.
-    pub fn wanted(&self, agent: &ObservedAgent, treatment: Option<&Treatment>) -> Option<ConfigHash> {
-        let assigned = self.assigned(agent)?;
-        let sent_back = treatment.is_some_and(|treatment| treatment.sent_back && treatment.of == assigned);
-        if sent_back { self.fallback(agent) } else { Some(assigned) }
-    }
-
-    /// How, where and since when a connected agent drifts from `wanted`.
-    pub fn drift<'b>(
-        &self,
-        agent: &'b ObservedAgent,
-        wanted: Option<ConfigHash>,
-    ) -> Option<(DriftClass, &'b str, Timestamp)> {
-        let wanted = wanted.filter(|_| agent.connected)?;
-        // One that does not answer a correction may well say still that it runs what it is to run.
-        let told = agent.told.map(|(class, since)| (class, "", since));
-        told.or_else(|| agent.drift().filter(|_| agent.running == Some(wanted)))
-    }
-
-    /// In what way and where a connected agent drifts from `wanted`, for people; empty if it does not.
-    pub fn place(&self, agent: &ObservedAgent, wanted: Option<ConfigHash>) -> String {
-        match self.drift(agent, wanted) {
-            None => String::new(),
-            Some((class, "", _)) => class.to_string(),
-            Some((class, path, _)) => format!("{class} at {path}"),
-        }
-    }
+/// What one agent is to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ToRun {
+    /// The content that its group assigns to it.
+    pub assigned: Option<ConfigHash>,
+    /// The content that it is to run in the end: the same, unless it has been sent back to stable by itself.
+    pub wanted: Option<ConfigHash>,
+    /// What it can have instead if the target made it ill: nothing once the target is the stable revision, or where it
+    /// cannot run that one. Then it keeps what it runs.
+    pub fallback: Option<ConfigHash>,
 }
 
 /// Treatments by agent.

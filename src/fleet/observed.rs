@@ -1,7 +1,7 @@
 //! Agents as the leader sees them: the slices of all replicas, merged.
 
 use super::unpack::{Unpacked, unpack};
-use super::{Adoptee, Done, DriftClass, Faltered, InstanceUid, Ledger, Ring, Rings, Shown, Sight};
+use super::{Adoptee, Done, Drift, DriftClass, Faltered, InstanceUid, Ledger, Ring, Rings, Shown, Sight};
 use crate::api::{AgentSliceSpec, EntryFlags};
 use crate::config::{ConfigHash, Inventory};
 use jiff::Timestamp;
@@ -189,6 +189,15 @@ impl ObservedAgent {
             Shown::Drifted(class, path) => Some((*class, path, sight.since)),
             Shown::InSync | Shown::Unknown => None,
         }
+    }
+
+    /// How, where and since when it drifts from what it is to run, while it is connected.
+    pub fn drift_from(&self, wanted: Option<ConfigHash>) -> Option<Drift<'_>> {
+        let wanted = wanted.filter(|_| self.connected)?;
+        // One that does not answer a correction may well say still that it runs what it is to run.
+        let told = self.told.map(|(class, since)| Drift { class, path: "", since });
+        let seen = || self.drift().map(|(class, path, since)| Drift { class, path, since });
+        told.or_else(|| seen().filter(|_| self.running == Some(wanted)))
     }
 
     /// Since when it is away; its replica's end is the end of its connection.

@@ -2,6 +2,7 @@
 
 use crate::config::{ConfigHash, Digest};
 use jiff::Timestamp;
+use std::fmt;
 use std::sync::Arc;
 use strum::{Display, EnumIter, IntoStaticStr};
 
@@ -51,6 +52,24 @@ impl DriftClass {
             6 => Self::Changed,
             _ => return None,
         })
+    }
+}
+
+/// How, where and since when an agent drifts. As text for people it has no time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drift<'a> {
+    /// How.
+    pub class: DriftClass,
+    /// The place in the configuration; empty where there is none.
+    pub path: &'a str,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+impl fmt::Display for Drift<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { class, path, .. } = self;
+        if path.is_empty() { write!(formatter, "{class}") } else { write!(formatter, "{class} at {path}") }
     }
 }
 

@@ -3,7 +3,7 @@
 use super::Rules;
 use super::course::{Case, Happened, Next, next};
 use super::symptom::{Symptom, symptom};
-use crate::fleet::{Cause, InstanceUid, Live, ObservedAgent, Treatment, Treatments};
+use crate::fleet::{Cause, InstanceUid, Live, ObservedAgent, ToRun, Treatment, Treatments};
 use jiff::Timestamp;
 
 /// What comes of a step.
@@ -61,7 +61,7 @@ pub fn step(
         let news = |what| News {
             uid,
             host: case.agent.host.clone(),
-            place: live.place(case.agent, case.wanted),
+            place: case.agent.drift_from(case.wanted).map(|drift| drift.to_string()).unwrap_or_default(),
             attempt: format!("attempt {orders} of {}", rules.max_attempts),
             what,
         };
@@ -78,14 +78,13 @@ fn case<'a>(
     live: &Live<'_>,
     is_judged: &impl Fn(&ObservedAgent) -> bool,
 ) -> Case<'a> {
-    let assigned = live.assigned(agent).filter(|_| !agent.waits());
-    let wanted = live.wanted(agent, treatment);
+    let ToRun { assigned, wanted, fallback } = live.to_run(agent, treatment);
     Case {
         agent,
-        assigned,
+        assigned: assigned.filter(|_| !agent.waits()),
         wanted,
-        drifts_since: live.drift(agent, wanted).map(|(.., since)| since),
-        fallback: live.fallback(agent),
+        drifts_since: agent.drift_from(wanted).map(|drift| drift.since),
+        fallback,
         is_judged: agent.adoptee.is_some() || is_judged(agent),
     }
 }

@@ -2,7 +2,6 @@
 
 use super::adoption::{self, Adopted};
 use super::assignment;
-use super::tally::length;
 use crate::api::{
     self, AdoptionStatus, AgentCounts, AssignmentStatus, CollectorGroupStatus, ConditionType, Conditions,
     ConfigRolloutStatus, Reason, Stage,
@@ -62,19 +61,10 @@ pub fn group_status(input: &GroupInput<'_>) -> CollectorGroupStatus {
     let agents: Vec<&ObservedAgent> =
         input.agents.iter().filter(|agent| in_group(agent, input.name)).collect();
     assignment.adoption = adoption(input, &assignment, &live, &agents);
-    let members = Members {
-        live: &live,
-        rolled_back: stage(input.rollout) == Some(Stage::RolledBack),
-        treatments: input.treatments,
-        max_attempts: input.max_attempts,
-        offline_after: input.offline_after,
-        now: input.now,
-        agents: &agents,
-    };
+    let members = Members::new(input, &live, &agents);
     let agents = members.count();
     let overlaps = input.agents.iter().filter(|agent| overlaps(agent, input.name)).count();
-    let facts =
-        Facts { able: length(members.able()), overlaps, left: members.left(), waiting: members.waiting() };
+    let facts = Facts { able: members.able(), overlaps, left: members.left(), waiting: members.waiting() };
     let conditions = conditions(input, &assignment, &agents, &facts);
     CollectorGroupStatus {
         observed_generation: Some(input.generation),
@@ -145,9 +135,9 @@ struct Facts {
     /// Agents that another group matches too.
     overlaps: usize,
     /// Agents that a rollback did not reach.
-    left: usize,
+    left: i64,
     /// Agents that came with another group's revision and are not admitted.
-    waiting: usize,
+    waiting: i64,
 }
 
 fn conditions(

@@ -37,7 +37,7 @@ impl Agent {
 
     /// What the agent is to run, whether it can be told or not: its side of the group's assignment, unless the leader
     /// has sent it back to the stable revision. One that has refused that since, or cannot run it, is left alone, and so
-    /// is one whose content is stable by now. The leader comes to the same ([`Live::wanted`](crate::fleet::Live::wanted)).
+    /// is one whose content is stable by now. The leader comes to the same ([`Live::to_run`](crate::fleet::Live::to_run)).
     pub(super) fn wanted<'a>(&self, group: &'a GroupView) -> Option<&'a Arc<Revision>> {
         let own = self.by_group(group)?;
         let Some(treatment) = self.sent_back(own.hash) else { return Some(own) };
