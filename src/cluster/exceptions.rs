@@ -3,7 +3,6 @@
 use super::Written;
 use crate::api::{AgentSlice, AgentSliceSpec, CONTENT_LABEL, CollectorGroup, EXCEPTIONS};
 use crate::fleet::{AgentKey, Treatment, unpack_exceptions};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{Api, DeleteParams, ObjectMeta, PostParams, Preconditions};
 use kube::core::DeserializeGuard;
 use kube::runtime::watcher;
@@ -129,18 +128,10 @@ fn slice(
     stands: Option<&Arc<AgentSlice>>,
     spec: AgentSliceSpec,
 ) -> AgentSlice {
-    let owner = OwnerReference {
-        api_version: CollectorGroup::api_version(&()).into_owned(),
-        kind: CollectorGroup::kind(&()).into_owned(),
-        name: group.name_any(),
-        uid: group.uid().unwrap_or_default(),
-        controller: None,
-        block_owner_deletion: None,
-    };
     let metadata = ObjectMeta {
         name: Some(name.to_owned()),
         labels: Some([(CONTENT_LABEL.to_owned(), EXCEPTIONS.to_owned())].into()),
-        owner_references: Some(vec![owner]),
+        owner_references: group.owner_ref(&()).map(|owner| vec![owner]),
         resource_version: stands.and_then(|stands| stands.resource_version()),
         ..ObjectMeta::default()
     };

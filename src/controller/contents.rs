@@ -97,7 +97,7 @@ async fn reuse(
     let revision = api.get(name).await?;
     leader.check_lease()?;
     revision::ensure_secret(&leader.client, &revision, files).await?;
-    revision::add_owner(&leader.client, &revision, &revision::owner(rollout)).await?;
+    revision::add_owner(&leader.client, &revision, rollout).await?;
     Ok(revision)
 }
 

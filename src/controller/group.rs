@@ -95,7 +95,7 @@ async fn own_revisions(
         let known = leader.revision(&namespace, &name);
         let Some(revision) = known.as_ref().and_then(|guarded| guarded.0.as_ref().ok()) else { continue };
         if leader.may_write() {
-            revision::add_owner(&leader.client, revision, &revision::owner(group)).await?;
+            revision::add_owner(&leader.client, revision, group).await?;
         }
     }
     Ok(())

@@ -11,7 +11,7 @@ use crate::config::{ConfigFile, ConfigHash, Inventory};
 use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::{Api, DeleteParams, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Client, Resource, ResourceExt};
 use serde_json::json;
@@ -90,7 +90,7 @@ pub fn new_revision(
     };
     let mut revision = ConfigRevision::new(&format!("{name}-{number}"), spec);
     revision.metadata.labels = Some(rollout_label(&name));
-    revision.metadata.owner_references = Some(vec![owner(rollout)]);
+    revision.metadata.owner_references = rollout.owner_ref(&()).map(|owner| vec![owner]);
     revision
 }
 
@@ -129,7 +129,7 @@ pub fn files_secret(revision: &ConfigRevision, files: &[ResolvedFile]) -> Option
         metadata: ObjectMeta {
             name: Some(files_secret_name(&revision.name_any())),
             labels: Some(rollout_label(&revision.spec.rollout)),
-            owner_references: Some(vec![owner(revision)]),
+            owner_references: revision.owner_ref(&()).map(|owner| vec![owner]),
             ..Default::default()
         },
         data: Some(data),
@@ -140,18 +140,6 @@ pub fn files_secret(revision: &ConfigRevision, files: &[ResolvedFile]) -> Option
 
 fn rollout_label(rollout: &str) -> BTreeMap<String, String> {
     [(ROLLOUT_LABEL.to_owned(), rollout.to_owned())].into()
-}
-
-/// A reference that keeps the owned object for as long as any of its owners is there.
-pub fn owner<K: Resource<DynamicType = ()>>(object: &K) -> OwnerReference {
-    OwnerReference {
-        api_version: K::api_version(&()).into_owned(),
-        kind: K::kind(&()).into_owned(),
-        name: object.name_any(),
-        uid: object.uid().unwrap_or_default(),
-        controller: None,
-        block_owner_deletion: None,
-    }
 }
 
 /// Who changed the content: the object whose content changed while the rollout's spec did not, else the user who
@@ -254,16 +242,20 @@ pub async fn ensure_secret(
     }
 }
 
-/// Adds an owner to a revision that does not have it yet.
+/// Adds an owner to a revision that does not have it yet. It is kept for as long as any of its owners is there.
 ///
 /// # Errors
 /// When the API server does not take the write, a conflict included.
-pub async fn add_owner(client: &Client, revision: &ConfigRevision, new: &OwnerReference) -> kube::Result<()> {
+pub async fn add_owner<K: Resource<DynamicType = ()>>(
+    client: &Client,
+    revision: &ConfigRevision,
+    owner: &K,
+) -> kube::Result<()> {
     let mut owners = revision.owner_references().to_vec();
-    if owners.iter().any(|owner| owner.uid == new.uid) {
+    let Some(new) = owner.owner_ref(&()).filter(|new| owners.iter().all(|owner| owner.uid != new.uid)) else {
         return Ok(());
-    }
-    owners.push(new.clone());
+    };
+    owners.push(new);
     let metadata = json!({"resourceVersion": revision.resource_version(), "ownerReferences": owners});
     let api: Api<ConfigRevision> = Api::namespaced(client.clone(), &revision.namespace().unwrap_or_default());
     let patch = Patch::Merge(json!({"metadata": metadata}));

@@ -70,7 +70,8 @@ fn same_content_is_the_same_revision_and_other_content_gets_the_next_number() {
 
 #[test]
 fn secret_bodies_stand_in_the_revisions_secret_only_under_the_files_index() {
-    let revision = made(&files());
+    let mut revision = made(&files());
+    revision.metadata.uid = Some("uid-of-r-7".into());
     let shown = serde_json::to_string(&revision).expect("JSON");
     assert!(!shown.contains("swordfish"), "{shown}");
     assert!(shown.contains("inline body") && shown.contains("map body"), "{shown}");
