@@ -31,7 +31,8 @@ pub async fn reconcile(guarded: Arc<Guarded<CollectorGroup>>, leader: Arc<Leader
     let rollout = holding_rollout(&leader, &namespace, &name);
     let status = rollout.as_ref().map(|rollout| rollout.status.clone().unwrap_or_default());
     let generation = group.metadata.generation.unwrap_or_default();
-    let standing = assignment(prior.assignment.as_ref(), generation, status.as_ref());
+    let apply_timeout = rollout.as_ref().map(|rollout| &rollout.spec.strategy.apply_timeout);
+    let standing = assignment(prior.assignment.as_ref(), generation, status.as_ref(), apply_timeout);
     let before = prior.assignment.as_ref().map(AssignmentStatus::revisions).unwrap_or_default();
     let named: BTreeSet<String> = standing.revisions().into_iter().chain(before).collect();
     let needs = leader.needs(&namespace, named.iter().map(String::as_str));
@@ -46,10 +47,10 @@ pub async fn reconcile(guarded: Arc<Guarded<CollectorGroup>>, leader: Arc<Leader
         generation,
         prior: &prior,
         rollout: status.as_ref(),
-        needs: &needs,
-        revisions: &revisions,
-        apply_timeout: rollout.as_ref().map(|rollout| &rollout.spec.strategy.apply_timeout),
+        assignment: &standing,
+        live: &live,
         agents: &agents,
+        members: &members,
         treatments: &treatments,
         max_attempts: group.spec.drift.correction.max_attempts,
         offline_after: group.spec.offline_after.get(),

@@ -1,6 +1,6 @@
 //! Derives a group's assignment from the status of the rollout that holds it.
 
-use crate::api::{AssignmentStatus, AttributeSelector, Cohort, ConfigRolloutStatus, Stage};
+use crate::api::{AssignmentStatus, AttributeSelector, Cohort, ConfigRolloutStatus, Duration, Stage};
 
 /// Most rings that stand in an assignment: as many as a rollout may have phases.
 const MAX_RINGS: usize = 10;
@@ -9,14 +9,15 @@ const MAX_RINGS: usize = 10;
 ///
 /// Without a rollout, or before the rollout has started an attempt, the assignment stands as it is: deleting a
 /// rollout leaves agents with what they run, and so does an invalid or incomplete new content. A rollback empties
-/// the cohort: everybody is to run stable.
+/// the cohort: everybody is to run stable. `apply_timeout` is the rollout's, and stays when that is gone.
 pub fn assignment(
     prior: Option<&AssignmentStatus>,
     generation: i64,
     rollout: Option<&ConfigRolloutStatus>,
+    apply_timeout: Option<&Duration>,
 ) -> AssignmentStatus {
     let standing = || {
-        let mut standing = AssignmentStatus { generation, ..prior.cloned().unwrap_or_default() };
+        let mut standing = prior.cloned().unwrap_or_default();
         // A dry run before the first attempt wants to know who is in which ring.
         let planned = rollout.map(rings).unwrap_or_default();
         standing.rings.extend(planned.into_iter().filter(|ring| !knows(prior, ring)));
@@ -25,19 +26,19 @@ pub fn assignment(
     };
     let started =
         rollout.and_then(|status| Some((status, status.target_revision.as_ref()?, status.cohort.as_ref()?)));
-    started.map_or_else(standing, |(status, target, cohort)| AssignmentStatus {
-        generation,
+    let next = started.map_or_else(standing, |(status, target, cohort)| AssignmentStatus {
         target: Some(target.clone()),
         stable: status.stable_revision.clone(),
         attempt: cohort.attempt,
         seed: cohort.seed.clone(),
         terms: if lets_nobody_in(cohort) { Vec::new() } else { cohort.terms.clone() },
         rings: rings(status),
-        adoption: None,
         rolling_back: cohort.stage == Stage::RollingBack,
         retried_at: cohort.retried_at.clone(),
-        apply_timeout: prior.and_then(|prior| prior.apply_timeout.clone()),
-    })
+        ..AssignmentStatus::default()
+    });
+    let apply_timeout = apply_timeout.or(prior.and_then(|prior| prior.apply_timeout.as_ref())).cloned();
+    AssignmentStatus { generation, apply_timeout, ..next }
 }
 
 fn knows(assignment: Option<&AssignmentStatus>, ring: &AttributeSelector) -> bool {

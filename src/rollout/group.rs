@@ -1,17 +1,14 @@
 //! A group's status: its assignment, its counts, and what a person should look at.
 
 use super::adoption::{self, Adopted};
-use super::assignment;
 use crate::api::{
-    self, AdoptionStatus, AgentCounts, AssignmentStatus, CollectorGroupStatus, ConditionType, Conditions,
+    AdoptionStatus, AgentCounts, AssignmentStatus, CollectorGroupStatus, ConditionType, Conditions,
     ConfigRolloutStatus, Reason, Stage,
 };
-use crate::config::{ConfigHash, Inventory};
 use crate::fleet::{Live, ObservedAgent, Treatments, signed};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use members::Members;
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 mod members;
@@ -29,15 +26,15 @@ pub struct GroupInput<'a> {
     pub prior: &'a CollectorGroupStatus,
     /// The status of the rollout that holds the group.
     pub rollout: Option<&'a ConfigRolloutStatus>,
-    /// The hashes of the revisions that exist, by name.
-    pub revisions: &'a BTreeMap<String, ConfigHash>,
-    /// The component types that the live revisions need, by name, as far as they are known.
-    pub needs: &'a BTreeMap<String, Inventory>,
-    /// How long an agent may take to answer, as the rollout says.
-    pub apply_timeout: Option<&'a api::Duration>,
+    /// What its agents are to run; how far adoptees are admitted is still as it was.
+    pub assignment: &'a AssignmentStatus,
+    /// The same, ready to be asked for each agent.
+    pub live: &'a Live<'a>,
     /// All agents of the namespace, as all replicas see them.
     pub agents: &'a [ObservedAgent],
-    /// Those of the group that are put right.
+    /// Those of the group.
+    pub members: &'a [&'a ObservedAgent],
+    /// Those of them that are put right.
     pub treatments: &'a Treatments,
     /// After so many attempts an agent is quarantined.
     pub max_attempts: i64,
@@ -55,13 +52,8 @@ pub struct GroupInput<'a> {
 
 /// The group's status, given what is known now.
 pub fn group_status(input: &GroupInput<'_>) -> CollectorGroupStatus {
-    let mut assignment = assignment(input.prior.assignment.as_ref(), input.generation, input.rollout);
-    assignment.apply_timeout = input.apply_timeout.cloned().or(assignment.apply_timeout);
-    let live = Live::new(&assignment, input.revisions, input.needs);
-    let agents: Vec<&ObservedAgent> =
-        input.agents.iter().filter(|agent| in_group(agent, input.name)).collect();
-    assignment.adoption = adoption(input, &assignment, &live, &agents);
-    let members = Members::new(input, &live, &agents);
+    let assignment = AssignmentStatus { adoption: adoption(input), ..input.assignment.clone() };
+    let members = Members::new(input);
     let agents = members.count();
     let overlaps = input.agents.iter().filter(|agent| overlaps(agent, input.name)).count();
     let facts = Facts { able: members.able(), overlaps, left: members.left(), waiting: members.waiting() };
@@ -79,16 +71,11 @@ pub fn group_status(input: &GroupInput<'_>) -> CollectorGroupStatus {
 
 /// How far agents are admitted that came with another group's revision. Other content, or a change of the group,
 /// begins anew.
-fn adoption(
-    input: &GroupInput<'_>,
-    next: &AssignmentStatus,
-    live: &Live<'_>,
-    members: &[&ObservedAgent],
-) -> Option<AdoptionStatus> {
-    let prior = input.prior.assignment.as_ref();
+fn adoption(input: &GroupInput<'_>) -> Option<AdoptionStatus> {
+    let (prior, next) = (input.prior.assignment.as_ref(), input.assignment);
     let adoption = prior.and_then(|prior| prior.adoption.as_ref());
-    let adoptees = members.iter().filter(|agent| agent.adoptee.is_some());
-    let adoptees: Vec<Adopted<'_>> = adoptees.map(|agent| (*agent, live.assigned(agent))).collect();
+    let adoptees = input.members.iter().filter(|agent| agent.adoptee.is_some());
+    let adoptees: Vec<Adopted<'_>> = adoptees.map(|agent| (*agent, input.live.assigned(agent))).collect();
     if next.stable.is_none() {
         let runs = matches!(stage(input.rollout), Some(Stage::Running | Stage::Held));
         return adoption::without_stable(adoption, &adoptees, runs, input.now);

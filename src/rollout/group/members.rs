@@ -5,8 +5,8 @@ use super::{GroupInput, stage};
 use crate::api::{AgentCounts, Problem, ProblemKind, Stage};
 use crate::config::ConfigHash;
 use crate::fleet::{
-    Cause, Drift, Given, Live, MAX_MESSAGE_BYTES, ObservedAgent, Order, Sides, ToRun, Treatment, Verdict,
-    clean, signed,
+    Cause, Drift, Given, MAX_MESSAGE_BYTES, ObservedAgent, Order, Sides, ToRun, Treatment, Verdict, clean,
+    signed,
 };
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -18,7 +18,6 @@ const MAX_PROBLEMS: usize = 10;
 /// The agents of a group, beside what they are to run.
 pub struct Members<'a> {
     input: &'a GroupInput<'a>,
-    live: &'a Live<'a>,
     list: Vec<Member<'a>>,
 }
 
@@ -33,19 +32,19 @@ struct Member<'a> {
 }
 
 impl<'a> Members<'a> {
-    /// These agents of the group.
-    pub fn new(input: &'a GroupInput<'a>, live: &'a Live<'a>, agents: &[&'a ObservedAgent]) -> Self {
+    /// All of them.
+    pub fn new(input: &'a GroupInput<'a>) -> Self {
         let member = |agent: &&'a ObservedAgent| {
             let treatment = input.treatments.get(&agent.uid);
-            let ToRun { assigned, wanted, .. } = live.to_run(agent, treatment);
+            let ToRun { assigned, wanted, .. } = input.live.to_run(agent, treatment);
             Member { agent, treatment, assigned, wanted, drift: agent.drift_from(wanted) }
         };
-        Self { input, live, list: agents.iter().map(member).collect() }
+        Self { input, list: input.members.iter().map(member).collect() }
     }
 
     /// How many agents can be given one of the revisions.
     pub fn able(&self) -> i64 {
-        let lacks = |member: &Member<'_>| member.agent.lacks(self.live.target_needs);
+        let lacks = |member: &Member<'_>| member.agent.lacks(self.input.live.target_needs);
         self.tally(|member| member.agent.is_eligible() && !(lacks(member) && member.wanted.is_none()))
     }
 
@@ -79,7 +78,7 @@ impl<'a> Members<'a> {
     }
 
     fn refusal(&self, agent: &'a ObservedAgent) -> Option<&'a Given> {
-        agent.ledger.refusal(self.live.sides.target?, self.live.sides.retried_at)
+        agent.ledger.refusal(self.input.live.sides.target?, self.input.live.sides.retried_at)
     }
 
     fn offline_since(&self, agent: &ObservedAgent) -> Option<Timestamp> {
@@ -89,7 +88,7 @@ impl<'a> Members<'a> {
 
     /// The rollback is over without this agent: nobody is to run the target any more.
     fn is_left(&self, agent: &ObservedAgent) -> bool {
-        let Sides { target, stable, .. } = self.live.sides;
+        let Sides { target, stable, .. } = self.input.live.sides;
         let over = stage(self.input.rollout) == Some(Stage::RolledBack);
         over && agent.connected && target.is_some() && agent.running == target && target != stable
     }
@@ -118,7 +117,7 @@ impl<'a> Members<'a> {
             return Some((ProblemKind::Quarantined, member.why_quarantined(treatment), since));
         }
         if let Some(given) = self.refusal(agent) {
-            let nothing = member.wanted.is_none() && self.live.sides.stable.is_some();
+            let nothing = member.wanted.is_none() && self.input.live.sides.stable.is_some();
             let kind = if nothing { ProblemKind::NothingToOffer } else { ProblemKind::Failed };
             return Some((kind, words(given), given.at));
         }
@@ -140,7 +139,7 @@ impl<'a> Members<'a> {
 
     /// Agents that were built without a component of the target, once for each distinct lack.
     fn incompatible(&self) -> Vec<Problem> {
-        let needs = self.live.target_needs;
+        let needs = self.input.live.target_needs;
         let mut builds: BTreeMap<String, (&ObservedAgent, usize)> = BTreeMap::new();
         let agents = self.list.iter().map(|member| member.agent);
         for agent in agents.filter(|agent| agent.connected && agent.lacks(needs)) {
@@ -159,7 +158,7 @@ impl<'a> Members<'a> {
 
     /// What an agent said of the revision that it is to go back to.
     fn why_left(&self, agent: &ObservedAgent) -> String {
-        let refused = self.live.sides.stable.and_then(|stable| agent.ledger.refusal(stable, None));
+        let refused = self.input.live.sides.stable.and_then(|stable| agent.ledger.refusal(stable, None));
         refused.map_or_else(|| "gives no answer to the stable revision".to_owned(), words)
     }
 }

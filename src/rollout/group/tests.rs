@@ -1,5 +1,7 @@
+use super::super::assignment;
 use super::*;
 use crate::api::{self, ProblemKind, RolloutState, Stage, Term};
+use crate::config::{ConfigHash, Inventory};
 use crate::fleet::fixtures::seen;
 use crate::fleet::{Admission, Adoptee, DriftClass, InstanceUid, Ledger, Rank, Shown, Sight, Verdict};
 
@@ -66,15 +68,17 @@ fn status_with(
     let revisions = [("r-1".to_owned(), hash(1)), ("r-2".to_owned(), hash(2))].into();
     let kafka = Inventory::new([("receivers", vec!["kafka".to_owned()])]);
     let needs = [("r-2".to_owned(), kafka)].into();
+    let assignment = assignment(prior.assignment.as_ref(), 3, rollout, None);
+    let members: Vec<&ObservedAgent> = agents.iter().filter(|agent| in_group(agent, "g")).collect();
     group_status(&GroupInput {
         name: "g",
         generation: 3,
         prior,
         rollout,
-        revisions: &revisions,
-        needs: &needs,
+        assignment: &assignment,
+        live: &Live::new(&assignment, &revisions, &needs),
         agents,
-        apply_timeout: None,
+        members: &members,
         treatments,
         max_attempts: 5,
         offline_after: Duration::from_secs(90),
@@ -136,6 +140,18 @@ fn assignment_stands_still_without_a_rollout_and_that_is_told() {
     let completed = ConfigRolloutStatus { stable_revision: Some("r-2".into()), ..rollout(Stage::Completed) };
     let done = status(&[agent(1, Some(2))], Some(&completed));
     assert_eq!(condition(&status_after(&done, &[], None), "Degraded"), None, "it had completed");
+}
+
+#[test]
+fn time_to_answer_is_the_rollouts_and_stays_when_that_is_gone() {
+    let (minute, hour): (api::Duration, api::Duration) =
+        ("1m".parse().expect("one"), "1h".parse().expect("one"));
+    let going = rollout(Stage::Running);
+    let first = assignment(None, 1, Some(&going), Some(&minute));
+    assert_eq!(first.apply_timeout, Some(minute.clone()));
+    assert_eq!(assignment(Some(&first), 1, None, None).apply_timeout, Some(minute));
+    let pending = ConfigRolloutStatus::default();
+    assert_eq!(assignment(Some(&first), 1, Some(&pending), Some(&hour)).apply_timeout, Some(hour));
 }
 
 #[test]

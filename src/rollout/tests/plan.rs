@@ -189,7 +189,7 @@ fn plan_says_that_nobody_knows_who_is_in_a_ring_until_replicas_have_told() {
         message.contains("let in: canary 1, unknown from edge on, until every replica has told"),
         "{message}"
     );
-    let assignment = assignment(None, 1, Some(&world.status));
+    let assignment = assignment(None, 1, Some(&world.status), None);
     assert_eq!(
         (&assignment.rings[..], assignment.target),
         (&[edge.clone()][..], None),

@@ -131,7 +131,7 @@ impl World {
     pub fn tick(&mut self, seconds: i64) -> RolloutState {
         self.now += SignedDuration::from_secs(seconds);
         if !self.lagging {
-            self.assignment = assignment(Some(&self.assignment), 1, Some(&self.status));
+            self.assignment = assignment(Some(&self.assignment), 1, Some(&self.status), None);
         }
         self.deliver();
         self.lead();
