@@ -66,19 +66,21 @@ impl Agent {
 
     /// Whether the agent is to be commanded to start anew.
     pub fn is_to_restart(&self, group: &GroupView) -> bool {
-        let takes = self.capabilities.has(Capabilities::ACCEPTS_RESTART_COMMAND);
-        let ill = takes && self.healthy == Some(false);
-        let ordered = || self.pending(group).is_some_and(|(_, ordered)| ordered.order == Order::Restart);
-        ill && ordered() && self.assigned(group).is_some()
+        self.pending_restart(group).is_some()
     }
 
     /// Notes that the agent is being commanded to start anew, if it is to be.
     pub fn take_restart(&mut self, group: &GroupView, now: Timestamp) -> bool {
-        let restarts = self.is_to_restart(group);
-        if let Some((_, ordered)) = self.pending(group).filter(|_| restarts) {
-            self.carry_out(ordered, now);
-        }
-        restarts
+        let restart = self.pending_restart(group);
+        restart.inspect(|ordered| self.carry_out(*ordered, now)).is_some()
+    }
+
+    /// Whatever the cause, only an ill agent is started anew.
+    fn pending_restart(&self, group: &GroupView) -> Option<Ordered> {
+        let takes = self.capabilities.has(Capabilities::ACCEPTS_RESTART_COMMAND);
+        let suffers = self.suffers(Cause::Illness, self.assigned(group)?);
+        let (_, ordered) = self.pending(group).filter(|_| takes && suffers)?;
+        (ordered.order == Order::Restart).then_some(ordered)
     }
 
     /// Whether an order is to be carried out now by something that is sent.
