@@ -8,7 +8,7 @@
 use jiff::Timestamp;
 use nix::time::{ClockId, clock_gettime};
 use opamp_operator::config::{ConfigFile, ConfigHash, Desired, Form, HashKey};
-use opamp_operator::drift::{Finding, Ignore, look};
+use opamp_operator::drift::{Finding, look};
 use opamp_operator::fleet::{
     AgentKey, Attributes, Capabilities, ConfigReport, Delays, Description, DriftClass, GroupView,
     InstanceUid, Link, Outcome, Payload, Report, Revision, Roster, Shown, View,
@@ -118,8 +118,7 @@ impl Replica {
         let files = effective(report);
         let (revision, rules) = self.roster.looked_for(agent, LINK).expect("it has applied its revision");
         let desired = revision.desired.as_ref().expect("YAML");
-        let ignore = Ignore::new(&rules.ignore).unwrap_or_default();
-        let finding = look(desired, &files, &ignore, &self.key);
+        let finding = look(desired, &files, &rules.ignore, &self.key);
         let now = Timestamp::now();
         let still = self.roster.looked_for(agent, LINK).is_some_and(|(now, _)| now.hash == revision.hash);
         let known = self.roster.agent(agent).filter(|_| still).expect("an agent");

@@ -19,6 +19,7 @@
 //! | `inventory` | the component types that a configuration needs, and those of a build |
 //! | `id` | the names of components and pipelines |
 //! | `digest` | a configuration as eight bytes |
+//! | `ignore` | the places that do not count in a comparison |
 //! | `compare`, `desired` | what an agent is to run beside what it reports as effective |
 //! | `padding` | a file that makes an offer differ and means nothing |
 //! | `mask` | the texts of a secret file, to be masked elsewhere |
@@ -33,6 +34,7 @@ mod digest;
 mod file;
 mod hash;
 mod id;
+mod ignore;
 mod inventory;
 mod mask;
 mod merge;
@@ -47,6 +49,7 @@ pub use digest::Digest;
 pub use file::ConfigFile;
 pub use hash::{ConfigHash, Form, HashKey, HashKeyError, ParseHashError, content_hash};
 pub use id::{ComponentId, InvalidId, PipelineId};
+pub use ignore::{Ignore, InvalidPattern, PATH_SEPARATOR};
 pub use inventory::Inventory;
 pub use mask::secret_texts;
 pub use merge::{Merged, ParsedFile, merge};

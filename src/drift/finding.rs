@@ -1,7 +1,7 @@
 //! One report of what is in effect, beside what is desired.
 
-use super::{Baseline, Class, Ignore, Path, Reason, Verdict};
-use crate::config::{Compared, ConfigFile, Departure, Desired, Difference, Digest, HashKey, Unread};
+use super::{Baseline, Class, Path, Reason, Verdict};
+use crate::config::{Compared, ConfigFile, Departure, Desired, Difference, Digest, HashKey, Ignore, Unread};
 
 /// What one report shows. It is compared with earlier reports by [`Finding::verdict`], which is cheap; the report
 /// itself is not needed any more.

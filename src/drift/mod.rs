@@ -12,7 +12,7 @@
 //! | `finding` | layers 3 to 5: one report of what is in effect, compared |
 //! | `baseline` | what agents with the same revision and version report, and what they leave out |
 //! | `verdict` | the result |
-//! | `path` | where it drifts, and which places are not looked at |
+//! | `path` | where it drifts |
 
 mod baseline;
 mod finding;
@@ -22,7 +22,7 @@ mod verdict;
 pub use crate::fleet::DriftClass as Class;
 pub use baseline::Baseline;
 pub use finding::{Finding, look};
-pub use path::{Ignore, InvalidPattern, Path};
+pub use path::Path;
 pub use verdict::{Reason, Verdict};
 
 #[cfg(test)]

@@ -1,18 +1,12 @@
 //! Where a configuration drifts, in the Collector's own notation: `exporters::otlp/backend::headers`.
 
+use crate::config::PATH_SEPARATOR;
 use crate::fleet::clean;
 use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 
-/// Between two steps.
-const SEPARATOR: &str = "::";
-/// Stands for any one step.
-const ANY: &str = "*";
 /// Longest path that is shown, in bytes. The keys are an agent's.
 const MAX_PATH_BYTES: usize = 256;
-/// Longest pattern, in bytes.
-const MAX_PATTERN_BYTES: usize = 256;
 
 /// A place in a configuration, cleaned and cut; empty for none. The elements of lists are numbered from 0.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -22,7 +16,7 @@ impl Path {
     /// The place to which these steps lead.
     pub fn new<T: AsRef<str>>(steps: &[T]) -> Self {
         let steps: Vec<&str> = steps.iter().map(AsRef::as_ref).collect();
-        Self(clean(&steps.join(SEPARATOR), MAX_PATH_BYTES).into())
+        Self(clean(&steps.join(PATH_SEPARATOR), MAX_PATH_BYTES).into())
     }
 
     /// The place as text.
@@ -37,88 +31,9 @@ impl fmt::Display for Path {
     }
 }
 
-/// The places at which drift does not count, each with all that is below it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Ignore(Vec<Pattern>);
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Pattern(Vec<String>);
-
-/// A text that is no pattern.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a path is keys with :: between them, * for any one key, {MAX_PATTERN_BYTES} bytes at most")]
-pub struct InvalidPattern;
-
-impl Ignore {
-    /// Reads patterns: `exporters::*::headers`.
-    pub fn new<T: AsRef<str>>(patterns: &[T]) -> Result<Self, InvalidPattern> {
-        patterns.iter().map(|pattern| pattern.as_ref().parse()).collect::<Result<_, _>>().map(Self)
-    }
-
-    /// Whether drift at this place does not count.
-    pub fn hides<T: AsRef<str>>(&self, steps: &[T]) -> bool {
-        self.0.iter().any(|pattern| pattern.leads_to(steps))
-    }
-}
-
-impl Pattern {
-    /// Whether a place is the one that the pattern names, or below it.
-    fn leads_to<T: AsRef<str>>(&self, steps: &[T]) -> bool {
-        let same = |(pattern, step): (&String, &T)| pattern == ANY || pattern == step.as_ref();
-        self.0.len() <= steps.len() && self.0.iter().zip(steps).all(same)
-    }
-}
-
-impl FromStr for Pattern {
-    type Err = InvalidPattern;
-
-    fn from_str(text: &str) -> Result<Self, InvalidPattern> {
-        let steps: Vec<String> = text.split(SEPARATOR).map(str::to_owned).collect();
-        let valid = text.len() <= MAX_PATTERN_BYTES && steps.iter().all(|step| !step.is_empty());
-        if valid { Ok(Self(steps)) } else { Err(InvalidPattern) }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn hides(pattern: &str, path: &str) -> bool {
-        let steps: Vec<&str> = path.split(SEPARATOR).collect();
-        Ignore::new(&[pattern]).expect(pattern).hides(&steps)
-    }
-
-    #[test]
-    fn pattern_hides_its_place_and_all_below_and_nothing_else() {
-        for (pattern, path, expected) in [
-            ("exporters::otlp/b::headers", "exporters::otlp/b::headers", true),
-            ("exporters::otlp/b::headers", "exporters::otlp/b::headers::key", true),
-            ("exporters::otlp/b::headers", "exporters::otlp/b::headers_more", false),
-            ("exporters::otlp/b::headers", "exporters::otlp/b", false),
-            ("exporters::otlp/b::headers", "exporters::otlp::headers", false),
-            ("exporters::*::headers", "exporters::otlp::headers::key", true),
-            ("exporters::*::headers", "exporters::otlp::tls::headers", false),
-            ("exporters::*::headers", "receivers::otlp::headers", false),
-            ("exporters::*", "exporters::otlp", true),
-            ("exporters::*", "exporters", false),
-            ("exporters::otlp*", "exporters::otlp/b", false),
-        ] {
-            assert_eq!(hides(pattern, path), expected, "{pattern} on {path}");
-        }
-    }
-
-    #[test]
-    fn nothing_is_hidden_without_patterns() {
-        assert!(!Ignore::default().hides(&["exporters"]));
-    }
-
-    #[test]
-    fn text_with_an_empty_step_is_no_pattern() {
-        let long = "a".repeat(257);
-        for text in ["", "::", "a::", "::a", "a::::b", &long] {
-            assert_eq!(Ignore::new(&[text]), Err(InvalidPattern), "{text}");
-        }
-    }
 
     #[test]
     fn path_is_cleaned_and_cut() {

@@ -1,7 +1,7 @@
 //! The comparison on real reports, on made-up ones, and on random ones.
 
 use super::*;
-use crate::config::{ConfigFile, Desired, Digest, HashKey};
+use crate::config::{ConfigFile, Desired, Digest, HashKey, Ignore};
 
 mod real;
 mod rewritten;

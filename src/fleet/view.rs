@@ -4,7 +4,7 @@ use super::{Admission, AgentKey, Attributes, Belongings, Cohort, Rank, Ring, Tre
 use crate::api::{AssignmentStatus, AttributeSelector, CollectorGroup, DriftMode, Term};
 #[cfg(doc)]
 use crate::config::Form;
-use crate::config::{ConfigHash, Desired, Inventory};
+use crate::config::{ConfigHash, Desired, Ignore, Inventory};
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, HashMap};
@@ -78,8 +78,8 @@ impl Assignment {
 pub struct DriftRules {
     /// It is not.
     pub off: bool,
-    /// The places at which it does not count, as people write them.
-    pub ignore: Arc<[String]>,
+    /// The places at which it does not count.
+    pub ignore: Ignore,
     /// How often each agent is asked for its full state; zero: never.
     pub scan_interval: Duration,
 }
@@ -130,7 +130,8 @@ impl GroupView {
             created: group.metadata.creation_timestamp.as_ref().map_or(Timestamp::MAX, |time| time.0),
             drift: DriftRules {
                 off: spec.drift.mode == DriftMode::Off,
-                ignore: spec.drift.ignore.iter().cloned().collect(),
+                // The API server has checked their form.
+                ignore: Ignore::new(&spec.drift.ignore).unwrap_or_default(),
                 scan_interval: spec.drift.scan_interval.get(),
             },
             offline_after: spec.offline_after.get(),

@@ -1,6 +1,6 @@
 //! Looks for drift in what agents report as effective: what all agents of a replica share for it.
 
-use crate::config::{ConfigHash, Digest};
+use crate::config::{ConfigHash, Digest, Ignore};
 use crate::drift::{Baseline, Finding, Path, Reason, Verdict};
 use crate::fleet::{Agent, Shown, Sight};
 use jiff::Timestamp;
@@ -15,14 +15,14 @@ const MAX_BASELINES: usize = 256;
 #[derive(Default)]
 pub struct Baselines(HashMap<Of, Baseline>);
 
-type Of = (ConfigHash, Arc<[String]>, Option<Box<str>>);
+type Of = (ConfigHash, Ignore, Option<Box<str>>);
 
 impl Baselines {
     /// What a report shows of an agent that runs this content. The first complete one becomes its baseline.
     pub fn judge(
         &mut self,
         agent: &Agent,
-        (of, ignore): (ConfigHash, Arc<[String]>),
+        (of, ignore): (ConfigHash, Ignore),
         finding: &Result<Finding, Reason>,
         now: Timestamp,
     ) -> Sight {

@@ -3,7 +3,7 @@
 
 use super::Hub;
 use crate::config::ConfigFile;
-use crate::drift::{Ignore, look};
+use crate::drift::look;
 use crate::fleet::{AgentKey, InstanceUid, Link, Principal};
 use crate::opamp::answer::Answer;
 use crate::opamp::proto::AgentToServer;
@@ -47,9 +47,7 @@ impl Hub {
             && let Some((revision, rules)) = self.with_roster(|roster| roster.looked_for(key, link))
             && let Some(desired) = &revision.desired
         {
-            // The API server has checked their form.
-            let ignore = Ignore::new(&rules.ignore).unwrap_or_default();
-            let finding = look(desired, effective, &ignore, hash_key);
+            let finding = look(desired, effective, &rules.ignore, hash_key);
             let of = (revision.hash, rules.ignore);
             self.with_state(|state| state.note_finding((key, link), of, &finding, Timestamp::now()));
         }

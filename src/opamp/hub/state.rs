@@ -1,6 +1,6 @@
 //! What is behind the hub's lock: the agents, their sessions, and who speaks on which socket.
 
-use crate::config::ConfigHash;
+use crate::config::{ConfigHash, Ignore};
 use crate::drift::{Finding, Reason};
 use crate::fleet::{AgentKey, InstanceUid, Link, Principal, Roster, View};
 use crate::opamp::answer::Answer;
@@ -95,7 +95,7 @@ impl State {
     pub fn note_finding(
         &mut self,
         (key, link): (&AgentKey, Link),
-        of: (ConfigHash, Arc<[String]>),
+        of: (ConfigHash, Ignore),
         finding: &Result<Finding, Reason>,
         now: Timestamp,
     ) {

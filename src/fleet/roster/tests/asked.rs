@@ -1,6 +1,7 @@
 //! Who is asked when what it has in effect.
 
 use super::*;
+use crate::config::Ignore;
 use crate::fleet::turns::last_turn;
 use crate::fleet::{Capabilities, Description, DriftRules};
 use std::collections::BTreeMap;
@@ -61,7 +62,7 @@ fn agent_is_asked_again_when_what_it_told_may_be_out_of_date() {
             "other places are ignored",
             |roster| {
                 let mut group = watched(Duration::ZERO);
-                group.drift.ignore = ["a::b".to_owned()].into();
+                group.drift.ignore = Ignore::new(&["a::b"]).expect("a pattern");
                 roster.set_view(view([group]), at(100));
             },
             true,

@@ -1,7 +1,7 @@
 //! What agents report as effective is looked at, once they have applied their revision.
 
 use super::*;
-use crate::config::{Desired, HashKey};
+use crate::config::{Desired, HashKey, Ignore};
 use crate::fleet::{DriftClass, DriftRules, GroupView, Shown};
 use crate::opamp::proto::{
     AgentConfigMap, AgentConfigObject, EffectiveConfig, RemoteConfigStatuses, ServerToAgentFlags,
@@ -157,7 +157,7 @@ fn drift_at_an_ignored_place_is_none_and_other_rules_begin_anew() {
     socket.receive(says(0, applied, Some(REPORTED)));
     socket.receive(says(1, applied, Some(&drifted)));
     assert!(matches!(shown(&hub), Some(Shown::Drifted(..))));
-    let ignore: Arc<[String]> = ["exporters::*::endpoint".to_owned()].into();
+    let ignore = Ignore::new(&["exporters::*::endpoint"]).expect("a pattern");
     hub.set_view(Arc::new(wanted_under(DriftRules { ignore, ..DriftRules::default() })));
     assert_eq!(shown(&hub), None, "what was seen before does not count");
     assert!(asks(&socket.receive(says(2, applied, None))));

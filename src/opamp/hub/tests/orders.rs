@@ -2,8 +2,8 @@
 
 use super::drift::{REPORTED, asks, shown, wanted, watching};
 use super::*;
-use crate::config::HashKey;
-use crate::drift::{Ignore, look};
+use crate::config::{HashKey, Ignore};
+use crate::drift::look;
 use crate::fleet::{Cause, DriftClass, Order, Ordered, Shown, Treatment};
 use crate::opamp::proto::{
     AgentConfigMap, AgentConfigObject, CommandType, ComponentHealth, EffectiveConfig,
