@@ -1,8 +1,11 @@
 //! The shape of the code: which module may use which, what the pure ones keep out, and what no file has.
 
+#[path = "structure/pages.rs"]
+mod pages;
 #[path = "structure/source.rs"]
 mod source;
 
+use pages::Page;
 use source::{Mention, Source, Token, tokens};
 
 /// The modules that decide, as pure functions of what they are given.
@@ -132,6 +135,39 @@ fn nothing_is_left_undone_or_left_out() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// A rule is only as good as the test that guards it.
+#[test]
+fn tests_that_the_architecture_names_exist() {
+    let page = Page::read("docs/architecture.md");
+    assert!(page.tests().len() > 100, "the page is read");
+    let missing = page.missing_tests(&[sources(), tests()].concat());
+    assert!(
+        missing.is_empty(),
+        "docs/architecture.md names tests that are not there:\n{}",
+        missing.join("\n")
+    );
+}
+
+/// A file stands in the table of its module, by its path below that or with its whole folder: `tests/`.
+#[test]
+fn every_file_is_in_the_code_map() {
+    let page = Page::read("docs/architecture.md");
+    let map = page.section("## Code map", "Beside `src/`:");
+    let unmapped = sources().into_iter().filter(|source| !source.is_test() && !is_in(map, source));
+    let unmapped: Vec<String> = unmapped.map(|source| source.path).collect();
+    assert!(unmapped.is_empty(), "give each of these its line in docs/architecture.md: {unmapped:?}");
+}
+
+fn is_in(map: &str, source: &Source) -> bool {
+    let Some((room, inside)) = source.path.trim_start_matches("src/").split_once('/') else { return true };
+    let Some((_, table)) = map.split_once(&format!("**`src/{room}/`**")) else { return room == "bin" };
+    let table = table.split_once("**`src/").map_or(table, |(table, _)| table);
+    let folder = inside.split_once('/').map(|(folder, _)| folder);
+    inside == "mod.rs"
+        || table.contains(&format!("`{inside}`"))
+        || folder.is_some_and(|folder| table.contains(&format!("`{folder}/`")))
 }
 
 /// The macros of unfinished work, and tests that are skipped.

@@ -7,6 +7,7 @@ use syn::buffer::Cursor;
 use syn::parse::{Parse, ParseStream};
 
 /// A file of the project.
+#[derive(Clone)]
 pub struct Source {
     /// Relative to the project's folder.
     pub path: String,
