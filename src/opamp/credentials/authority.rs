@@ -152,7 +152,7 @@ mod tests {
         let owner = Owner::Namespace("edge".to_owned(), Attributes::default());
         let spiffe = "spiffe://example.org/ns/other/sa/agent";
         assert_eq!(holder(owner.clone(), &params(Some(spiffe))), Some(pair("edge", spiffe)));
-        let subject = "O=Acme\\, Inc.,CN=agent-1";
+        let subject = "CN=agent-1,O=Acme\\, Inc.";
         assert_eq!(holder(owner.clone(), &params(None)), Some(pair("edge", subject)));
         assert_eq!(holder(owner, &params(Some("https://example.org"))), Some(pair("edge", subject)));
     }

@@ -1,110 +1,136 @@
-//! A certificate's subject as people write it (RFC 4514), in the order in which it stands there. Only certificates
-//! that an authority has signed are read, and what cannot be read is left out.
+//! A certificate's subject as people write it (RFC 4514). Only certificates that an authority has signed are read.
 
-/// Attributes that have a name; others are written as hex digits of their identifier.
-const NAMES: [(&[u8], &str); 7] = [
-    (&[0x55, 4, 3], "CN"),
-    (&[0x55, 4, 6], "C"),
-    (&[0x55, 4, 7], "L"),
-    (&[0x55, 4, 8], "ST"),
-    (&[0x55, 4, 10], "O"),
-    (&[0x55, 4, 11], "OU"),
-    (&[0x09, 0x92, 0x26, 0x89, 0x93, 0xf2, 0x2c, 0x64, 1, 25], "DC"),
-];
-const SEQUENCE: u8 = 0x30;
-const SET: u8 = 0x31;
-const OBJECT_IDENTIFIER: u8 = 0x06;
+use sha2::{Digest, Sha256};
+use x509_cert::der::asn1::ObjectIdentifier;
+use x509_cert::der::{DecodeValue, Header, Length, Reader, SliceReader, Tag};
+use x509_cert::name::Name;
 
-/// The subject, from its DER without the outer tag; empty if there is nothing in it.
+/// The subject, from its DER without the outer tag; empty if there is nothing in it, or it cannot be read.
+///
+/// Two subjects are written alike only if they say the same, in whatever types of text. So a text that does not read
+/// back as what it was made of gets the digest of the DER behind it, after a `;`, which stands in no other text without
+/// a `\` in front.
 pub fn subject(der: &[u8]) -> String {
-    let mut written = Vec::new();
-    let mut sets = der;
-    while let Some((SET, mut pairs)) = next(&mut sets) {
-        while let Some((SEQUENCE, mut pair)) = next(&mut pairs) {
-            if let (Some((OBJECT_IDENTIFIER, key)), Some((_, value))) = (next(&mut pair), next(&mut pair)) {
-                written.push(format!("{}={}", name(key), escaped(value)));
-            }
-        }
-    }
-    written.join(",")
+    let Some(name) = read(der).filter(|name| !name.is_empty()) else { return String::new() };
+    let text = name.to_string();
+    let reads_back = text.parse().is_ok_and(|again: Name| parts(&again) == parts(&name));
+    if reads_back { text } else { format!("{text};sha256={}", hex::encode(Sha256::digest(der))) }
 }
 
-fn name(key: &[u8]) -> String {
-    let known = NAMES.iter().find(|(bytes, _)| *bytes == key);
-    known.map_or_else(|| hex::encode(key), |(_, name)| (*name).to_owned())
+fn read(der: &[u8]) -> Option<Name> {
+    let header = Header::new(Tag::Sequence, Length::try_from(der.len()).ok()?);
+    let mut reader = SliceReader::new(der).ok()?;
+    let name = Name::decode_value(&mut reader, header).ok()?;
+    reader.is_finished().then_some(name)
 }
 
-/// Two values never look the same: what separates is escaped, and what is no text is written as hex digits.
-fn escaped(value: &[u8]) -> String {
-    let Some(text) = std::str::from_utf8(value).ok().filter(|text| !text.chars().any(char::is_control))
-    else {
-        return format!("#{}", hex::encode(value));
-    };
-    let mut escaped = String::new();
-    for (index, c) in text.chars().enumerate() {
-        if matches!(c, ',' | '+' | '=' | '"' | '\\' | '<' | '>' | ';') || index == 0 && c == '#' {
-            escaped.push('\\');
-        }
-        escaped.push(c);
-    }
-    escaped
-}
-
-/// The next value of DER: its tag and its content.
-fn next<'a>(der: &mut &'a [u8]) -> Option<(u8, &'a [u8])> {
-    let (tag, rest) = der.split_first()?;
-    let (first, rest) = rest.split_first()?;
-    let (length, rest) = match usize::from(*first) {
-        short @ 0..=0x7f => (short, rest),
-        0x81 => {
-            let (length, rest) = rest.split_first()?;
-            (usize::from(*length), rest)
-        }
-        0x82 => {
-            let (length, rest) = rest.split_first_chunk::<2>()?;
-            (usize::from(u16::from_be_bytes(*length)), rest)
-        }
-        _ => return None,
-    };
-    let (content, rest) = rest.split_at_checked(length)?;
-    *der = rest;
-    Some((*tag, content))
+/// What a name says: attributes and their values, in the sets in which they stand.
+fn parts(name: &Name) -> Vec<Vec<(ObjectIdentifier, &[u8])>> {
+    name.iter_rdn().map(|set| set.iter().map(|pair| (pair.oid, pair.value.value())).collect()).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::HashMap;
+
+    const SEQUENCE: u8 = 0x30;
+    const SET: u8 = 0x31;
+    const OBJECT_IDENTIFIER: u8 = 0x06;
+    const UTF8: u8 = 0x0c;
+    const PRINTABLE: u8 = 0x13;
+    const BITS: u8 = 0x03;
+    const CN: &[u8] = &[0x55, 4, 3];
+    const O: &[u8] = &[0x55, 4, 10];
 
     fn tagged(tag: u8, content: &[u8]) -> Vec<u8> {
         let length = u8::try_from(content.len()).expect("short");
-        if length < 0x80 {
-            [&[tag, length][..], content].concat()
-        } else {
-            [&[tag, 0x81, length][..], content].concat()
+        let head = if length < 0x80 { vec![tag, length] } else { vec![tag, 0x81, length] };
+        [head, content.to_vec()].concat()
+    }
+
+    fn pair(key: &[u8], tag: u8, value: &[u8]) -> Vec<u8> {
+        tagged(SEQUENCE, &[tagged(OBJECT_IDENTIFIER, key), tagged(tag, value)].concat())
+    }
+
+    fn set(pairs: &[Vec<u8>]) -> Vec<u8> {
+        tagged(SET, &pairs.concat())
+    }
+
+    fn one(key: &[u8], value: &[u8]) -> Vec<u8> {
+        set(&[pair(key, UTF8, value)])
+    }
+
+    #[test]
+    fn subject_is_written_as_the_standard_says() {
+        for (der, expected) in [
+            ([one(O, b"Acme, Inc."), one(CN, "dü".as_bytes())].concat(), "CN=dü,O=Acme\\, Inc."),
+            (one(CN, b"#ff"), "CN=\\#ff"),
+            (one(CN, &[b'x'; 100]), &*format!("CN={}", "x".repeat(100))),
+            (one(&[0x2a, 3], b"x"), "1.2.3=#0c0178"),
+            (set(&[pair(CN, UTF8, b"a"), pair(O, UTF8, b"b")]), "CN=a+O=b"),
+            (Vec::new(), ""),
+        ] {
+            assert_eq!(subject(&der), expected);
         }
     }
 
-    fn pair(key: &[u8], value: &[u8]) -> Vec<u8> {
-        let both = [tagged(OBJECT_IDENTIFIER, key), tagged(12, value)].concat();
-        tagged(SET, &tagged(SEQUENCE, &both))
+    #[test]
+    fn type_of_a_text_makes_no_other_subject() {
+        assert_eq!(subject(&set(&[pair(CN, PRINTABLE, b"a")])), subject(&one(CN, b"a")));
     }
 
     #[test]
-    fn subject_is_written_in_order_with_what_separates_escaped() {
-        let organisation = pair(&[0x55, 4, 10], b"a,CN=b");
-        let der = [organisation, pair(&[0x55, 4, 3], b"c"), pair(&[0x2a, 3], "dü".as_bytes())].concat();
-        assert_eq!(subject(&der), "O=a\\,CN\\=b,CN=c,2a03=dü");
-        assert_eq!(subject(&pair(&[0x55, 4, 3], &[0xff, 0])), "CN=#ff00");
-        assert_eq!(subject(&pair(&[0x55, 4, 3], b"#ff00")), "CN=\\#ff00");
-        assert_eq!(subject(&pair(&[0x55, 4, 3], &[b'x'; 100])), format!("CN={}", "x".repeat(100)));
+    fn different_subjects_are_written_differently() {
+        let values: [&[u8]; 18] = [
+            b"",
+            b" ",
+            b"a",
+            b"a ",
+            b"a,O=b",
+            b"a\\,O=b",
+            b"a+O=b",
+            b"a;O=b",
+            b"a\\",
+            b"a\\\\",
+            b"a\\\\,",
+            b"#0c0161",
+            b"\\61",
+            b"a=b",
+            b"\r",
+            b"\\0d",
+            b"\"a\"",
+            b"a;sha256=00",
+        ];
+        let mut subjects: Vec<Vec<u8>> = values.iter().map(|value| one(CN, value)).collect();
+        subjects.extend(values.iter().map(|value| [one(O, b"b"), one(CN, value)].concat()));
+        subjects.extend(values.iter().map(|value| [one(CN, value), one(O, b"b")].concat()));
+        subjects.extend(values.iter().map(|value| set(&[pair(CN, UTF8, value), pair(O, UTF8, b"b")])));
+        subjects.extend(values.iter().map(|value| set(&[pair(CN, BITS, &[&[0], *value].concat())])));
+        let mut written = HashMap::new();
+        for der in subjects {
+            let text = subject(&der);
+            assert_ne!(text, "", "{der:02x?} cannot be read");
+            assert_eq!(written.insert(text.clone(), der.clone()), None, "{text} is also {der:02x?}");
+        }
     }
 
     #[test]
-    fn what_breaks_off_is_left_out() {
-        let der = pair(&[0x55, 4, 3], b"name");
-        for end in 0..der.len() {
+    fn attributes_for_which_the_library_has_one_name_are_told_apart() {
+        // 1.3.6.1.5.5.7.6 and 1.2.840.113549.1.9.16.3, which are both id-alg.
+        let first = subject(&one(&[0x2b, 6, 1, 5, 5, 7, 6], b"x"));
+        let second = subject(&one(&[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 9, 16, 3], b"x"));
+        assert_ne!(first, second);
+        assert!([&first, &second].iter().all(|text| text.starts_with("ID-ALG=x")), "{first} {second}");
+    }
+
+    #[test]
+    fn what_cannot_be_read_as_a_whole_is_nobody() {
+        let der = [one(O, b"organisation"), one(CN, b"name")].concat();
+        for end in (0..der.len()).filter(|end| *end != one(O, b"organisation").len()) {
             assert_eq!(subject(&der[..end]), "", "{end} bytes");
         }
         assert_eq!(subject(&[SET, 0x84, 0xff, 0xff, 0xff, 0xff]), "");
+        assert_eq!(subject(&[&der[..], &[0]].concat()), "");
     }
 }
