@@ -3,16 +3,9 @@
 use super::clean;
 use crate::api::{AttributeSelector, Operator, Requirement};
 
-/// Longest key that is kept, in bytes: no selector can ask for a longer one.
-const MAX_KEY_BYTES: usize = 253;
-/// Longest value that is kept, in bytes; longer values are cut, because agents' text is untrusted.
-const MAX_VALUE_BYTES: usize = 256;
-/// Most attributes that are kept of one agent; the rest is dropped.
-const MAX_ATTRIBUTES: usize = 128;
-
 /// A place in [`Attributes`]' text.
 type Place = u16;
-const _: () = assert!(MAX_ATTRIBUTES * (MAX_KEY_BYTES + MAX_VALUE_BYTES) <= Place::MAX as usize);
+const _: () = assert!(Attributes::MAX_BYTES <= Place::MAX as usize);
 
 /// Identifying and non-identifying attributes together, sorted by key. Kept for as long as the agent is known,
 /// because a group's selector may change at any time.
@@ -32,15 +25,31 @@ struct Span {
 }
 
 impl Attributes {
+    /// Most attributes that can be kept of one agent.
+    pub const MAX: usize = 1000;
+    /// Longest key that is kept, in bytes: no selector can ask for a longer one.
+    pub const MAX_KEY_BYTES: usize = 253;
+    /// Longest value that is kept, in bytes; longer values are cut, because agents' text is untrusted.
+    pub const MAX_VALUE_BYTES: usize = 256;
+    /// Most text that is kept of one agent, in bytes, keys and values together. Real ones have less than 2 KB, and agents
+    /// with many labels of Kubernetes less than 10.
+    pub const MAX_BYTES: usize = 16 << 10;
+
     /// Joins both kinds; an identifying attribute wins over a non-identifying one of the same key (design,
-    /// section 2), and of equal keys of one kind the first is kept.
+    /// section 2), and of equal keys of one kind the first is kept. What is beyond the limits is dropped, the last first.
     pub fn new(
         identifying: impl IntoIterator<Item = (String, String)>,
         non_identifying: impl IntoIterator<Item = (String, String)>,
     ) -> Self {
         let all = identifying.into_iter().chain(non_identifying);
-        let mut all: Vec<_> =
-            all.filter(|(key, _)| key.len() <= MAX_KEY_BYTES).take(MAX_ATTRIBUTES).collect();
+        let mut bytes = 0;
+        let mut fits = |key: &str, value: &str| {
+            let fits = key.len() <= Self::MAX_KEY_BYTES && bytes + key.len() + value.len() <= Self::MAX_BYTES;
+            bytes += if fits { key.len() + value.len() } else { 0 };
+            fits
+        };
+        let cleaned = all.map(|(key, value)| (key, clean(&value, Self::MAX_VALUE_BYTES)));
+        let mut all: Vec<_> = cleaned.filter(|(key, value)| fits(key, value)).take(Self::MAX).collect();
         all.sort_by(|a, b| a.0.cmp(&b.0));
         all.dedup_by(|later, earlier| later.0 == earlier.0);
         let mut text = String::new();
@@ -51,7 +60,7 @@ impl Attributes {
         let mut key = 0;
         let spans = all.iter().map(|(name, given)| {
             let value = put(name);
-            let end = put(&clean(given, MAX_VALUE_BYTES));
+            let end = put(given);
             Span { key: std::mem::replace(&mut key, end), value, end }
         });
         let spans = spans.collect();
@@ -207,8 +216,10 @@ mod tests {
         let all = |length| Attributes::new(keys(length).map(|key| (key, long.clone())), []);
         let kept = all(253);
         assert_eq!(kept.get(&format!("{:0>253}", 7)).map(str::len), Some(256));
-        assert_eq!(keys(253).filter(|key| kept.get(key).is_some()).count(), 128);
+        assert_eq!(keys(253).filter(|key| kept.get(key).is_some()).count(), 32, "of 509 bytes each");
         assert_eq!(all(254), Attributes::default());
+        let short = (0..2000).map(|number| (number.to_string(), String::new()));
+        assert_eq!(Attributes::new(short, []).spans.len(), 1000);
     }
 
     proptest! {
