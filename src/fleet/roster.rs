@@ -16,6 +16,7 @@ use std::time::Duration;
 mod builds;
 mod effective;
 mod groups;
+mod holders;
 mod offers;
 mod time;
 
@@ -31,6 +32,7 @@ pub struct Roster {
     suspended: bool,
     agents: HashMap<AgentKey, Known>,
     builds: Builds,
+    holders: holders::Holders,
     slices: Slices,
 }
 
@@ -52,6 +54,7 @@ impl Roster {
             suspended: false,
             agents: HashMap::new(),
             builds: Builds::default(),
+            holders: holders::Holders::default(),
             slices: Slices::new(delays),
         }
     }
@@ -76,6 +79,7 @@ impl Roster {
                     self.slices.put(id.clone(), read.uid);
                     let mut agent = Agent::restored(read, now);
                     agent.build = build;
+                    self.holders.moved(&id.namespace, None, agent.bound());
                     place.insert(Known { agent: agent.into(), slice: id.number });
                 }
             }
@@ -106,7 +110,9 @@ impl Roster {
         {
             known.agent.returns(group.offline_after, now);
         }
+        let bound = known.agent.bound();
         let mut edge = known.agent.receive(report, link, group, now);
+        self.holders.moved(&key.namespace, bound, known.agent.bound());
         if may_move {
             edge = edge.max(regroup(&mut known.agent, &key.namespace, &self.view, now));
         }
@@ -135,6 +141,7 @@ impl Roster {
     /// Forgets an agent: it is gone for long, or its uid was replaced before it became anything.
     pub fn forget(&mut self, key: &AgentKey, now: Timestamp) {
         if let Some(known) = self.agents.remove(key) {
+            self.released(key, &known.agent);
             let id = known.slice_in(&key.namespace);
             self.slices.remove(&id, key.uid);
             self.slices.mark(id, Edge::Slow, now);

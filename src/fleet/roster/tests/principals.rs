@@ -1,7 +1,7 @@
 //! Whose an agent is, and what its credential says of it.
 
 use super::*;
-use crate::fleet::Principal;
+use crate::fleet::{Attributes, Principal};
 
 fn principal(identity: &str, verified: &[(&str, &str)]) -> Arc<Principal> {
     Principal::new("ns", identity, attributes(verified)).into()
@@ -80,4 +80,31 @@ fn agent_whose_credential_says_something_else_is_offered_nothing_until_it_has_de
     roster.receive(&key(1), shown(&after), SOCKET, at(2));
     assert!(roster.due_offer(&key(1), at(2)).is_some());
     assert_eq!(agent(&roster).attributes.get("zone"), Some("b"));
+}
+
+#[test]
+fn agents_of_each_principal_are_counted_until_they_are_forgotten_also_after_a_restart() {
+    let (first, second) = (principal("first", &[]), principal("second", &[]));
+    let nobody = Arc::new(Principal::anybody("ns"));
+    let mut roster = serving(None, Some(A));
+    let counts = |roster: &Roster| {
+        (roster.len(), [&first, &second, &nobody].map(|principal| roster.held_by(principal)))
+    };
+    for (n, principal) in [(1, &first), (2, &first), (3, &second), (4, &nobody)] {
+        roster.receive(&key(n), shown(principal), SOCKET, at(0));
+    }
+    roster.receive(&key(1), alive(&first), SOCKET, at(1));
+    assert_eq!(counts(&roster), (4, [2, 1, 0]));
+    let mut after = super::roster();
+    for content in roster.take_due(Timestamp::MAX) {
+        after.restore(&content.id, &content.spec.expect("members"), at(2));
+    }
+    assert_eq!(counts(&after), (4, [2, 1, 0]));
+    after.receive(&key(4), alive(&second), SOCKET, at(3));
+    assert_eq!(counts(&after), (4, [2, 2, 0]), "it was bound to nobody");
+    after.forget(&key(1), at(4));
+    after.disconnect(&key(2), SOCKET, at(4));
+    assert_eq!(counts(&after), (3, [1, 2, 0]));
+    let elsewhere = Principal::new("other", "first", Attributes::default());
+    assert_eq!(after.held_by(&elsewhere), 0, "its namespace is another");
 }
