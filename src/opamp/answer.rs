@@ -2,11 +2,12 @@
 
 use super::offer::Encoded;
 use super::proto::{
-    AgentIdentification, CommandType, ServerCapabilities, ServerErrorResponse, ServerErrorResponseType,
-    ServerToAgent, ServerToAgentCommand, ServerToAgentFlags,
+    AgentIdentification, CommandType, RetryInfo, ServerCapabilities, ServerErrorResponse,
+    ServerErrorResponseType, ServerToAgent, ServerToAgentCommand, ServerToAgentFlags, server_error_response,
 };
 use crate::fleet::{Agent, AgentKey, InstanceUid, Offer, Roster};
 use jiff::Timestamp;
+use std::time::Duration;
 
 /// What this server does. It is said in every answer, not only in the first: that costs two bytes, and nobody has
 /// to remember who has heard it.
@@ -24,6 +25,28 @@ pub struct Answer {
     pub message: ServerToAgent,
     /// The offer that goes with it.
     pub offer: Option<Offer>,
+}
+
+/// What became of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reception {
+    /// It was taken in.
+    Taken,
+    /// It was bad.
+    BadRequest,
+    /// There was no place for it.
+    Unavailable,
+}
+
+impl Reception {
+    /// A fixed text for the metrics.
+    pub fn result(self) -> &'static str {
+        match self {
+            Self::Taken => "ok",
+            Self::BadRequest => "bad_request",
+            Self::Unavailable => "unavailable",
+        }
+    }
 }
 
 impl Answer {
@@ -70,6 +93,19 @@ impl Answer {
         Self { message, offer: None }
     }
 
+    /// The answer to an agent that there is no place for: it is to come back after a while. An error goes alone.
+    pub fn unavailable(uid: InstanceUid, reason: &str, pause: Duration) -> Self {
+        let retry_after_nanoseconds = u64::try_from(pause.as_nanos()).unwrap_or(u64::MAX);
+        let error = ServerErrorResponse {
+            r#type: ServerErrorResponseType::Unavailable.into(),
+            error_message: reason.to_owned(),
+            details: Some(server_error_response::Details::RetryInfo(RetryInfo { retry_after_nanoseconds })),
+        };
+        let instance_uid = uid.as_bytes().to_vec();
+        let message = ServerToAgent { instance_uid, error_response: Some(error), ..Default::default() };
+        Self { message, offer: None }
+    }
+
     /// Asks the agent for its full state.
     pub fn ask_full_state(&mut self) {
         self.message.flags |= ServerToAgentFlags::ReportFullState as u64;
@@ -96,9 +132,13 @@ impl Answer {
         self.offer.is_some() || self.message.flags != 0
     }
 
-    /// Whether this answers with an error.
-    pub fn is_error(&self) -> bool {
-        self.message.error_response.is_some()
+    /// What became of the message that this answers.
+    pub fn reception(&self) -> Reception {
+        match self.message.error_response.as_ref().map(ServerErrorResponse::r#type) {
+            None => Reception::Taken,
+            Some(ServerErrorResponseType::Unavailable) => Reception::Unavailable,
+            Some(_) => Reception::BadRequest,
+        }
     }
 
     /// The answer as it goes over the wire.

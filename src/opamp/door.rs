@@ -3,44 +3,48 @@
 //! Both transports are on one path. A request with the content type of protobuf is a message over plain HTTP,
 //! any other opens a WebSocket (specification, "Plain HTTP Transport").
 
-use super::credentials::{Authorization, Chain, Credentials, Gate, Pass, Refusal as Unproven, Shown};
+use super::credentials::{Authorization, Chain, Credentials, Gate, Pass, Shown};
 use super::http::{self, Response};
 use super::hub::Hub;
 use super::limits::Limits;
+use super::memory::Memory;
+use super::pace::Pace;
 use super::stop::{Stop, Stopper};
 use super::tls::Identity;
-use super::websocket::{Connection, Refusal, accept_key, is_upgrade};
+use super::websocket::{Connection, accept_key, is_upgrade};
 use hyper::body::Incoming;
-use hyper::header::{
-    ALLOW, CONNECTION, HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_VERSION, UPGRADE,
-    WWW_AUTHENTICATE,
-};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::upgrade::{OnUpgrade, Upgraded};
-use hyper::{Method, Request, StatusCode};
+use hyper::{Request, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use patience::Patience;
+use responses::{busy, neither, refused, switching, unproven};
 use std::convert::Infallible;
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::select;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
+
+mod patience;
+mod responses;
 
 /// The path of both transports.
 pub const PATH: &str = "/v1/opamp";
 
 /// Longest head of a request, in bytes. Heads with a token are 1 to 2 KB; hyper allows no bound below 8 KiB.
 const MAX_HEAD_BYTES: usize = 16 * 1024;
-/// How many connections above the limit are told so at a time. More are dropped without a word, so that a storm of
-/// connections costs little.
+/// How many connections above a limit are told so at a time, and how many in a second: with TLS each takes a handshake.
+/// More are dropped without a word, so that a storm of connections costs little.
 const MAX_REFUSALS: usize = 64;
-/// What a refused peer is told to wait. The specification recommends no less (section "Throttling").
-const RETRY_AFTER_SECONDS: &str = "30";
+const MAX_REFUSAL_RATE: u32 = 100;
 /// How long accepting pauses when the process has no more sockets; without it the loop would spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -59,7 +63,10 @@ pub async fn serve(
     let refusals = Arc::new(Semaphore::new(MAX_REFUSALS));
     let mut changes = credentials.changes();
     let gate = Arc::new(Gate::new(credentials, &limits, hub.metrics.clone()));
-    let door = Arc::new(Door { hub, gate, identity, limits: Arc::new(limits), places, refusals });
+    let memory = Memory::new(limits.message_memory());
+    let mut rates = Rates::new(&limits);
+    hub.limit(&limits);
+    let door = Arc::new(Door { hub, gate, identity, limits: Arc::new(limits), memory, places, refusals });
     let (stopper, stop) = Stopper::new();
     let mut shutdown = pin!(shutdown);
     loop {
@@ -68,7 +75,7 @@ pub async fn serve(
             () = &mut shutdown => break,
             Ok(()) = changes.changed() => stopper.look_again(),
             accepted = listener.accept() => match accepted {
-                Ok((stream, peer)) => door.admit(stream, peer.ip(), &stop),
+                Ok((stream, peer)) => door.admit(stream, peer.ip(), &stop, &mut rates),
                 Err(error) => {
                     tracing::warn!(%error, "agent connection not accepted");
                     sleep(ACCEPT_PAUSE).await;
@@ -81,11 +88,30 @@ pub async fn serve(
     door.empty().await;
 }
 
+/// How often the door does what.
+struct Rates {
+    connections: Pace,
+    refusals: Pace,
+}
+
+impl Rates {
+    fn new(limits: &Limits) -> Self {
+        let now = Instant::now();
+        let told = NonZeroU32::MIN.saturating_add(MAX_REFUSAL_RATE - 1);
+        Self {
+            connections: Pace::new(limits.max_connection_rate, limits.burst(), now),
+            refusals: Pace::new(told, told.get(), now),
+        }
+    }
+}
+
 struct Door {
     hub: Arc<Hub>,
     gate: Arc<Gate>,
     identity: Option<watch::Receiver<Arc<Identity>>>,
     limits: Arc<Limits>,
+    /// For messages that have not come as a whole.
+    memory: Memory,
     /// One permit for each connection.
     places: Arc<Semaphore>,
     /// One permit for each connection that is being refused.
@@ -93,16 +119,23 @@ struct Door {
 }
 
 impl Door {
-    fn admit(self: &Arc<Self>, stream: TcpStream, peer: IpAddr, stop: &Stop) {
+    fn admit(self: &Arc<Self>, stream: TcpStream, peer: IpAddr, stop: &Stop, rates: &mut Rates) {
         // Messages are small and each is written at once; waiting to fill packets only delays them.
         let _ = stream.set_nodelay(true);
-        if let Ok(place) = self.places.clone().try_acquire_owned() {
-            tokio::spawn(self.clone().connection(stream, peer, stop.clone(), place));
-        } else {
-            self.hub.metrics.refused("too_many");
-            if let Ok(place) = self.refusals.clone().try_acquire_owned() {
-                tokio::spawn(self.clone().refuse(stream, place));
+        let now = Instant::now();
+        let reason = match self.places.clone().try_acquire_owned() {
+            Ok(place) if rates.connections.takes(now) => {
+                tokio::spawn(self.clone().connection(stream, peer, stop.clone(), place));
+                return;
             }
+            Ok(_) => "too_fast",
+            Err(_) => "too_many",
+        };
+        self.hub.metrics.refused(reason);
+        if let Ok(place) = self.refusals.clone().try_acquire_owned()
+            && rates.refusals.takes(now)
+        {
+            tokio::spawn(self.clone().refuse(stream, place));
         }
     }
 
@@ -119,9 +152,9 @@ impl Door {
             return;
         };
         let attachment = self.hub.attach(pass.principal().clone(), self.limits.max_message_bytes);
-        let limits = self.limits.clone();
+        let (limits, share) = (self.limits.clone(), self.memory.share());
         drop(self);
-        Connection::new(TokioIo::new(upgraded), attachment, pass, limits).serve(stop).await;
+        Connection::new(TokioIo::new(upgraded), attachment, pass, limits, share).serve(stop).await;
     }
 
     /// Everything before a WebSocket is open.
@@ -149,22 +182,31 @@ impl Door {
         mut stop: Stop,
     ) -> Option<(Upgraded, Pass)> {
         let upgrade: Mutex<Option<(OnUpgrade, Pass)>> = Mutex::new(None);
+        let patience = Patience::new(self.limits.header_read_timeout);
+        let came = AtomicBool::new(false);
         let service = service_fn(|request| async {
+            patience.stop();
+            came.store(true, Ordering::Relaxed);
             let (response, on_upgrade) = self.respond(request, peer, chain.clone()).await;
             if on_upgrade.is_some() {
                 *upgrade.lock().unwrap_or_else(PoisonError::into_inner) = on_upgrade;
             }
+            patience.start(self.limits.write_timeout + self.limits.header_read_timeout);
             Ok::<_, Infallible>(response)
         });
         let mut connection =
             pin!(self.builder().serve_connection(TokioIo::new(stream), service).with_upgrades());
         let ended = select! {
-            ended = &mut connection => ended,
+            ended = &mut connection => ended.map_err(|error| why(&error, came.load(Ordering::Relaxed))),
+            () = patience.ended() => Err(Some(if came.load(Ordering::Relaxed) { "slow" } else { "no_request" })),
             () = stop.requested() => {
                 connection.as_mut().graceful_shutdown();
-                timeout(self.limits.write_timeout, connection).await.ok()?
+                timeout(self.limits.write_timeout, connection).await.ok()?.map_err(|_| None)
             }
         };
+        if let Err(Some(reason)) = ended {
+            self.hub.metrics.refused(reason);
+        }
         ended.ok()?;
         let (on_upgrade, pass) = upgrade.lock().unwrap_or_else(PoisonError::into_inner).take()?;
         Some((on_upgrade.await.ok()?, pass))
@@ -193,7 +235,10 @@ impl Door {
             Err(refusal) => return (unproven(refusal), None),
         };
         if http::is_protobuf(request.headers()) {
-            return (http::exchange(&self.hub, &principal, &self.limits, request).await, None);
+            return (
+                http::exchange(&self.hub, &principal, &self.limits, self.memory.share(), request).await,
+                None,
+            );
         }
         match accept_key(&request) {
             Ok(key) => {
@@ -207,12 +252,7 @@ impl Door {
 
     /// Tells a peer that there are too many.
     async fn refuse(self: Arc<Self>, stream: TcpStream, _: OwnedSemaphorePermit) {
-        let service = service_fn(|_: Request<Incoming>| async {
-            let mut response = http::status(StatusCode::SERVICE_UNAVAILABLE);
-            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-            Ok::<_, Infallible>(response)
-        });
+        let service = service_fn(|_: Request<Incoming>| async { Ok::<_, Infallible>(busy()) });
         let mut builder = self.builder();
         builder.keep_alive(false);
         let refusing = async {
@@ -237,61 +277,13 @@ impl Door {
     }
 }
 
-/// The answer to a peer of which nobody knows who it is.
-fn unproven(refusal: Unproven) -> Response {
-    let (code, header, value) = match refusal {
-        Unproven::Throttled => (StatusCode::TOO_MANY_REQUESTS, RETRY_AFTER, RETRY_AFTER_SECONDS),
-        Unproven::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, RETRY_AFTER, RETRY_AFTER_SECONDS),
-        Unproven::Missing | Unproven::Malformed | Unproven::Unknown => {
-            (StatusCode::UNAUTHORIZED, WWW_AUTHENTICATE, "Bearer")
-        }
-    };
-    let mut response = http::status(code);
-    response.headers_mut().insert(header, HeaderValue::from_static(value));
-    response
-}
-
-fn switching(accept: &str) -> Response {
-    let mut response = http::status(StatusCode::SWITCHING_PROTOCOLS);
-    let headers = response.headers_mut();
-    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-    if let Ok(accept) = HeaderValue::from_str(accept) {
-        headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
+/// Why a connection on which no request came was of no use; nothing if that is nobody's fault, as when the peer goes.
+fn why(error: &hyper::Error, came: bool) -> Option<&'static str> {
+    if came {
+        None
+    } else if error.is_timeout() {
+        Some("no_request")
+    } else {
+        error.is_parse().then_some("not_http")
     }
-    response
-}
-
-/// The answer to what is neither a message nor the opening of a WebSocket.
-fn neither(method: &Method) -> Response {
-    match *method {
-        Method::POST => http::status(StatusCode::UNSUPPORTED_MEDIA_TYPE),
-        Method::GET => refused(Refusal::Version),
-        _ => {
-            let mut response = http::status(StatusCode::METHOD_NOT_ALLOWED);
-            response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, POST"));
-            response
-        }
-    }
-}
-
-fn refused(refusal: Refusal) -> Response {
-    let mut response = http::text(
-        match refusal {
-            Refusal::Method => StatusCode::METHOD_NOT_ALLOWED,
-            Refusal::Version => StatusCode::UPGRADE_REQUIRED,
-            Refusal::Malformed => StatusCode::BAD_REQUEST,
-        },
-        &refusal.to_string(),
-    );
-    let headers = response.headers_mut();
-    match refusal {
-        Refusal::Method => drop(headers.insert(ALLOW, HeaderValue::from_static("GET"))),
-        Refusal::Version => {
-            headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-            headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
-        }
-        Refusal::Malformed => {}
-    }
-    response
 }

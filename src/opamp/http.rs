@@ -1,7 +1,10 @@
 //! The plain HTTP transport: one message in a request, its answer in the response.
 
+use super::answer::Reception;
+use super::chance::retry_after;
 use super::hub::Hub;
 use super::limits::Limits;
+use super::memory::{Exhausted, Share};
 use super::offer::Encoded;
 use crate::fleet::{Link, Principal};
 use bytes::{Bytes, BytesMut};
@@ -12,6 +15,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
 use hyper::header::{
     ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue,
+    RETRY_AFTER,
 };
 use hyper::{Method, Request, StatusCode};
 use std::io::{self, Read, Write};
@@ -27,6 +31,9 @@ const PROTOBUF: &str = "application/x-protobuf";
 /// still sends sees a broken connection and not the status; one that sends even more shall.
 const DRAINED_BYTES: usize = 1 << 20;
 
+/// How much of a body is inflated at a time.
+const INFLATED_BYTES: usize = 8 << 10;
+
 /// Why a body was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Unread {
@@ -37,6 +44,26 @@ enum Unread {
     Malformed,
     /// It did not come in time.
     Late,
+    /// There is no memory for it.
+    NoMemory,
+}
+
+impl Unread {
+    /// A fixed text for the metrics; nothing for those that no limit refused.
+    fn reason(self) -> Option<&'static str> {
+        match self {
+            Self::TooLarge => Some("too_long"),
+            Self::Late => Some("late"),
+            Self::NoMemory => Some("no_memory"),
+            Self::UnknownEncoding | Self::Malformed => None,
+        }
+    }
+}
+
+impl From<Exhausted> for Unread {
+    fn from(_: Exhausted) -> Self {
+        Self::NoMemory
+    }
 }
 
 impl From<Unread> for StatusCode {
@@ -46,6 +73,7 @@ impl From<Unread> for StatusCode {
             Unread::UnknownEncoding => Self::UNSUPPORTED_MEDIA_TYPE,
             Unread::Malformed => Self::BAD_REQUEST,
             Unread::Late => Self::REQUEST_TIMEOUT,
+            Unread::NoMemory => Self::SERVICE_UNAVAILABLE,
         }
     }
 }
@@ -71,11 +99,12 @@ pub fn is_protobuf(headers: &HeaderMap) -> bool {
     value.split(';').next().is_some_and(|media_type| media_type.trim().eq_ignore_ascii_case(PROTOBUF))
 }
 
-/// Takes in the message of a request.
+/// Takes in the message of a request. What is kept of it meanwhile comes out of the share.
 pub async fn exchange(
     hub: &Hub,
     principal: &Arc<Principal>,
     limits: &Limits,
+    share: Share,
     request: Request<Incoming>,
 ) -> Response {
     if request.method() != Method::POST {
@@ -84,15 +113,34 @@ pub async fn exchange(
         return response;
     }
     let gzip = accepts_gzip(request.headers());
-    let body = read_message(request, limits.max_message_bytes);
-    let message = match timeout(limits.first_message_timeout, body).await {
-        Ok(Ok(message)) => message,
-        Ok(Err(unread)) => return status(unread.into()),
-        Err(_) => return status(Unread::Late.into()),
+    let body = read_message(request, limits.max_message_bytes, share);
+    let read = timeout(limits.message_timeout, body).await.unwrap_or(Err(Unread::Late));
+    let (message, _share) = match read {
+        Ok(read) => read,
+        Err(unread) => return unreadable(hub, unread),
     };
     let reply = hub.receive(principal, Link::Polling, message, limits.max_message_bytes);
-    let code = if reply.is_error { StatusCode::BAD_REQUEST } else { StatusCode::OK };
-    answer(code, &reply.encoded, gzip)
+    let code = match reply.reception {
+        Reception::Taken => StatusCode::OK,
+        Reception::BadRequest => StatusCode::BAD_REQUEST,
+        Reception::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    later(answer(code, &reply.encoded, gzip))
+}
+
+fn unreadable(hub: &Hub, unread: Unread) -> Response {
+    if let Some(reason) = unread.reason() {
+        hub.metrics.message_refused(reason);
+    }
+    later(status(unread.into()))
+}
+
+/// Says when to come back, if that is what the response means.
+fn later(mut response: Response) -> Response {
+    if response.status() == StatusCode::SERVICE_UNAVAILABLE {
+        response.headers_mut().insert(RETRY_AFTER, retry_after());
+    }
+    response
 }
 
 fn answer(code: StatusCode, message: &Encoded, gzip: bool) -> Response {
@@ -134,20 +182,27 @@ fn coding(text: &str) -> (&str, bool) {
     (name, weight.is_none_or(|weight| weight.trim().parse::<f32>().is_ok_and(|weight| weight > 0.0)))
 }
 
-async fn read_message(request: Request<Incoming>, limit: usize) -> Result<Bytes, Unread> {
+async fn read_message(
+    request: Request<Incoming>,
+    limit: usize,
+    mut share: Share,
+) -> Result<(Bytes, Share), Unread> {
     let gzip = is_gzip(request.headers())?;
     let announced =
         request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     if announced.is_some_and(|length: u64| length > (limit + DRAINED_BYTES) as u64) {
         return Err(Unread::TooLarge);
     }
-    let body = read_body(request.into_body(), limit).await?;
+    let body = read_body(request.into_body(), limit, &mut share).await?;
     if !gzip {
-        return Ok(body);
+        return Ok((body, share));
     }
     // Inflating a hostile body takes long enough to be felt by the others on this thread.
-    let inflated = tokio::task::spawn_blocking(move || inflate(&body[..], limit)).await;
-    inflated.unwrap_or(Err(Unread::Malformed))
+    let inflating = tokio::task::spawn_blocking(move || {
+        let inflated = inflate(&body[..], limit, |bytes| share.keep(body.len() + bytes))?;
+        Ok((inflated, share))
+    });
+    inflating.await.unwrap_or(Err(Unread::Malformed))
 }
 
 fn is_gzip(headers: &HeaderMap) -> Result<bool, Unread> {
@@ -160,16 +215,22 @@ fn is_gzip(headers: &HeaderMap) -> Result<bool, Unread> {
 }
 
 /// Reads a body up to the limit, whatever its announced length.
-async fn read_body(mut body: impl Body<Data = Bytes> + Unpin, limit: usize) -> Result<Bytes, Unread> {
+async fn read_body(
+    mut body: impl Body<Data = Bytes> + Unpin,
+    limit: usize,
+    share: &mut Share,
+) -> Result<Bytes, Unread> {
     let mut read = BytesMut::new();
     let mut excess = 0;
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame.map_err(|_| Unread::Malformed)?.into_data() else { continue };
         if excess == 0 && read.len() + data.len() <= limit {
             read.extend_from_slice(&data);
+            share.keep(read.capacity())?;
             continue;
         }
         read = BytesMut::new();
+        share.keep(0)?;
         excess += data.len();
         if excess > DRAINED_BYTES {
             break;
@@ -178,16 +239,32 @@ async fn read_body(mut body: impl Body<Data = Bytes> + Unpin, limit: usize) -> R
     if excess == 0 { Ok(read.freeze()) } else { Err(Unread::TooLarge) }
 }
 
-fn inflate(body: impl Read, limit: usize) -> Result<Bytes, Unread> {
+/// Inflates a body piece by piece; `keep` is told how much memory that has taken.
+fn inflate(
+    body: impl Read,
+    limit: usize,
+    mut keep: impl FnMut(usize) -> Result<(), Exhausted>,
+) -> Result<Bytes, Unread> {
     let mut inflated = Vec::new();
-    let bound = limit as u64 + 1;
-    MultiGzDecoder::new(body).take(bound).read_to_end(&mut inflated).map_err(|_| Unread::Malformed)?;
-    if inflated.len() > limit { Err(Unread::TooLarge) } else { Ok(inflated.into()) }
+    let mut decoder = MultiGzDecoder::new(body);
+    let mut piece = [0; INFLATED_BYTES];
+    loop {
+        let count = decoder.read(&mut piece).map_err(|_| Unread::Malformed)?;
+        if count == 0 {
+            return Ok(inflated.into());
+        }
+        if inflated.len() + count > limit {
+            return Err(Unread::TooLarge);
+        }
+        inflated.extend_from_slice(&piece[..count]);
+        keep(inflated.capacity())?;
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::opamp::memory::Memory;
     use hyper::header::HeaderName;
 
     fn headers(name: HeaderName, value: &str) -> HeaderMap {
@@ -237,25 +314,42 @@ mod tests {
             (vec![0; 100_000], 1000, Err(Unread::TooLarge)),
             (Vec::new(), 0, Ok(b"")),
         ] {
-            assert_eq!(inflate(&gzip(&plain)[..], limit), expected.map(Bytes::from_static), "{limit}");
+            assert_eq!(
+                inflate(&gzip(&plain)[..], limit, |_| Ok(())),
+                expected.map(Bytes::from_static),
+                "{limit}"
+            );
         }
-        assert_eq!(inflate(&b"not gzip"[..], 100), Err(Unread::Malformed));
-        assert_eq!(inflate(&gzip(b"message")[..12], 100), Err(Unread::Malformed));
+        assert_eq!(inflate(&b"not gzip"[..], 100, |_| Ok(())), Err(Unread::Malformed));
+        assert_eq!(inflate(&gzip(b"message")[..12], 100, |_| Ok(())), Err(Unread::Malformed));
     }
 
     #[test]
     fn bomb_is_inflated_no_further_than_the_limit() {
         let bomb = gzip(&vec![0; 1 << 20]).repeat(500);
         let mut rest = &bomb[..];
-        assert_eq!(inflate(&mut rest, 1000), Err(Unread::TooLarge));
+        assert_eq!(inflate(&mut rest, 1000, |_| Ok(())), Err(Unread::TooLarge));
         assert!(rest.len() > bomb.len() / 2, "only {} of {} bytes are left", rest.len(), bomb.len());
+    }
+
+    #[tokio::test]
+    async fn body_is_kept_in_both_forms_only_if_there_is_memory_for_it() {
+        let memory = Memory::new(100_000);
+        let body = || Full::new(Bytes::from(vec![0; 100_000]));
+        let (mut first, mut second) = (memory.share(), memory.share());
+        assert!(read_body(body(), 1 << 20, &mut first).await.is_ok());
+        assert_eq!(read_body(body(), 1 << 20, &mut second).await, Err(Unread::NoMemory));
+        drop(first);
+        let kept = inflate(&gzip(&vec![0; 200_000])[..], 1 << 20, |bytes| second.keep(bytes));
+        assert_eq!(kept, Err(Unread::NoMemory));
     }
 
     #[tokio::test]
     async fn body_above_the_limit_is_not_kept() {
         for (length, limit, expected) in [(10, 10, Ok(10)), (11, 10, Err(Unread::TooLarge))] {
             let body = Full::new(Bytes::from(vec![0; length]));
-            assert_eq!(read_body(body, limit).await.map(|read| read.len()), expected);
+            let mut share = Memory::new(0).share();
+            assert_eq!(read_body(body, limit, &mut share).await.map(|read| read.len()), expected);
         }
     }
 

@@ -7,10 +7,12 @@
 //! poison is ignored. At worst that agent's record is half updated, and its next full report mends it; refusing
 //! all messages of all agents from then on would be worse.
 
-use super::answer::Answer;
+use super::answer::{Answer, Reception};
+use super::limits::Limits;
 use super::metrics::Metrics;
 use super::offer::Encoded;
 use super::proto::AgentToServer;
+use super::{report, wire};
 use crate::config::HashKey;
 use crate::fleet::{Link, Principal, Roster, View};
 use bytes::Bytes;
@@ -29,20 +31,32 @@ pub struct Hub {
     edges: Notify,
     /// What digests are made with. Until it is known nobody looks for drift.
     key: OnceLock<HashKey>,
+    /// What agents may take; those of production until the door says otherwise.
+    limits: OnceLock<Limits>,
     pub(super) metrics: Metrics,
 }
 
-/// An encoded answer, and whether it says that the message was bad.
+/// An encoded answer, and what it says of the message.
 pub(super) struct Reply {
     pub encoded: Encoded,
-    pub is_error: bool,
+    pub reception: Reception,
 }
 
 impl Hub {
     /// A hub of these agents.
     pub fn new(roster: Roster, metrics: Metrics) -> Arc<Self> {
-        let (state, edges, key) = (Mutex::new(State::new(roster)), Notify::new(), OnceLock::new());
-        Arc::new(Self { state, edges, key, metrics })
+        let (state, edges) = (Mutex::new(State::new(roster)), Notify::new());
+        Arc::new(Self { state, edges, key: OnceLock::new(), limits: OnceLock::new(), metrics })
+    }
+
+    /// Takes the limits of the door that the agents come through.
+    pub(super) fn limit(&self, limits: &Limits) {
+        // The first ones stay: there is one door.
+        drop(self.limits.set(limits.clone()));
+    }
+
+    fn limits(&self) -> &Limits {
+        self.limits.get_or_init(Limits::default)
     }
 
     /// Takes the key that digests are made with, and looks for drift from now on.
@@ -101,12 +115,24 @@ impl Hub {
         message: Bytes,
         limit: usize,
     ) -> Reply {
-        let answer = match AgentToServer::decode(message.clone()) {
-            Ok(decoded) => self.take_in(decoded, principal, link),
-            Err(_) => Answer::bad_request(&salvaged_uid(message), "the message is not an AgentToServer"),
+        let answer = self.decode_and_take_in(principal, link, message);
+        let reception = answer.reception();
+        self.metrics.message(link, reception.result());
+        Reply { reception, encoded: self.encode(answer, link, limit) }
+    }
+
+    fn decode_and_take_in(&self, principal: &Arc<Principal>, link: Link, message: Bytes) -> Answer {
+        if wire::has_too_many_fields(&message) {
+            self.metrics.message_refused("too_many_fields");
+            return Answer::bad_request(&salvaged_uid(message), "the message has too many fields");
+        }
+        let Ok(mut decoded) = AgentToServer::decode(message.clone()) else {
+            return Answer::bad_request(&salvaged_uid(message), "the message is not an AgentToServer");
         };
-        self.metrics.message(link, if answer.is_error() { "bad_request" } else { "ok" });
-        Reply { is_error: answer.is_error(), encoded: self.encode(answer, link, limit) }
+        if report::cut_attributes(&mut decoded, self.limits().max_attributes) {
+            self.metrics.message_refused("too_many_attributes");
+        }
+        self.take_in(decoded, principal, link)
     }
 
     /// Encodes what is to be sent. An offer that would make it too long is left out (specification, "Message Size

@@ -1,15 +1,41 @@
 //! What one peer may take of the server: sizes, numbers and times.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
+/// For how many seconds' worth of connections a burst may be. When a replica comes back its agents do so within a few
+/// seconds, and those that are refused wait for half a minute.
+const BURST_SECONDS: u32 = 10;
+/// How many of the longest messages there is always memory for. One that grows may take up to twice its length, and one
+/// that comes compressed is there in both forms.
+const LONGEST_MESSAGES: usize = 4;
+
 /// The limits of the agents' door. All times are those of one connection.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Longest message in either direction, in bytes, after decompression. The specification recommends 64 MiB.
     pub max_message_bytes: usize,
     /// Most connections at a time, of both transports together. One idle agent takes less than 10 KB, so the
     /// default needs 200 MB at most; a peer above it is told to come back later.
     pub max_connections: usize,
+    /// Most connections that are accepted in a second; ten times as many may come at once after a pause. A handshake of
+    /// TLS takes most of the CPU time of a new connection, and agents that come back all at once would wait for theirs until they give
+    /// up, and then do so again. The default serves 10,000 agents that return together, and as many that poll every 30
+    /// seconds on connections of their own three times over.
+    pub max_connection_rate: NonZeroU32,
+    /// How much memory all connections together may take for messages that have not come as a whole, beside 16 KiB of
+    /// each; at least enough for four of the longest. The default is that for the default length, and holds the full
+    /// reports of 5,000 agents at the same moment.
+    pub message_memory_bytes: usize,
+    /// Most agents that are known, connected or not. One that says as much of itself as it may takes 20 KB, most of it
+    /// for attributes, and others a fraction of that. More than there are connections, because one connection may serve many, and because those that are gone are
+    /// remembered for a day.
+    pub max_agents: usize,
+    /// Most of them that belong to one holder of a credential, so that whoever makes agents up does not take the places
+    /// of all others. It does not count where nobody has to prove who he is.
+    pub max_agents_per_credential: usize,
+    /// Most attributes of one agent; the rest is dropped. Collectors have 10 to 30.
+    pub max_attributes: usize,
     /// A WebSocket that was silent for so long is sent a ping. Shorter than the idle timeouts of usual balancers.
     pub ping_interval: Duration,
     /// A WebSocket that was silent for so long, pings and all, is closed. More than two ping intervals, so that
@@ -18,10 +44,11 @@ pub struct Limits {
     /// How long a peer may take to read one message; one that is slower is closed, because what it does not read
     /// is kept in memory.
     pub write_timeout: Duration,
-    /// How long a peer may take to send its first message after the upgrade, or one body over plain HTTP.
-    pub first_message_timeout: Duration,
-    /// How long a peer may take to send the head of a request; also how long a connection of plain HTTP is kept
-    /// between two requests.
+    /// How long a peer may take to send its first message after the upgrade, and any message from its first byte to its
+    /// last.
+    pub message_timeout: Duration,
+    /// How long a peer may take for the handshake of TLS, and then to send the head of a request; also how long a
+    /// connection of plain HTTP is kept between two requests.
     pub header_read_timeout: Duration,
     /// How long a peer may take to answer a Close frame.
     pub close_timeout: Duration,
@@ -43,10 +70,15 @@ impl Default for Limits {
         Self {
             max_message_bytes: 64 << 20,
             max_connections: 20_000,
+            max_connection_rate: NonZeroU32::MIN.saturating_add(999),
+            message_memory_bytes: 256 << 20,
+            max_agents: 50_000,
+            max_agents_per_credential: 20_000,
+            max_attributes: 128,
             ping_interval: Duration::from_secs(30),
             idle_deadline: Duration::from_secs(75),
             write_timeout: Duration::from_secs(10),
-            first_message_timeout: Duration::from_secs(30),
+            message_timeout: Duration::from_secs(30),
             header_read_timeout: Duration::from_secs(10),
             close_timeout: Duration::from_secs(2),
             max_refused_attempts: 60,
@@ -55,5 +87,17 @@ impl Default for Limits {
             revocation_spacing: Duration::from_millis(50),
             max_age: Duration::from_hours(24),
         }
+    }
+}
+
+impl Limits {
+    /// How many connections may come at once.
+    pub(super) fn burst(&self) -> u32 {
+        self.max_connection_rate.get().saturating_mul(BURST_SECONDS)
+    }
+
+    /// How much memory there is for messages that have not come as a whole.
+    pub(super) fn message_memory(&self) -> usize {
+        self.message_memory_bytes.max(self.max_message_bytes.saturating_mul(LONGEST_MESSAGES))
     }
 }

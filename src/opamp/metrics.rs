@@ -14,6 +14,7 @@ pub struct Metrics {
     oversized: Counter,
     closed: Family<ClosedLabels, Counter>,
     refused: Family<RefusedLabels, Counter>,
+    messages_refused: Family<RefusedLabels, Counter>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -60,6 +61,11 @@ impl Metrics {
             "Connections, or requests over plain HTTP, that were refused, by reason",
             self.refused.clone(),
         );
+        registry.register(
+            "opamp_messages_refused",
+            "Messages, or parts of one, that were not taken because of a limit, by reason",
+            self.messages_refused.clone(),
+        );
     }
 
     /// Counts a WebSocket for as long as the result lives.
@@ -86,6 +92,10 @@ impl Metrics {
 
     pub(super) fn refused(&self, reason: &'static str) {
         self.refused.get_or_create(&RefusedLabels { reason }).inc();
+    }
+
+    pub(super) fn message_refused(&self, reason: &'static str) {
+        self.messages_refused.get_or_create(&RefusedLabels { reason }).inc();
     }
 }
 

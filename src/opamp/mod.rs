@@ -14,17 +14,21 @@
 //! | `hub` | the agents and connections behind one lock; pushes |
 //! | `session`, `answer`, `report` | the protocol's rules as functions of messages |
 //! | `watch` | what agents report as effective, looked at for drift |
+//! | `limits` | what peers may take; `pace` (how often), `memory` (of what they are sending), `wire` (what decoding costs) |
 //! | `offer`, `framing`, `proto` | bytes |
 
 mod answer;
+mod chance;
 pub mod credentials;
 mod door;
 pub mod framing;
 mod http;
 mod hub;
 mod limits;
+mod memory;
 mod metrics;
 mod offer;
+mod pace;
 pub mod proto;
 mod report;
 mod session;
@@ -32,6 +36,7 @@ mod stop;
 pub mod tls;
 mod watch;
 mod websocket;
+mod wire;
 
 pub use door::{PATH, serve};
 pub use hub::Hub;

@@ -25,6 +25,42 @@ pub fn report(message: AgentToServer, full: bool) -> Report {
     }
 }
 
+/// Drops the attributes of a message that are beyond the limit in number, or in text, or have too long a key; true if
+/// there are such. Identifying ones are kept first.
+pub fn cut_attributes(message: &mut AgentToServer, most: usize) -> bool {
+    let Some(description) = &mut message.agent_description else { return false };
+    let count = |description: &AgentDescription| {
+        description.identifying_attributes.len() + description.non_identifying_attributes.len()
+    };
+    let given = count(description);
+    let mut room = Room { attributes: most, bytes: Attributes::MAX_BYTES };
+    description.identifying_attributes.retain(|pair| room.takes(pair));
+    description.non_identifying_attributes.retain(|pair| room.takes(pair));
+    count(description) < given
+}
+
+/// What there is room for in an agent's attributes.
+struct Room {
+    attributes: usize,
+    bytes: usize,
+}
+
+impl Room {
+    fn takes(&mut self, pair: &KeyValue) -> bool {
+        let value = match pair.value.as_ref().and_then(|value| value.value.as_ref()) {
+            Some(any_value::Value::StringValue(text)) => text.len().min(Attributes::MAX_VALUE_BYTES),
+            _ => 0,
+        };
+        let bytes = pair.key.len() + value;
+        let fits = self.attributes > 0 && pair.key.len() <= Attributes::MAX_KEY_BYTES && bytes <= self.bytes;
+        if fits {
+            self.attributes -= 1;
+            self.bytes -= bytes;
+        }
+        fits
+    }
+}
+
 /// What an agent was built with. Agents send the hash alone until they are asked for more.
 fn build(available: AvailableComponents) -> Option<BuildReport> {
     if available.hash.is_empty() {

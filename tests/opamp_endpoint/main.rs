@@ -7,9 +7,11 @@ mod fleetsim;
 mod gate;
 mod http;
 mod identity;
+mod limits;
 mod offers;
 mod raw;
 mod server;
+mod slow;
 mod tls;
 mod websocket;
 

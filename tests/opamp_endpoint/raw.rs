@@ -11,9 +11,11 @@ use opamp_operator::opamp::PATH;
 use opamp_operator::opamp::framing::{frame, unframe};
 use opamp_operator::opamp::proto::{
     AgentDescription, AgentToServer, RemoteConfigStatus, ServerErrorResponseType, ServerToAgent,
+    server_error_response::Details,
 };
 use prost::Message as _;
 use std::net::SocketAddr;
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_tungstenite::tungstenite::Message;
@@ -51,6 +53,19 @@ pub fn is_bad_request(message: &ServerToAgent) -> bool {
         ..Default::default()
     };
     error.is_some_and(|error| error.r#type() == ServerErrorResponseType::BadRequest) && *message == alone
+}
+
+/// Whether a message is an `UNAVAILABLE` that tells to come back after half a minute to a minute, and nothing else.
+pub fn is_unavailable(message: &ServerToAgent) -> bool {
+    let Some(error) = &message.error_response else { return false };
+    let alone = ServerToAgent {
+        instance_uid: message.instance_uid.clone(),
+        error_response: message.error_response.clone(),
+        ..Default::default()
+    };
+    let Some(Details::RetryInfo(retry)) = error.details else { return false };
+    let pause = Duration::from_nanos(retry.retry_after_nanoseconds).as_secs();
+    error.r#type() == ServerErrorResponseType::Unavailable && (30..=60).contains(&pause) && *message == alone
 }
 
 /// A WebSocket.
@@ -142,6 +157,13 @@ impl Answer {
     /// A header's value, or nothing.
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().expect("text"))
+    }
+}
+
+impl Answer {
+    /// Whether it tells to come back after half a minute to a minute.
+    pub fn is_put_off(&self) -> bool {
+        self.header("retry-after").parse().is_ok_and(|seconds: u64| (30..=60).contains(&seconds))
     }
 }
 

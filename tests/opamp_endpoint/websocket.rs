@@ -202,7 +202,7 @@ async fn peer_that_answers_no_ping_is_closed() {
 
 #[tokio::test]
 async fn peer_that_never_speaks_is_closed() {
-    let limits = Limits { first_message_timeout: Duration::from_millis(20), ..Limits::default() };
+    let limits = Limits { message_timeout: Duration::from_millis(20), ..Limits::default() };
     let server = Server::start(limits).await;
     let mut socket = Socket::open(server.address).await;
     assert_eq!(socket.closed().await, Some(1008));

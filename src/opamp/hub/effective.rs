@@ -6,6 +6,7 @@ use crate::config::ConfigFile;
 use crate::drift::look;
 use crate::fleet::{AgentKey, InstanceUid, Link, Principal};
 use crate::opamp::answer::Answer;
+use crate::opamp::chance::pause;
 use crate::opamp::proto::AgentToServer;
 use crate::opamp::report;
 use jiff::Timestamp;
@@ -17,7 +18,14 @@ impl Hub {
     pub(super) fn take_in(&self, message: AgentToServer, principal: &Arc<Principal>, link: Link) -> Answer {
         let effective = message.effective_config.clone();
         let uid = InstanceUid::from_wire(&message.instance_uid);
-        let answer = self.with_state(|state| state.receive(message, principal, link));
+        let limits = self.limits();
+        let answer = match self.with_state(|state| state.receive(message, principal, link, limits)) {
+            Ok(answer) => answer,
+            Err((uid, excess)) => {
+                self.metrics.message_refused(excess.reason());
+                return Answer::unavailable(uid, &excess.to_string(), pause());
+            }
+        };
         let key = uid.map(|uid| AgentKey { namespace: principal.namespace.clone(), uid });
         let own = |key: &AgentKey| {
             self.with_roster(|roster| roster.agent(key).is_some_and(|agent| agent.belongs_to(principal)))

@@ -4,6 +4,7 @@ use crate::config::{ConfigHash, Ignore};
 use crate::drift::{Finding, Reason};
 use crate::fleet::{AgentKey, InstanceUid, Link, Principal, Roster, View};
 use crate::opamp::answer::Answer;
+use crate::opamp::limits::Limits;
 use crate::opamp::proto::AgentToServer;
 use crate::opamp::session::{Context, Sessions};
 use crate::opamp::watch::Baselines;
@@ -13,8 +14,33 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 
 /// Most agents of one socket. Gateways put some hundreds on one; without a bound a single hostile peer could name
-/// uids until the memory is full. A message of one more is answered with an error.
+/// uids until the memory is full. One more is told to come back.
 pub const MAX_AGENTS_PER_SOCKET: usize = 10_000;
+
+/// Why there is no place for an agent: there are too many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Excess {
+    /// On this connection.
+    #[error("there are too many agents on this connection")]
+    Connection,
+    /// With this credential.
+    #[error("there are too many agents with this credential")]
+    Credential,
+    /// On this replica.
+    #[error("there are too many agents")]
+    Replica,
+}
+
+impl Excess {
+    /// A fixed text for the metrics.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Connection => "too_many_agents_of_connection",
+            Self::Credential => "too_many_agents_of_credential",
+            Self::Replica => "too_many_agents",
+        }
+    }
+}
 
 /// The agents and sockets of this replica.
 pub struct State {
@@ -60,12 +86,18 @@ impl State {
         socket
     }
 
-    /// Takes in a message and answers it.
-    pub fn receive(&mut self, message: AgentToServer, principal: &Arc<Principal>, link: Link) -> Answer {
-        if let (Link::Socket(socket), Some(uid)) = (link, InstanceUid::from_wire(&message.instance_uid))
-            && !self.note_speaker(socket, uid)
-        {
-            return Answer::bad_request(uid.as_bytes(), "there are too many agents on this connection");
+    /// Takes in a message and answers it, unless it is of an agent that there is no place for.
+    pub fn receive(
+        &mut self,
+        message: AgentToServer,
+        principal: &Arc<Principal>,
+        link: Link,
+        limits: &Limits,
+    ) -> Result<Answer, (InstanceUid, Excess)> {
+        let uid = InstanceUid::from_wire(&message.instance_uid);
+        let key = uid.map(|uid| AgentKey { namespace: principal.namespace.clone(), uid });
+        if let Some(key) = &key {
+            self.has_room(key, principal, link, limits).map_err(|excess| (key.uid, excess))?;
         }
         let context = Context {
             now: Timestamp::now(),
@@ -74,19 +106,48 @@ impl State {
             fresh_uid: &mut || InstanceUid::new(uuid::Uuid::now_v7().into_bytes()),
             roster: &mut self.roster,
         };
-        self.sessions.receive(message, context)
+        let answer = self.sessions.receive(message, context);
+        if let Some(key) = &key {
+            self.note_speaker(key, link);
+        }
+        Ok(answer)
     }
 
-    /// Remembers who speaks on a socket; false if it is one too many.
-    fn note_speaker(&mut self, socket: u64, uid: InstanceUid) -> bool {
-        let Some(attached) = self.sockets.get_mut(&socket) else { return false };
-        match attached.agents.binary_search(&uid) {
-            Ok(_) => true,
-            Err(_) if attached.agents.len() == MAX_AGENTS_PER_SOCKET => false,
-            Err(place) => {
-                attached.agents.insert(place, uid);
-                true
-            }
+    /// Whether there is a place for an agent. Those that are known always have theirs, but not on every connection.
+    fn has_room(
+        &self,
+        key: &AgentKey,
+        principal: &Principal,
+        link: Link,
+        limits: &Limits,
+    ) -> Result<(), Excess> {
+        let speaks_here = |attached: &Attached| attached.agents.binary_search(&key.uid).is_ok();
+        if let Link::Socket(socket) = link
+            && let Some(attached) = self.sockets.get(&socket)
+            && attached.agents.len() >= MAX_AGENTS_PER_SOCKET
+            && !speaks_here(attached)
+        {
+            return Err(Excess::Connection);
+        }
+        if self.roster.agent(key).is_some() {
+            Ok(())
+        } else if self.roster.held_by(principal) >= limits.max_agents_per_credential {
+            Err(Excess::Credential)
+        } else if self.roster.len() >= limits.max_agents {
+            Err(Excess::Replica)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Remembers who speaks on a socket, if a message made it an agent's.
+    fn note_speaker(&mut self, key: &AgentKey, link: Link) {
+        if let Link::Socket(socket) = link
+            && self.roster.agent(key).is_some_and(|agent| agent.link == Some(link))
+            && let Some(attached) = self.sockets.get_mut(&socket)
+            && let Err(place) = attached.agents.binary_search(&key.uid)
+        {
+            attached.agents.insert(place, key.uid);
         }
     }
 

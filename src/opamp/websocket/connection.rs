@@ -3,10 +3,12 @@
 use super::decoder::{Decoder, Event};
 use super::frame::{Opcode, Violation, close, control, head};
 use crate::opamp::answer::Answer;
+use crate::opamp::chance::jittered;
 use crate::opamp::credentials::Pass;
 use crate::opamp::framing::{HEADER, unframe};
 use crate::opamp::hub::Attachment;
 use crate::opamp::limits::Limits;
+use crate::opamp::memory::{Exhausted, Share};
 use crate::opamp::offer::Encoded;
 use crate::opamp::stop::{Order, Stop};
 use bytes::{Buf, BufMut, Bytes};
@@ -16,7 +18,6 @@ use std::mem::MaybeUninit;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Poll, ready};
-use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::select;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -37,6 +38,10 @@ enum End {
     Mute,
     /// The peer does not even answer pings.
     Idle,
+    /// The peer began a message and did not end it in time.
+    Late,
+    /// There is no memory for the message that the peer sends.
+    NoMemory,
     /// The peer broke a rule.
     Violated(Violation),
     /// The peer's credential is not valid any more.
@@ -56,6 +61,8 @@ impl End {
             Self::Slow => "slow",
             Self::Mute => "mute",
             Self::Idle => "idle",
+            Self::Late => "late",
+            Self::NoMemory => "no_memory",
             Self::Violated(Violation::Protocol) => "protocol",
             Self::Violated(Violation::Text) => "text",
             Self::Violated(Violation::TooLong) => "too_long",
@@ -73,6 +80,8 @@ impl End {
             Self::Closed(Some(code)) => close(code, ""),
             Self::Mute => close(1008, "no message came"),
             Self::Idle => close(1008, "no answer to pings"),
+            Self::Late => close(1008, "the message did not come in time"),
+            Self::NoMemory => close(1013, "there are too many long messages, try again later"),
             Self::Violated(Violation::Protocol) => close(1002, "the frame breaks the protocol"),
             Self::Violated(Violation::Text) => close(1003, "only binary messages are accepted"),
             Self::Violated(Violation::TooLong) => close(1009, "the message is too long"),
@@ -80,6 +89,19 @@ impl End {
             Self::Aged => close(1001, "connect again, to prove who you are"),
             Self::Shutdown => close(1001, "the server shuts down"),
         })
+    }
+}
+
+impl End {
+    /// Whether a limit refused the message that the peer was sending.
+    fn refuses_a_message(self) -> bool {
+        matches!(self, Self::Late | Self::NoMemory | Self::Violated(Violation::TooLong))
+    }
+}
+
+impl From<Exhausted> for End {
+    fn from(_: Exhausted) -> Self {
+        Self::NoMemory
     }
 }
 
@@ -102,10 +124,14 @@ pub struct Connection<S> {
     attachment: Attachment,
     pass: Pass,
     limits: Arc<Limits>,
+    /// What is kept of a message that has not come as a whole.
+    share: Share,
     /// When the WebSocket was opened.
     opened: Instant,
     /// When anything last came from the peer.
     heard: Instant,
+    /// When the message began that has not come as a whole.
+    begun: Option<Instant>,
     /// Whether an `OpAMP` message has come.
     greeted: bool,
     /// When the credential is checked again.
@@ -116,12 +142,22 @@ pub struct Connection<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// A connection on an upgraded stream.
-    pub fn new(io: S, attachment: Attachment, pass: Pass, limits: Arc<Limits>) -> Self {
-        let decoder = Decoder::new(limits.max_message_bytes);
+    pub fn new(io: S, attachment: Attachment, pass: Pass, limits: Arc<Limits>, share: Share) -> Self {
         let opened = Instant::now();
-        let check = opened + limits.recheck_interval;
-        let end = opened + jittered(limits.max_age, chance());
-        Self { io, decoder, attachment, pass, limits, opened, heard: opened, greeted: false, check, end }
+        Self {
+            io,
+            decoder: Decoder::new(limits.max_message_bytes),
+            attachment,
+            pass,
+            share,
+            opened,
+            heard: opened,
+            begun: None,
+            greeted: false,
+            check: opened + limits.recheck_interval,
+            end: opened + jittered(limits.max_age),
+            limits,
+        }
     }
 
     /// Serves the peer until one side ends it, or the server stops.
@@ -132,6 +168,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             end = wait_for_turn(self.pass.turn(), &mut stop).await;
         }
         self.attachment.metrics().closed(end.reason());
+        if end.refuses_a_message() {
+            self.attachment.metrics().message_refused(end.reason());
+        }
         if let Some(frame) = end.close_frame() {
             let patience = self.limits.close_timeout;
             let _ = timeout(patience, self.say_goodbye(frame, end)).await;
@@ -153,6 +192,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     if !more? { return Err(End::Gone); }
                     self.heard = Instant::now();
                     self.handle().await?;
+                    self.note_rest()?;
+                    let due = self.message_due().unwrap_or(alarm.deadline());
+                    if due < alarm.deadline() {
+                        alarm.as_mut().reset(due);
+                    }
                 }
                 () = &mut alarm => {
                     let next = self.alarm().await?;
@@ -179,8 +223,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 Event::Pong => {}
                 Event::Close(code) => return Err(End::Closed(code)),
             }
+            if !self.decoder.is_in_message() {
+                self.begun = None;
+            }
         }
         Ok(())
+    }
+
+    /// Accounts for what has come and is not complete: its memory, and since when it is coming.
+    fn note_rest(&mut self) -> Result<(), End> {
+        if !self.decoder.is_empty() {
+            self.begun.get_or_insert_with(Instant::now);
+        }
+        Ok(self.share.keep(self.decoder.kept())?)
+    }
+
+    /// By when the message that is coming has to be complete.
+    fn message_due(&self) -> Option<Instant> {
+        self.begun.map(|begun| begun + self.limits.message_timeout)
     }
 
     async fn answer(&mut self, message: Bytes) -> Result<(), End> {
@@ -204,8 +264,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
             self.check = now + self.limits.recheck_interval;
         }
-        if !self.greeted && now >= self.opened + self.limits.first_message_timeout {
+        if !self.greeted && now >= self.opened + self.limits.message_timeout {
             return Err(End::Mute);
+        }
+        if self.message_due().is_some_and(|due| now >= due) {
+            return Err(End::Late);
         }
         if now >= self.heard + self.limits.idle_deadline {
             return Err(End::Idle);
@@ -220,9 +283,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// When to look at all that comes with time, if a ping is due an interval after `last`.
     fn alarm_after(&self, last: Instant) -> Instant {
         let quiet = (last + self.limits.ping_interval).min(self.heard + self.limits.idle_deadline);
-        let mute = self.opened + self.limits.first_message_timeout;
+        let mute = self.opened + self.limits.message_timeout;
         let quiet = if self.greeted { quiet } else { quiet.min(mute) };
-        quiet.min(self.check).min(self.end)
+        self.message_due().unwrap_or(quiet).min(quiet).min(self.check).min(self.end)
     }
 
     async fn send(&mut self, message: Encoded) -> Result<(), End> {
@@ -245,12 +308,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Sends the Close frame, and waits for the peer's unless that has come.
     async fn say_goodbye(&mut self, frame: Bytes, end: End) -> Result<(), End> {
         self.write(frame).await?;
-        if matches!(end, End::Violated(_)) {
+        if matches!(end, End::Violated(_)) || end.refuses_a_message() {
+            (self.decoder, self.begun) = (Decoder::new(0), None);
+            self.share.keep(0)?;
             return self.drain().await;
         }
         let mut answered = matches!(end, End::Closed(_));
         while !answered && read(&mut self.io, |bytes| self.decoder.feed(bytes)).await? {
-            answered = self.has_closed();
+            answered = self.has_closed() || self.share.keep(self.decoder.kept()).is_err();
         }
         Ok(self.io.shutdown().await?)
     }
@@ -284,17 +349,6 @@ async fn wait_for_turn(turn: Instant, stop: &mut Stop) -> End {
     }
 }
 
-/// A moment in the last quarter of a time: by how much it is earlier than the end is chance, so that connections that
-/// were opened together do not end together.
-fn jittered(time: Duration, chance: u32) -> Duration {
-    time.saturating_sub(time / 4 * (chance >> 16) / (1 << 16))
-}
-
-fn chance() -> u32 {
-    // Without chance all connections get their full time.
-    getrandom::u32().unwrap_or_default()
-}
-
 /// Reads what there is; false at the end of the stream. Cancelling it loses nothing.
 async fn read<S: AsyncRead + Unpin>(io: &mut S, mut take: impl FnMut(&[u8])) -> io::Result<bool> {
     poll_fn(|context| {
@@ -305,18 +359,4 @@ async fn read<S: AsyncRead + Unpin>(io: &mut S, mut take: impl FnMut(&[u8])) -> 
         Poll::Ready(Ok(!chunk.filled().is_empty()))
     })
     .await
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn connections_end_in_the_last_quarter_of_their_time() {
-        let day = Duration::from_hours(24);
-        for (chance, expected) in [(0, day), (1 << 31, Duration::from_hours(21))] {
-            assert_eq!(jittered(day, chance), expected);
-        }
-        assert!(jittered(day, u32::MAX) > Duration::from_hours(18));
-    }
 }

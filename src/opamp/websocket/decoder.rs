@@ -66,6 +66,21 @@ impl Decoder {
         Ok(event)
     }
 
+    /// Whether a frame or a message has begun and not ended.
+    pub fn is_in_message(&self) -> bool {
+        self.frame.is_some() || self.message.is_some()
+    }
+
+    /// Whether nothing has come that is not complete.
+    pub fn is_empty(&self) -> bool {
+        !self.is_in_message() && self.input.is_empty()
+    }
+
+    /// How much memory it takes for what is incomplete, in bytes.
+    pub fn kept(&self) -> usize {
+        self.input.capacity() + self.message.as_ref().map_or(0, Vec::capacity)
+    }
+
     /// Reads one header or one piece of payload.
     fn step(&mut self, used: &mut usize) -> Result<Step, Violation> {
         let Some(frame) = &mut self.frame else {
