@@ -5,6 +5,7 @@ mod certificates;
 mod credentials;
 mod flush;
 mod leadership;
+mod limits;
 mod readiness;
 
 use crate::api::ConfigFormat;
@@ -13,7 +14,7 @@ use crate::config::{self, Desired};
 use crate::fleet::{Delays, Payload, Revision, Roster, View};
 use crate::opamp::credentials::Credentials;
 use crate::opamp::tls::{self, Identity};
-use crate::opamp::{self, Hub, Limits};
+use crate::opamp::{self, Hub};
 use crate::settings::{Settings, Timings};
 use crate::telemetry::Metrics;
 use certificates::Certificates;
@@ -163,15 +164,7 @@ impl Parts {
         admin: TcpListener,
         entrance: &Entrance,
     ) {
-        let timings = self.timings();
-        let limits = Limits {
-            max_message_bytes: self.settings.max_message_bytes,
-            max_connections: self.settings.max_connections,
-            recheck_interval: timings.credential_check,
-            revocation_spacing: timings.revocation_spacing,
-            max_age: timings.session_age,
-            ..Limits::default()
-        };
+        let limits = limits::limits(&self.settings.limits, &self.settings.timings);
         let (credentials, identity) = (entrance.credentials.clone(), entrance.identity());
         tasks.spawn(opamp::serve(opamp, self.hub.clone(), credentials, identity, limits, self.closed()));
         tasks.spawn(admin::serve(admin, self.readiness.clone(), self.metrics.clone(), self.closed()));

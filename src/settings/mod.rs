@@ -6,6 +6,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+mod limits;
+
+pub use limits::{DoorLimits, LimitArgs};
+
 /// Manages fleets of OpenTelemetry Collectors through OpAMP.
 ///
 /// People apply a CollectorGroup (who) and a ConfigRollout (what); this program gives every connected agent its
@@ -65,12 +69,6 @@ pub struct RunArgs {
     /// agent's namespace. Others are in Secrets of type fleet.opamp.dev/agent-ca.
     #[arg(long, env = "OPAMP_OPERATOR_CLIENT_CA", value_name = "FILE")]
     pub client_ca: Option<PathBuf>,
-    /// Largest message of an agent, after decompression, in bytes.
-    #[arg(long, env = "OPAMP_OPERATOR_MAX_MESSAGE_BYTES", default_value_t = 64 * 1024 * 1024, value_name = "BYTES")]
-    pub max_message_bytes: usize,
-    /// Most connections at a time; above it, agents are told to come back later.
-    #[arg(long, env = "OPAMP_OPERATOR_MAX_CONNECTIONS", default_value_t = 20_000, value_name = "COUNT")]
-    pub max_connections: usize,
     /// How log lines are written.
     #[arg(long, env = "OPAMP_OPERATOR_LOG_FORMAT", value_enum, default_value_t = LogFormat::Json, value_name = "FORMAT")]
     pub log_format: LogFormat,
@@ -78,6 +76,9 @@ pub struct RunArgs {
     #[arg(long, env = "OPAMP_OPERATOR_TIME_SCALE", default_value_t = 1, hide = true, value_name = "N",
           value_parser = clap::value_parser!(u32).range(1..=100))]
     pub time_scale: u32,
+    /// What agents may take of the operator. Last, because its heading in the help would stand over all that follows.
+    #[command(flatten)]
+    pub limits: LimitArgs,
 }
 
 /// A value of `--agent-auth`.
@@ -184,6 +185,18 @@ pub enum SettingsError {
     /// Certificates are to be checked that nobody can show.
     #[error("--client-ca needs --tls-cert and --tls-key: without TLS no agent can show a certificate")]
     AuthorityWithoutTls,
+    /// A limit with which the operator would be of no use, or none at all.
+    #[error("{flag} {given} is out of range: it takes {least} to {most}")]
+    OutOfRange {
+        /// Which one.
+        flag: &'static str,
+        /// What was asked for.
+        given: String,
+        /// The least that it takes.
+        least: String,
+        /// The most.
+        most: String,
+    },
     /// Nobody said who this replica is.
     #[error("--identity is not given, and POD_NAME is not set: name this replica")]
     NoIdentity,
@@ -216,10 +229,8 @@ pub struct Settings {
     pub agent_namespace: String,
     /// The files for TLS; without them the agents' port is plain.
     pub tls: Option<TlsFiles>,
-    /// Largest message of an agent, in bytes.
-    pub max_message_bytes: usize,
-    /// Most connections at a time.
-    pub max_connections: usize,
+    /// What agents may take of the operator.
+    pub limits: DoorLimits,
     /// The times.
     pub timings: Timings,
 }
@@ -245,8 +256,7 @@ impl Settings {
             agent_auth,
             agent_namespace: args.agent_namespace.clone(),
             tls: TlsFiles::of(args)?,
-            max_message_bytes: args.max_message_bytes,
-            max_connections: args.max_connections,
+            limits: DoorLimits::of(&args.limits)?,
             timings: Timings::default().scaled(args.time_scale),
         })
     }

@@ -21,7 +21,7 @@ fn defaults_are_those_of_the_design() {
     assert_eq!(settings.opamp_listen.to_string(), "0.0.0.0:4320");
     assert_eq!(settings.admin_listen.to_string(), "0.0.0.0:8080");
     assert_eq!(settings.agent_namespace, "default");
-    assert_eq!(settings.max_message_bytes, 67_108_864);
+    assert_eq!(settings.limits.max_message_bytes, 67_108_864);
     assert_eq!(settings.timings, Timings::default());
 }
 
@@ -74,6 +74,42 @@ fn each_mistake_has_its_own_error() {
 }
 
 #[test]
+fn limit_that_would_let_nobody_in_or_bound_nothing_is_an_error_that_names_the_range() {
+    for (flags, text) in [
+        ("--max-connections=0", "--max-connections 0 is out of range: it takes 1 to 1000000"),
+        ("--max-connection-rate=0", "--max-connection-rate 0 is out of range: it takes 1 to 1000000"),
+        ("--max-agents=1000001", "--max-agents 1000001 is out of range: it takes 1 to 1000000"),
+        (
+            "--max-agents-per-credential=0",
+            "--max-agents-per-credential 0 is out of range: it takes 1 to 1000000",
+        ),
+        ("--max-attributes=1001", "--max-attributes 1001 is out of range: it takes 1 to 1000"),
+        (
+            "--max-message-bytes=100000",
+            "--max-message-bytes 100000 is out of range: it takes 524288 to 1073741824",
+        ),
+        ("--handshake-timeout=999ms", "--handshake-timeout 999ms is out of range: it takes 1s to 300s"),
+        ("--idle-timeout=4s", "--idle-timeout 4s is out of range: it takes 5s to 3600s"),
+    ] {
+        let error = settings(&[GOOD, &[flags]].concat(), &[]).expect_err("a mistake");
+        assert_eq!(error.to_string(), text);
+    }
+    for flags in ["--idle-timeout=75", "--max-agents=-1", "--max-agents=many"] {
+        assert!(Cli::try_parse_from(["opamp-operator", "run", flags]).is_err(), "{flags}");
+    }
+}
+
+#[test]
+fn two_pings_fit_into_the_idle_timeout_and_come_every_half_minute_at_least() {
+    for (idle, expected) in [("75s", 30_000), ("10s", 4000), ("5s", 2000), ("1h", 30_000)] {
+        let flag = format!("--idle-timeout={idle}");
+        let limits = settings(&[GOOD, &[&flag]].concat(), &[]).expect("good").limits;
+        assert_eq!(limits.ping_interval, Duration::from_millis(expected), "{idle}");
+        assert!(limits.ping_interval * 2 < limits.idle_timeout, "{idle}");
+    }
+}
+
+#[test]
 fn time_scale_divides_all_times_alike() {
     let ten = [GOOD, &["--time-scale", "10"]].concat();
     let timings = settings(&ten, &[]).expect("good").timings;
@@ -90,5 +126,11 @@ fn help_names_every_flag_and_an_example() {
     for word in ["--opamp-listen", "--agent-auth", "OPAMP_OPERATOR_IDENTITY", "KUBECONFIG", "Try it:"] {
         assert!(help.contains(word), "{word} is missing in {help}");
     }
+    for flag in
+        ["message-bytes", "connections", "connection-rate", "agents", "agents-per-credential", "attributes"]
+    {
+        assert!(help.contains(&format!("--max-{flag} ")), "{flag} is missing in {help}");
+    }
+    assert!(help.contains("--handshake-timeout ") && help.contains("--idle-timeout "), "{help}");
     assert!(!help.contains("time-scale"));
 }
