@@ -49,7 +49,7 @@ fixtures: tools ## Records what a real Collector reports of src/drift/fixtures. 
 
 ##@ Real parts
 .PHONY: tools
-tools: ## Builds etcd, kube-apiserver, kubectl, supervisor, Collector and clients into .tools/bin, once.
+tools: ## Builds etcd, kube-apiserver, kubectl, supervisor, Collector and clients into .tools/bin, once; fetches nginx.
 	@tools/build.sh
 
 .PHONY: ci

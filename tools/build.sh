@@ -6,6 +6,7 @@ set -euo pipefail
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 BIN=$ROOT/.tools/bin
 LOGS=$ROOT/.tools/logs
+APT_OPTIONS=()
 CACHE=${XDG_CACHE_HOME:-${HOME:?neither XDG_CACHE_HOME nor HOME is set}/.cache}/opamp-operator/tools
 
 # One part a row. "package" is below the module; "./" means our own source around it.
@@ -24,6 +25,7 @@ node-client              node       opamp-node-client        5_s    tests/witnes
 python-client            python     opamp-python-client      15_s   tests/witnesses/python           -                              opentelemetry-opamp-client
 helm                     go         helm                     2_min  tools/helm                       cmd/helm                       helm.sh/helm/v4
 promtool                 go         promtool                 2_min  tools/prometheus                 cmd/promtool                   github.com/prometheus/prometheus
+nginx                    debian     nginx                    10_s   tools/nginx                      -                              -
 '
 
 usage() {
@@ -86,6 +88,7 @@ version() {
   case $RECIPE in
     node) sed -n "s|.*\"$MODULE\": \"\(.*\)\".*|\1|p" "$FOLDER/package.json" ;;
     python) sed -n "s|^$MODULE==\([^ ]*\).*|\1|p" "$FOLDER/requirements.txt" ;;
+    debian) if [[ -n $(installed_nginx) ]]; then echo 'from the PATH'; else echo 'from Debian'; fi ;;
     *) awk -v m="$MODULE" '{for (i = 1; i < NF; i++) if ($i == m && $(i + 1) ~ /^v[0-9]/) {print $(i + 1); exit}}' "$FOLDER/go.mod" ;;
   esac
 }
@@ -125,7 +128,7 @@ pin_digests() (
   IFS=, read -ra folders <<<"$FOLDERS"
   find "${folders[@]}" -name node_modules -prune -o -type f \
     \( -name '*.go' -o -name 'go.*' -o -name 'builder.yaml' -o -name '*.mjs' -o -name 'package*.json' \
-    -o -name '*.py' -o -name 'requirements.txt' \) -print | LC_ALL=C sort | while read -r file; do
+    -o -name '*.py' -o -name 'requirements.txt' -o -name 'packages.txt' \) -print | LC_ALL=C sort | while read -r file; do
     echo "$file $(sha256 <"$file")"
   done
 )
@@ -202,6 +205,73 @@ build_python() {
   venv/bin/python -m pip install --no-input --disable-pip-version-check --require-hashes --only-binary :all: -r requirements.txt
   # shellcheck disable=SC2016 # expanded by the launcher
   launcher "$PROGRAM" '"$here/venv/bin/python" "$here/agent.py"'
+}
+
+# build_debian takes the nginx of the PATH, else Debian's packages, which are unpacked and not installed. There is
+# no older version to pin: Debian serves the latest of a release only, and signs it.
+build_debian() {
+  local found modules libraries packages
+  found=$(installed_nginx)
+  modules=$(stream_module "$found")
+  if [[ -z $found ]]; then
+    cd "$1"
+    mapfile -t packages < <(grep -v '^#' "$FOLDER/packages.txt")
+    fetch_debian "${packages[@]}"
+    # shellcheck disable=SC2016 # expanded by the launcher
+    found='$here/root/usr/sbin/nginx' modules='$here/root/usr/lib/nginx/modules/ngx_stream_module.so'
+    # shellcheck disable=SC2016 # expanded by the launcher
+    libraries=$(cd root && find . -name 'lib*.so.*' -printf '$here/root/%h\n' | sort -u | paste -sd :)
+  fi
+  cd "$1"
+  launcher "$PROGRAM" "env LD_LIBRARY_PATH=\"${libraries:-}\" \"$found\" -e stderr ${modules:+-g \"load_module $modules;\"}"
+  "./$PROGRAM" -V
+}
+
+# installed_nginx prints the path of an nginx that is installed and can do what tests ask for: log to stderr, and
+# pass connections on as they are.
+installed_nginx() {
+  local found version
+  found=$(PATH=$PATH:/usr/sbin command -v nginx) || return 0
+  version=$("$found" -v 2>&1 | sed -n 's|.*nginx/\([0-9.]*\).*|\1|p')
+  if at_least 1.20 "${version:-0}" && { has_stream "$found" || [[ -e $(stream_module "$found") ]]; }; then
+    echo "$found"
+  fi
+}
+
+has_stream() { "$1" -V 2>&1 | grep -qE -- '--with-stream( |$)'; }
+
+# stream_module prints where an nginx has its module for streams, unless that is built in.
+stream_module() {
+  if [[ -n $1 ]] && ! has_stream "$1"; then
+    "$1" -V 2>&1 | sed -n 's|.*--modules-path=\([^ ]*\).*|\1/ngx_stream_module.so|p'
+  fi
+}
+
+# fetch_debian unpacks these packages, and the libraries that they need, into the folder root. It asks with the lists
+# that the machine has, then with fresh ones of its own, for which nobody has to be root.
+fetch_debian() {
+  download_debian "$@" || {
+    mkdir -p apt/lists/partial apt/archives/partial
+    APT_OPTIONS=(-o "Dir::State::lists=$PWD/apt/lists" -o "Dir::Cache=$PWD/apt" -o Debug::NoLocking=1)
+    apt-get "${APT_OPTIONS[@]}" -o "APT::Sandbox::User=$(id -un)" update || true
+    download_debian "$@" || {
+      echo "Debian's packages cannot be had: install ${*}, so that nginx is on the PATH"
+      return 1
+    }
+  }
+  local package
+  for package in ./*.deb; do
+    dpkg -x "$package" root
+  done
+  rm -rf apt ./*.deb root/usr/share
+}
+
+download_debian() {
+  local libraries
+  rm -f ./*.deb
+  libraries=$(apt-cache "${APT_OPTIONS[@]}" depends "$@" | awk '$1 == "Depends:" && $2 ~ /^lib/ && $2 != "libc6" {print $2}' | sort -u) &&
+    # shellcheck disable=SC2086 # one word for each
+    apt-get "${APT_OPTIONS[@]}" -o "APT::Sandbox::User=$(id -un)" download "$@" $libraries
 }
 
 # go_build OUTPUT PACKAGE: no C, and no path or commit of ours in the result.
@@ -302,9 +372,20 @@ need_python() {
   python3 -c 'import ensurepip, venv' 2>/dev/null || die "$PART needs Python's venv module: install python3-venv"
 }
 
+need_debian() {
+  [[ -n $(installed_nginx) ]] || { command -v apt-get && command -v dpkg; } >/dev/null ||
+    die "$PART is neither installed nor to be had by apt-get: install nginx 1.20 or newer with its stream module"
+}
+
 toolchain_go() { GOTOOLCHAIN=local go env GOVERSION GOOS GOARCH; }
 toolchain_collector() { toolchain_go; }
 toolchain_node() { node --version; }
+toolchain_debian() {
+  declare -f installed_nginx stream_module fetch_debian download_debian
+  uname -m
+  installed_nginx
+  grep '^VERSION_ID' /etc/os-release || true
+}
 toolchain_python() { python3 -c 'import sys; print(sys.version, sys.executable)'; }
 
 # ---- locks ----
