@@ -26,6 +26,7 @@ python-client            python     opamp-python-client      15_s   tests/witnes
 helm                     go         helm                     2_min  tools/helm                       cmd/helm                       helm.sh/helm/v4
 promtool                 go         promtool                 2_min  tools/prometheus                 cmd/promtool                   github.com/prometheus/prometheus
 nginx                    debian     nginx                    10_s   tools/nginx                      -                              -
+gateway-api              crds       gateway-api-crds.yaml    5_s    tools/gateway-api                config/crd/standard            sigs.k8s.io/gateway-api
 '
 
 usage() {
@@ -207,6 +208,18 @@ build_python() {
   launcher "$PROGRAM" '"$here/venv/bin/python" "$here/agent.py"'
 }
 
+# build_crds takes the definitions that manifests in docs/ need out of a module, which has them as files.
+build_crds() {
+  local dir plural
+  cd "$FOLDER"
+  GOTOOLCHAIN=local go mod download "$MODULE"
+  dir=$(GOTOOLCHAIN=local GOWORK=off go list -m -f '{{.Dir}}' "$MODULE")/$PACKAGE
+  for plural in gateways httproutes tlsroutes backendtlspolicies; do
+    echo ---
+    cat "$dir"/*_"$plural".yaml
+  done >"$1/$PROGRAM"
+}
+
 # build_debian takes the nginx of the PATH, else Debian's packages, which are unpacked and not installed. There is
 # no older version to pin: Debian serves the latest of a release only, and signs it.
 build_debian() {
@@ -372,6 +385,8 @@ need_python() {
   python3 -c 'import ensurepip, venv' 2>/dev/null || die "$PART needs Python's venv module: install python3-venv"
 }
 
+need_crds() { need_go; }
+
 need_debian() {
   [[ -n $(installed_nginx) ]] || { command -v apt-get && command -v dpkg; } >/dev/null ||
     die "$PART is neither installed nor to be had by apt-get: install nginx 1.20 or newer with its stream module"
@@ -380,6 +395,7 @@ need_debian() {
 toolchain_go() { GOTOOLCHAIN=local go env GOVERSION GOOS GOARCH; }
 toolchain_collector() { toolchain_go; }
 toolchain_node() { node --version; }
+toolchain_crds() { :; }
 toolchain_debian() {
   declare -f installed_nginx stream_module fetch_debian download_debian
   uname -m
