@@ -13,11 +13,10 @@ use opamp_operator::api::CollectorGroup;
 use opamp_operator::cluster::AUDIENCE;
 use opamp_operator::opamp::proto::{AgentDescription, AgentToServer, AnyValue, KeyValue, any_value};
 use raw::{Answer, Socket, bare, full, post, request};
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use support::authority::Authority;
 use support::control_plane::ControlPlane;
 use support::operator::Operator;
 use support::resources::Space;
@@ -202,44 +201,6 @@ async fn token_of_a_service_account_opens_the_door_if_it_was_made_for_it() {
     assert!(![&good, &foreign].into_iter().any(|token| operator.log().contains(token.as_str())));
 }
 
-/// Certificates in files.
-struct Authority {
-    dir: PathBuf,
-    pem: String,
-    issuer: Issuer<'static, KeyPair>,
-}
-
-impl Authority {
-    fn new(dir: &Path) -> Self {
-        std::fs::create_dir_all(dir).expect("a folder");
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().expect("a key");
-        let pem = params.self_signed(&key).expect("a certificate").pem();
-        std::fs::write(dir.join("ca.crt"), &pem).expect("written");
-        Self { dir: dir.to_owned(), pem, issuer: Issuer::new(params, key) }
-    }
-
-    /// Writes a certificate for this name or address, and its key; the paths of both.
-    fn sign(&self, file: &str, name: &str) -> (String, String) {
-        let mut params = CertificateParams::new([name.to_owned()]).expect("a name");
-        params.distinguished_name.push(DnType::CommonName, name);
-        let key = KeyPair::generate().expect("a key");
-        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate").pem();
-        self.write(file, &certificate, &key.serialize_pem())
-    }
-
-    fn write(&self, file: &str, certificate: &str, key: &str) -> (String, String) {
-        std::fs::write(self.path(&format!("{file}.crt")), certificate).expect("written");
-        std::fs::write(self.path(&format!("{file}.key")), key).expect("written");
-        (self.path(&format!("{file}.crt")), self.path(&format!("{file}.key")))
-    }
-
-    fn path(&self, file: &str) -> String {
-        self.dir.join(file).to_str().expect("UTF-8").to_owned()
-    }
-}
-
 async fn metric(operator: &Operator, name: &str) -> Option<u64> {
     let text = operator.get("/metrics").await?.1;
     let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?;
@@ -251,7 +212,7 @@ async fn real_supervisors_prove_who_they_are_over_tls_by_a_token_and_by_a_certif
     let plane = ControlPlane::start().await;
     let (own, edge) = (Space::new(&plane, "own").await, Space::new(&plane, "edge").await);
     let authority = Authority::new(&plane.dir().join("tls"));
-    let (certificate, key) = authority.sign("door", "127.0.0.2");
+    let (certificate, key) = authority.sign("door", &["127.0.0.2"]);
     let flags = [format!("--tls-cert={certificate}"), format!("--tls-key={key}")];
     let operator = Operator::start_guarded(&plane, &own.name, &[&flags[0], &flags[1]]).await;
     edge.apply(tokens("plant", &[("a", FIRST)])).await;
@@ -260,7 +221,7 @@ async fn real_supervisors_prove_who_they_are_over_tls_by_a_token_and_by_a_certif
     edge.apply(zone("certified")).await;
 
     let endpoint = format!("wss://{}/v1/opamp", operator.opamp);
-    let (client, client_key) = authority.sign("agent", "agent-1");
+    let (client, client_key) = authority.sign("agent", &["agent-1"]);
     let by_token = json!({
         "endpoint": endpoint, "headers": {"Authorization": format!("Bearer {FIRST}")},
         "tls": {"ca_file": authority.path("ca.crt")},
@@ -277,7 +238,7 @@ async fn real_supervisors_prove_who_they_are_over_tls_by_a_token_and_by_a_certif
     // Another certificate is taken and no session ends; a key that is not the certificate's is not taken.
     let sockets = "opamp_websocket_active_connections";
     let closed = "opamp_websocket_closed_total{reason=\"revoked\"}";
-    authority.sign("door", "127.0.0.2");
+    authority.sign("door", &["127.0.0.2"]);
     let reloads = async |result: &str| {
         let name = format!("opamp_certificate_reloads_total{{result=\"{result}\"}}");
         eventually(format!("files that are {result}"), async || metric(&operator, &name).await).await

@@ -4,6 +4,7 @@
 
 #![allow(dead_code, reason = "each test binary uses some of it")]
 
+pub mod authority;
 pub mod control_plane;
 pub mod fleet;
 pub mod operator;
