@@ -1,8 +1,10 @@
 //! `fleetsim`: simulated agents from the command line, for rehearsals and benchmarks.
 
+use anyhow::Context;
 use clap::{Parser, ValueEnum};
 use jiff::SignedDuration;
-use opamp_operator::sim::{Behaviour, Counts, Endpoint, Fleet, Pace, Share, Tally, run_fleet};
+use opamp_operator::sim::{Access, Behaviour, Counts, Endpoint, Fleet, Pace, Share, Tally, run_fleet};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,9 +21,30 @@ use tokio::time::{Instant, interval, sleep};
 #[derive(Parser)]
 #[command(name = "fleetsim", version, after_help = EXAMPLES)]
 struct Args {
-    /// The server: ws:// for WebSocket, http:// for plain HTTP polling.
+    /// The server: ws:// or wss:// for WebSocket, http:// or https:// for plain HTTP polling.
     #[arg(long, default_value = "ws://127.0.0.1:4320/v1/opamp", value_name = "URL")]
     endpoint: Endpoint,
+
+    /// A token that every agent shows: of a Secret, or of a service account. FLEETSIM_TOKEN keeps it out of the list
+    /// of processes.
+    #[arg(long, env = "FLEETSIM_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    token: Option<String>,
+
+    /// A header of every request, beside the token; may be given several times.
+    #[arg(long = "header", value_name = "NAME=VALUE", value_parser = attribute)]
+    headers: Vec<(String, String)>,
+
+    /// PEM file with the authorities that may vouch for the server: needed for wss:// and https://.
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+
+    /// PEM file with a certificate that every agent shows.
+    #[arg(long, value_name = "FILE", requires = "key_file", requires = "ca_file")]
+    cert_file: Option<PathBuf>,
+
+    /// PEM file with the key of that certificate.
+    #[arg(long, value_name = "FILE", requires = "cert_file")]
+    key_file: Option<PathBuf>,
 
     /// How many agents.
     #[arg(long, default_value_t = 100, value_name = "N")]
@@ -72,6 +95,9 @@ Examples:
   The same agents again, over plain HTTP with a poll every 5 seconds:
     fleetsim --endpoint http://127.0.0.1:4320/v1/opamp --uid-seed 7 --heartbeat 5s
 
+  A fleet that has to prove who it is:
+    FLEETSIM_TOKEN=... fleetsim --endpoint wss://opamp.example.org:4320/v1/opamp --ca-file ca.crt
+
 Once a second a line on stderr says how many agents are connected, how many last reported APPLIED or FAILED, and
 how many configurations they have received in all.";
 
@@ -100,9 +126,10 @@ impl From<Mode> for Behaviour {
 }
 
 impl Args {
-    fn fleet(self) -> Fleet {
-        Fleet {
-            endpoint: self.endpoint,
+    fn fleet(self) -> anyhow::Result<Fleet> {
+        let access = self.access()?;
+        Ok(Fleet {
+            endpoint: self.endpoint.with(access),
             agents: self.agents,
             behaviour: self.behaviour.into(),
             failing: self.fail_share,
@@ -110,6 +137,26 @@ impl Args {
             attributes: self.attributes,
             seed: self.uid_seed.unwrap_or_else(|| getrandom::u64().unwrap_or_default()),
             pace: Pace { heartbeat: self.heartbeat, apply_delay: self.apply_delay, ..Pace::default() },
+        })
+    }
+
+    /// What the agents show.
+    fn access(&self) -> anyhow::Result<Access> {
+        anyhow::ensure!(
+            !self.endpoint.encrypted || self.ca_file.is_some(),
+            "{} needs --ca-file",
+            self.endpoint
+        );
+        let token = self.token.iter().map(|token| ("authorization".to_owned(), format!("Bearer {token}")));
+        let access = Access::default().by_headers(token.chain(self.headers.iter().cloned()));
+        let read =
+            |path: &PathBuf| std::fs::read(path).with_context(|| format!("cannot read {}", path.display()));
+        let pair = self.cert_file.as_ref().zip(self.key_file.as_ref());
+        let pair = pair.map(|(certificate, key)| anyhow::Ok((read(certificate)?, read(key)?))).transpose()?;
+        let pair = pair.as_ref().map(|(certificate, key)| (&certificate[..], &key[..]));
+        match &self.ca_file {
+            None => Ok(access),
+            Some(file) => Ok(access.over_tls(&read(file)?, pair)?),
         }
     }
 }
@@ -118,7 +165,13 @@ impl Args {
 async fn main() -> ExitCode {
     let args = Args::parse();
     let limit = args.limit;
-    let fleet = args.fleet();
+    let fleet = match args.fleet() {
+        Ok(fleet) => fleet,
+        Err(error) => {
+            eprintln!("fleetsim: {error:#}");
+            return ExitCode::FAILURE;
+        }
+    };
     eprintln!("{} agents connect to {} (--uid-seed {})", fleet.agents, fleet.endpoint, fleet.seed);
     let agents = fleet.agents;
     let tally = Arc::new(Tally::default());
@@ -178,7 +231,7 @@ fn line(agents: usize, counts: Counts) -> String {
 }
 
 fn attribute(text: &str) -> Result<(String, String), &'static str> {
-    let (key, value) = text.split_once('=').ok_or("an attribute is KEY=VALUE")?;
+    let (key, value) = text.split_once('=').ok_or("this is no NAME=VALUE")?;
     Ok((key.to_owned(), value.to_owned()))
 }
 

@@ -1,7 +1,9 @@
 //! Where an agent connects to.
 
+use super::access::{Access, Stream};
 use hyper::Uri;
 use std::fmt;
+use std::io;
 use std::str::FromStr;
 
 /// How messages go.
@@ -13,15 +15,19 @@ pub enum Transport {
     Http,
 }
 
-/// A server's address.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A server's address, and what is shown there.
+#[derive(Clone, Debug)]
 pub struct Endpoint {
     /// How messages go.
     pub transport: Transport,
+    /// Whether they go over TLS.
+    pub encrypted: bool,
     /// Host and port, for connecting and for the `Host` header.
     pub authority: String,
     /// The path and query.
     pub path: String,
+    /// What is shown to be let in.
+    pub access: Access,
 }
 
 /// A text that is no endpoint.
@@ -31,7 +37,7 @@ pub enum EndpointError {
     #[error("an endpoint is a URL such as ws://127.0.0.1:4320/v1/opamp")]
     Malformed,
     /// The scheme decides the transport, and this one stands for none.
-    #[error("the scheme must be ws or http, not {0} (without TLS)")]
+    #[error("the scheme must be ws, wss, http or https, not {0}")]
     Scheme(String),
 }
 
@@ -40,15 +46,30 @@ impl FromStr for Endpoint {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let uri: Uri = text.parse().map_err(|_| EndpointError::Malformed)?;
-        let transport = match uri.scheme_str().ok_or(EndpointError::Malformed)? {
-            "ws" => Transport::WebSocket,
-            "http" => Transport::Http,
+        let (transport, encrypted) = match uri.scheme_str().ok_or(EndpointError::Malformed)? {
+            "ws" => (Transport::WebSocket, false),
+            "wss" => (Transport::WebSocket, true),
+            "http" => (Transport::Http, false),
+            "https" => (Transport::Http, true),
             other => return Err(EndpointError::Scheme(other.to_owned())),
         };
         let host = uri.host().ok_or(EndpointError::Malformed)?;
-        let authority = format!("{host}:{}", uri.port_u16().unwrap_or(80));
+        let authority = format!("{host}:{}", uri.port_u16().unwrap_or(if encrypted { 443 } else { 80 }));
         let path = uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
-        Ok(Self { transport, authority, path })
+        Ok(Self { transport, encrypted, authority, path, access: Access::default() })
+    }
+}
+
+impl Endpoint {
+    /// The endpoint, at which agents are let in so.
+    #[must_use]
+    pub fn with(self, access: Access) -> Self {
+        Self { access, ..self }
+    }
+
+    /// Opens a connection to it.
+    pub(super) async fn connect(&self) -> io::Result<Box<dyn Stream>> {
+        self.access.connect(&self.authority, self.encrypted).await
     }
 }
 
@@ -58,7 +79,8 @@ impl fmt::Display for Endpoint {
             Transport::WebSocket => "ws",
             Transport::Http => "http",
         };
-        write!(f, "{scheme}://{}{}", self.authority, self.path)
+        let secure = if self.encrypted { "s" } else { "" };
+        write!(f, "{scheme}{secure}://{}{}", self.authority, self.path)
     }
 }
 
@@ -72,6 +94,8 @@ mod tests {
             ("ws://127.0.0.1:4320/v1/opamp", Transport::WebSocket, "ws://127.0.0.1:4320/v1/opamp"),
             ("http://[::1]:4320/v1/opamp?a=b", Transport::Http, "http://[::1]:4320/v1/opamp?a=b"),
             ("http://example.com", Transport::Http, "http://example.com:80/"),
+            ("https://example.com", Transport::Http, "https://example.com:443/"),
+            ("wss://example.com:4320/", Transport::WebSocket, "wss://example.com:4320/"),
         ] {
             let endpoint: Endpoint = text.parse().expect(text);
             assert_eq!((endpoint.transport, endpoint.to_string()), (transport, shown.to_owned()));
@@ -83,9 +107,9 @@ mod tests {
         for (text, error) in [
             ("127.0.0.1:4320", EndpointError::Malformed),
             ("/v1/opamp", EndpointError::Malformed),
-            ("wss://example.com/", EndpointError::Scheme("wss".to_owned())),
+            ("tcp://example.com/", EndpointError::Scheme("tcp".to_owned())),
         ] {
-            assert_eq!(text.parse::<Endpoint>(), Err(error), "{text}");
+            assert_eq!(text.parse::<Endpoint>().err(), Some(error), "{text}");
         }
     }
 }

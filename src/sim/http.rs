@@ -15,7 +15,6 @@ use prost::Message;
 use std::collections::VecDeque;
 use std::future::pending;
 use std::io::{self, Read};
-use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 const PROTOBUF: &str = "application/x-protobuf";
@@ -65,18 +64,20 @@ async fn connect(
     driver: &mut JoinSet<hyper::Result<()>>,
 ) -> io::Result<SendRequest<Full<Bytes>>> {
     driver.shutdown().await;
-    let stream = TcpStream::connect(&endpoint.authority).await?;
-    stream.set_nodelay(true)?;
+    let stream = endpoint.connect().await?;
     let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
     driver.spawn(connection);
     Ok(sender)
 }
 
 fn request(endpoint: &Endpoint, message: &AgentToServer) -> hyper::http::Result<Request<Full<Bytes>>> {
-    Request::post(&endpoint.path)
+    let request = Request::post(&endpoint.path)
         .header(HOST, &endpoint.authority)
         .header(CONTENT_TYPE, PROTOBUF)
-        .header(ACCEPT_ENCODING, "gzip")
+        .header(ACCEPT_ENCODING, "gzip");
+    let headers = endpoint.access.headers();
+    headers
+        .fold(request, |request, (name, value)| request.header(name, value))
         .body(Full::new(message.encode_to_vec().into()))
 }
 

@@ -4,6 +4,7 @@
 //! a connection, over WebSocket or plain HTTP, and tells an [`Observer`] what happens. The agents speak the
 //! protocol as `opamp-go` clients do, and behave as supervisors do.
 
+mod access;
 mod agent;
 mod endpoint;
 mod files;
@@ -16,6 +17,7 @@ mod profile;
 mod runner;
 mod websocket;
 
+pub use access::{Access, AccessError};
 pub use agent::Agent;
 pub use endpoint::{Endpoint, EndpointError, Transport};
 pub use fleet::{Fleet, Share, ShareError, run_fleet};

@@ -1,5 +1,6 @@
 //! An agent's WebSocket, by a library that knows nothing of our server's side.
 
+use super::access::Stream;
 use super::endpoint::Endpoint;
 use super::runner::Link;
 use crate::opamp::framing::{frame, unframe};
@@ -7,7 +8,6 @@ use crate::opamp::proto::{AgentToServer, ServerToAgent};
 use futures::{SinkExt, StreamExt};
 use prost::Message as _;
 use std::io;
-use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::ClientRequestBuilder;
 use tokio_tungstenite::tungstenite::protocol::{Message, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, http::Uri};
@@ -20,19 +20,21 @@ const READ_BUFFER_BYTES: usize = 4 * 1024;
 const MAX_MESSAGE_BYTES: usize = 64 << 20;
 
 /// An open WebSocket.
-pub struct Socket(WebSocketStream<TcpStream>);
+pub struct Socket(WebSocketStream<Box<dyn Stream>>);
 
 impl Link for Socket {
     async fn open(endpoint: &Endpoint) -> io::Result<Self> {
-        let stream = TcpStream::connect(&endpoint.authority).await?;
-        stream.set_nodelay(true)?;
+        let stream = endpoint.connect().await?;
         let uri: Uri = endpoint.to_string().parse().map_err(io::Error::other)?;
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER_BYTES)
             .write_buffer_size(0)
             .max_message_size(Some(MAX_MESSAGE_BYTES))
             .max_frame_size(Some(MAX_MESSAGE_BYTES));
-        let request = ClientRequestBuilder::new(uri);
+        let request = endpoint
+            .access
+            .headers()
+            .fold(ClientRequestBuilder::new(uri), |request, (name, value)| request.with_header(name, value));
         let (socket, _) = client_async_with_config(request, stream, Some(config)).await.map_err(failed)?;
         Ok(Self(socket))
     }

@@ -1,12 +1,21 @@
 //! The program `fleetsim`, as people start it.
 
+use super::gate::Tokens;
 use super::server::{Server, group, revision};
 use super::within;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use opamp_operator::opamp::Limits;
+use opamp_operator::opamp::tls::Identity;
 use std::process::Stdio;
+use std::sync::Arc;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, Command};
+use tokio::sync::watch;
+
+#[path = "../support/authority.rs"]
+#[allow(dead_code, reason = "other tests use the rest")]
+mod authority;
 
 /// A `fleetsim` that runs, and what it says.
 struct Sim {
@@ -74,4 +83,30 @@ async fn fleet_without_a_server_says_why_it_waits() {
     assert!(line.starts_with("connected 0/1") && line.contains("refused"), "{line}");
     sim.says("ended by --for").await;
     sim.ends().await;
+}
+
+#[tokio::test]
+async fn fleet_shows_a_token_over_tls_and_is_told_that_a_wrong_one_is_refused() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let authority = authority::Authority::new(dir.path());
+    let (certificate, key) = authority.sign("door", &["127.0.0.1"]);
+    let read = |path| std::fs::read(path).expect("a file");
+    let identity = Identity::new(&read(certificate), &read(key), true).expect("an identity");
+    let (_identity, shown) = watch::channel(Arc::new(identity));
+    let tokens = Arc::new(Tokens::default());
+    tokens.give("good", "one");
+    let server = Server::behind_tls(Limits::default(), tokens, shown).await;
+    let (file, pair) = (authority.path("ca.crt"), authority.sign("agent", &["agent"]));
+    let access = ["--ca-file", &file, "--cert-file", &pair.0, "--key-file", &pair.1, "--agents", "2"];
+    for scheme in ["wss", "https"] {
+        let endpoint = server.endpoint(scheme).to_string();
+        let start = |more: &[&str]| Sim::start(&[&["--endpoint", &endpoint][..], &access, more].concat());
+        start(&["--header", "Authorization=Bearer good"]).says("connected 2/2").await;
+        start(&["--token", "good"]).says("connected 2/2").await;
+        let refused = start(&["--token", "bad"]).says("last error").await;
+        assert!(refused.starts_with("connected 0/2") && refused.contains("401"), "{refused}");
+    }
+    let endpoint = server.endpoint("wss").to_string();
+    let mut without = Sim::start(&["--endpoint", &endpoint]);
+    without.says(&format!("{endpoint} needs --ca-file")).await;
 }
