@@ -196,6 +196,7 @@ async fn every_yaml_in_docs_and_examples_is_accepted() {
     for name in names.into_iter().filter(|name| !EXISTING.contains(name)) {
         space(&plane, name).await;
     }
+    know_gateways(&plane);
     let mut wrong = Vec::new();
     for shown in &found.manifests {
         let file = plane.dir().join("shown.yaml");
@@ -205,6 +206,15 @@ async fn every_yaml_in_docs_and_examples_is_accepted() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Tells a control plane of the Gateway API's kinds, which docs/exposing.md shows.
+fn know_gateways(plane: &ControlPlane) {
+    let definitions = support::tool("gateway-api-crds.yaml");
+    let definitions = definitions.to_str().expect("UTF-8");
+    plane.kubectl(&["apply", "--server-side", "-f", definitions]).expect("applied");
+    let established = ["wait", "--for=condition=Established", "--timeout=60s", "-f", definitions];
+    plane.kubectl(&established).expect("established");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -220,8 +230,8 @@ async fn space(plane: &ControlPlane, name: &str) -> Space {
     Space::create(control_plane::client(&plane.kubeconfig).await, name).await
 }
 
-/// Namespaces that every cluster has.
-const EXISTING: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
+/// Namespaces that every cluster has, and the one that comes with the policies' parameters.
+const EXISTING: [&str; 5] = ["default", "kube-system", "kube-public", "kube-node-lease", "opamp-operator"];
 
 /// Applies a file or a folder as people do, without keeping it; unknown fields are refused.
 fn dry_run(plane: &ControlPlane, path: &Path) -> Result<String, String> {

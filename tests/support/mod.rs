@@ -7,7 +7,10 @@
 pub mod authority;
 pub mod control_plane;
 pub mod fleet;
+pub mod https;
+pub mod nginx;
 pub mod operator;
+pub mod pages;
 pub mod policies;
 pub mod process;
 pub mod resources;

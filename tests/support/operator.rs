@@ -46,6 +46,19 @@ impl Operator {
     /// # Panics
     /// When it does not come up.
     pub async fn start_guarded(plane: &ControlPlane, namespace: &str, flags: &[&str]) -> Self {
+        Self::start_guarded_with(plane, namespace, flags, &[]).await
+    }
+
+    /// The same, with this in its environment.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub async fn start_guarded_with(
+        plane: &ControlPlane,
+        namespace: &str,
+        flags: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Self {
         let log = plane.dir().join(format!("operator-{}.log", uuid::Uuid::now_v7()));
         let options = Options {
             kubeconfig: &plane.operator,
@@ -54,7 +67,7 @@ impl Operator {
             time_scale: "5",
             log: &log,
         };
-        let operator = Self::spawn(&binary("opamp-operator"), &options, flags).await;
+        let operator = Self::spawn(&binary("opamp-operator"), &options, flags, environment).await;
         operator.is_ready(&log).await;
         operator
     }
@@ -82,19 +95,25 @@ impl Operator {
     /// When it ends instead.
     pub async fn launch_unready(program: &Path, options: &Options<'_>) -> Self {
         let namespace = format!("--agent-namespace={}", options.namespace);
-        Self::spawn(program, options, &["--agent-auth=none", &namespace]).await
+        Self::spawn(program, options, &["--agent-auth=none", &namespace], &[]).await
     }
 
-    async fn spawn(program: &Path, options: &Options<'_>, flags: &[&str]) -> Self {
+    async fn spawn(
+        program: &Path,
+        options: &Options<'_>,
+        flags: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Self {
         let (namespace, opamp, time_scale) = (
             format!("--namespace={}", options.namespace),
             format!("--opamp-listen={}", options.opamp),
             format!("--time-scale={}", options.time_scale),
         );
-        let args = ["run", "--identity=replica-1", &namespace, &opamp, "--admin-listen=127.0.0.1:0"];
+        let args = ["run", &namespace, &opamp, "--admin-listen=127.0.0.1:0"];
         let args = [&args[..], &["--log-format=json", &time_scale], flags].concat();
         let kubeconfig = options.kubeconfig.to_str().expect("a path in UTF-8");
-        let environment = [("KUBECONFIG", kubeconfig)];
+        let identity = "OPAMP_OPERATOR_IDENTITY";
+        let environment = [&[("KUBECONFIG", kubeconfig), (identity, "replica-1")], environment].concat();
         let mut process = Guarded::spawn_with(program, &args, &environment, options.log, Ending::Terminate);
         let (opamp, admin) = eventually("the operator to listen", async || {
             assert!(!process.has_ended(), "the operator ended: {}", process.output());

@@ -39,20 +39,25 @@ impl Witness {
     /// # Panics
     /// When it cannot be started.
     pub fn start(client: Client, dir: &Path, name: &str, endpoint: &str, mode: &str, test: &str) -> Self {
+        Self::start_with(client, dir, name, endpoint, &["--mode", mode], test)
+    }
+
+    /// Starts one with these further arguments, such as what it shows to be let in.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn start_with(
+        client: Client,
+        dir: &Path,
+        name: &str,
+        endpoint: &str,
+        more: &[&str],
+        test: &str,
+    ) -> Self {
         let uid = uuid::Uuid::now_v7().to_string();
         let attribute = format!("test={test}");
-        let args = [
-            "--endpoint",
-            endpoint,
-            "--uid",
-            &uid,
-            "--attr",
-            &attribute,
-            "--mode",
-            mode,
-            "--interval-ms",
-            "200",
-        ];
+        let args = ["--endpoint", endpoint, "--uid", &uid, "--attr", &attribute, "--interval-ms", "200"];
+        let args = [&args, more].concat();
         let log = dir.join(format!("{name}.log"));
         Self { process: Guarded::spawn(&client.program(), &args, &log, Ending::Terminate) }
     }
@@ -73,6 +78,12 @@ impl Witness {
     /// Waits for its first offer.
     pub async fn first_offer(&self) -> (String, BTreeMap<String, Vec<u8>>) {
         eventually("the client's first offer", async || self.offers().into_iter().next()).await
+    }
+
+    /// Whether it could not connect, or something is wrong with its arguments.
+    pub fn has_failed(&self) -> bool {
+        let failed = |event: &Value| event["event"] == "connect_failed" || event["event"] == "server_error";
+        self.output().contains("-client: ") || self.events().iter().any(failed)
     }
 
     /// What it has printed.
