@@ -19,7 +19,8 @@ use std::net::SocketAddr;
 use support::authority::Authority;
 use support::control_plane::ControlPlane;
 use support::operator::Operator;
-use support::resources::Space;
+use support::pages::{block, replaced};
+use support::resources::{Space, group};
 use support::supervisor::Supervisor;
 use support::{eventually, within};
 
@@ -154,26 +155,35 @@ async fn tokens_of_secrets_open_the_door_until_they_are_taken_away() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn token_of_a_service_account_opens_the_door_if_it_was_made_for_it() {
-    let plane = ControlPlane::start().await;
-    let (own, edge) = (Space::new(&plane, "own").await, Space::new(&plane, "edge").await);
-    let accounts: Api<ServiceAccount> = edge.api();
-    for name in ["agent", "other"] {
+/// Service accounts with these names.
+async fn accounts(space: &Space, names: &[&str]) -> Api<ServiceAccount> {
+    let accounts: Api<ServiceAccount> = space.api();
+    for name in names {
         let account = json!({"metadata": {"name": name}});
         let account = serde_json::from_value(account).expect("an account");
         accounts.create(&PostParams::default(), &account).await.expect("created");
     }
-    let token = async |account: &str, audience: &str| {
-        let spec = TokenRequestSpec {
-            audiences: Some(vec![audience.to_owned()]),
-            expiration_seconds: Some(600),
-            ..TokenRequestSpec::default()
-        };
-        let wanted = TokenRequest { spec: Some(spec), ..TokenRequest::default() };
-        let made = accounts.create_token_request(account, &PostParams::default(), &wanted).await;
-        made.expect("a token").status.and_then(|status| status.token).expect("a token")
+    accounts
+}
+
+/// A token of an account, for this audience.
+async fn token_for(accounts: &Api<ServiceAccount>, account: &str, audience: &str) -> String {
+    let spec = TokenRequestSpec {
+        audiences: Some(vec![audience.to_owned()]),
+        expiration_seconds: Some(600),
+        ..TokenRequestSpec::default()
     };
+    let wanted = TokenRequest { spec: Some(spec), ..TokenRequest::default() };
+    let made = accounts.create_token_request(account, &PostParams::default(), &wanted).await;
+    made.expect("a token").status.and_then(|status| status.token).expect("a token")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn token_of_a_service_account_opens_the_door_if_it_was_made_for_it() {
+    let plane = ControlPlane::start().await;
+    let (own, edge) = (Space::new(&plane, "own").await, Space::new(&plane, "edge").await);
+    let accounts = accounts(&edge, &["agent", "other"]).await;
+    let token = async |account: &str, audience: &str| token_for(&accounts, account, audience).await;
     let operator = Operator::start_guarded(&plane, &own.name, &["--agent-auth=serviceaccount"]).await;
     let server = address(&operator);
     let good = token("agent", AUDIENCE).await;
@@ -208,7 +218,7 @@ async fn metric(operator: &Operator, name: &str) -> Option<u64> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn real_supervisors_prove_who_they_are_over_tls_by_a_token_and_by_a_certificate() {
+async fn real_supervisors_prove_who_they_are_over_tls_as_the_page_shows() {
     let plane = ControlPlane::start().await;
     let (own, edge) = (Space::new(&plane, "own").await, Space::new(&plane, "edge").await);
     let authority = Authority::new(&plane.dir().join("tls"));
@@ -220,20 +230,39 @@ async fn real_supervisors_prove_who_they_are_over_tls_by_a_token_and_by_a_certif
     edge.apply(zone("plant")).await;
     edge.apply(zone("certified")).await;
 
-    let endpoint = format!("wss://{}/v1/opamp", operator.opamp);
     let (client, client_key) = authority.sign("agent", &["agent-1"]);
-    let by_token = json!({
-        "endpoint": endpoint, "headers": {"Authorization": format!("Bearer {FIRST}")},
-        "tls": {"ca_file": authority.path("ca.crt")},
-    });
-    let by_certificate = json!({
-        "endpoint": endpoint,
-        "tls": {"ca_file": authority.path("ca.crt"), "cert_file": client, "key_file": client_key},
-    });
+    let (trust, file) = (authority.path("ca.crt"), authority.path("token"));
+    let places = [("opamp.example.org:4320", &*operator.opamp), ("/etc/opamp/ca.crt", &*trust)];
+    let shown = |what: &str, more: &[(&str, &str)]| {
+        let shown = block("security.md", &format!("# not a resource: supervisor.yaml with {what}"));
+        let shown: Value =
+            serde_saphyr::from_str(&replaced(&shown, &[&places, more].concat())).expect("YAML");
+        shown["server"].clone()
+    };
+    let token = "5f0c6c0d7e1f4a3b9a8d2e4c6b1a0f9e5d7c3b2a1908f7e6d5c4b3a291807f6e";
+    let by_token = shown("a token", &[(token, FIRST)]);
+    let files = [("/etc/opamp/agent.crt", &*client), ("/etc/opamp/agent.key", &*client_key)];
+    let by_certificate = shown("a certificate", &files);
+    let mounted = ("/var/run/secrets/opamp/token", &*file);
+    let by_account = shown("a service account's token", &[mounted]);
+    let script = replaced(&block("security.md", "#!/bin/sh"), &[mounted, ("sleep 10", "sleep 0.2")]);
+    let accounts = accounts(&edge, &["agent"]).await;
+    std::fs::write(&file, token_for(&accounts, "agent", AUDIENCE).await).expect("written");
     let _first = Supervisor::start_with(plane.dir(), "by-token", &by_token, &[]);
     let _second = Supervisor::start_with(plane.dir(), "by-certificate", &by_certificate, &[]);
+    let third = Supervisor::start_by(&script, plane.dir(), "by-account", &by_account, &[("test", "account")]);
+    edge.apply(group("account", "account")).await;
     edge.group_has("plant", 1).await;
     edge.group_has("certified", 1).await;
+    edge.group_has("account", 1).await;
+
+    // Another token of the account: the supervisor is started anew, and comes back with it.
+    let connections = |log: &str| log.matches("Connected to the server").count();
+    let before = connections(&third.log());
+    std::fs::write(&file, token_for(&accounts, "agent", AUDIENCE).await).expect("written");
+    eventually("the supervisor to come back", async || (connections(&third.log()) > before).then_some(()))
+        .await;
+    edge.group_has("account", 1).await;
 
     // Another certificate is taken and no session ends; a key that is not the certificate's is not taken.
     let sockets = "opamp_websocket_active_connections";
@@ -247,7 +276,7 @@ async fn real_supervisors_prove_who_they_are_over_tls_by_a_token_and_by_a_certif
     authority.write("door", &std::fs::read_to_string(&client).expect("a file"), "no key");
     reloads("refused").await;
     assert!(operator.log().contains("changed certificate files are not taken"), "{}", operator.log());
-    assert_eq!(metric(&operator, sockets).await, Some(2));
+    assert_eq!(metric(&operator, sockets).await, Some(3));
 
     // Without its authority the certificate is nobody's.
     edge.delete::<Secret>("certified").await;

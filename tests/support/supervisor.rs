@@ -1,5 +1,6 @@
 //! A real supervisor with a real Collector.
 
+use super::pages::replaced;
 use super::process::{Ending, Guarded};
 use super::tool;
 use nix::sys::signal::{Signal, kill};
@@ -40,38 +41,31 @@ impl Supervisor {
         Self::launch(dir, name, server, attributes, true)
     }
 
+    /// The same, by a shell script that starts `opampsupervisor` with a configuration at `/etc/opamp/`.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn start_by(
+        script: &str,
+        dir: &Path,
+        name: &str,
+        server: &Value,
+        attributes: &[(&str, &str)],
+    ) -> Self {
+        let (file, storage) = configure(dir, name, server, attributes, true);
+        let (program, path) = (tool("opampsupervisor"), dir.join(format!("{name}.sh")));
+        let text = |path: &Path| path.to_str().expect("UTF-8").to_owned();
+        let changes = [
+            ("opampsupervisor --config", &*format!("{} --config", text(&program))),
+            ("/etc/opamp/supervisor.yaml", &text(&file)),
+        ];
+        std::fs::write(&path, replaced(script, &changes)).expect("written");
+        let log = dir.join(format!("{name}.log"));
+        Self { process: Guarded::spawn(Path::new("sh"), &[path], &log, Ending::Terminate), storage }
+    }
+
     fn launch(dir: &Path, name: &str, server: &Value, attributes: &[(&str, &str)], answers: bool) -> Self {
-        let storage = dir.join(name);
-        std::fs::create_dir_all(&storage).expect("a folder");
-        let attributes: serde_json::Map<String, serde_json::Value> =
-            attributes.iter().map(|(key, value)| ((*key).to_owned(), (*value).into())).collect();
-        let config = serde_json::json!({
-            "server": server,
-            "capabilities": {
-                "reports_effective_config": true,
-                "reports_own_metrics": false,
-                "reports_health": true,
-                "reports_available_components": true,
-                "reports_heartbeat": true,
-                "accepts_remote_config": true,
-                "reports_remote_config": answers,
-                "accepts_restart_command": true,
-            },
-            "agent": {
-                "executable": tool("otelcol"),
-                // Else every Collector wants port 8888, the supervisor's bootstrap included.
-                "args": ["--set=service::telemetry::metrics::level=none"],
-                "bootstrap_timeout": "30s",
-                // The verdict comes when this is over.
-                "config_apply_timeout": "3s",
-                "description": {"non_identifying_attributes": attributes},
-            },
-            "storage": {"directory": storage},
-            "telemetry": {"logs": {"level": "info", "output_paths": ["stderr"]}},
-        });
-        let file = dir.join(format!("{name}.yaml"));
-        // JSON is YAML.
-        std::fs::write(&file, config.to_string()).expect("written");
+        let (file, storage) = configure(dir, name, server, attributes, answers);
         let args = ["--config".into(), file.into_os_string()];
         let log = dir.join(format!("{name}.log"));
         // It ends its Collector only when it is interrupted.
@@ -120,4 +114,46 @@ impl Supervisor {
     pub fn has_ended(&mut self) -> bool {
         self.process.has_ended()
     }
+}
+
+/// Writes a configuration; its file, and the folder where the supervisor keeps things.
+fn configure(
+    dir: &Path,
+    name: &str,
+    server: &Value,
+    attributes: &[(&str, &str)],
+    answers: bool,
+) -> (PathBuf, PathBuf) {
+    let storage = dir.join(name);
+    std::fs::create_dir_all(&storage).expect("a folder");
+    let attributes: serde_json::Map<String, serde_json::Value> =
+        attributes.iter().map(|(key, value)| ((*key).to_owned(), (*value).into())).collect();
+    let config = serde_json::json!({
+        "server": server,
+        "capabilities": {
+            "reports_effective_config": true,
+            "reports_own_metrics": false,
+            "reports_health": true,
+            "reports_available_components": true,
+            "reports_heartbeat": true,
+            "accepts_remote_config": true,
+            "reports_remote_config": answers,
+            "accepts_restart_command": true,
+        },
+        "agent": {
+            "executable": tool("otelcol"),
+            // Else every Collector wants port 8888, the supervisor's bootstrap included.
+            "args": ["--set=service::telemetry::metrics::level=none"],
+            "bootstrap_timeout": "30s",
+            // The verdict comes when this is over.
+            "config_apply_timeout": "3s",
+            "description": {"non_identifying_attributes": attributes},
+        },
+        "storage": {"directory": storage},
+        "telemetry": {"logs": {"level": "info", "output_paths": ["stderr"]}},
+    });
+    let file = dir.join(format!("{name}.yaml"));
+    // JSON is YAML.
+    std::fs::write(&file, config.to_string()).expect("written");
+    (file, storage)
 }
