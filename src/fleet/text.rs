@@ -9,16 +9,19 @@ pub fn clean(text: &str, limit: usize) -> String {
     text[..end].chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
+/// Programs that quote only how a text begins show at least so many bytes of it: the YAML reader of Collectors seven.
+const MIN_CUT_BYTES: usize = 4;
+
 /// The text with each of the `secrets` in it replaced, in about `limit` bytes. Every secret that begins within
 /// these is replaced as a whole, also one that goes on beyond, and however long the text is, its end costs nothing.
+/// So is the beginning of a secret that somebody has cut: before an ellipsis, or at the end of the text.
 pub fn mask(text: &str, secrets: &[&str], limit: usize) -> String {
     let mut masked = String::new();
     let mut rest = text;
     while let Some(next) = rest.chars().next()
         && masked.len() < limit
     {
-        let here = secrets.iter().filter(|secret| rest.starts_with(**secret));
-        let secret = here.map(|secret| secret.len()).max().filter(|length| *length > 0);
+        let secret = secrets.iter().filter_map(|secret| told(rest, secret)).max();
         if secret.is_some() {
             masked.push_str("[REDACTED]");
         } else {
@@ -27,6 +30,15 @@ pub fn mask(text: &str, secrets: &[&str], limit: usize) -> String {
         rest = &rest[secret.unwrap_or(next.len_utf8())..];
     }
     masked
+}
+
+/// How many bytes of a secret a text begins with, if that tells of it.
+fn told(text: &str, secret: &str) -> Option<usize> {
+    let same = text.chars().zip(secret.chars()).take_while(|(one, other)| one == other);
+    let length = same.map(|(c, _)| c.len_utf8()).sum();
+    let rest = &text[length..];
+    let cut = || rest.is_empty() || rest.starts_with("...") || rest.starts_with('…');
+    (length > 0 && (length == secret.len() || length >= MIN_CUT_BYTES && cut())).then_some(length)
 }
 
 #[cfg(test)]
@@ -43,6 +55,10 @@ mod tests {
             ("secret-two", &["secret", "secret-two"], "[REDACTED]"),
             ("line one\nline two", &["one\nline"], "line [REDACTED] two"),
             ("é→é", &["→"], "é[REDACTED]é"),
+            ("`my-secr...` is bad", &["my-secret"], "`[REDACTED]...` is bad"),
+            ("my-secr… is bad", &["my-secret"], "[REDACTED]… is bad"),
+            ("cut at my-secr", &["my-secret"], "cut at [REDACTED]"),
+            ("my-secr is bad, my...", &["my-secret"], "my-secr is bad, my..."),
             ("nothing", &["secret", ""], "nothing"),
             ("nothing", &[], "nothing"),
             ("", &["secret"], ""),

@@ -52,7 +52,7 @@ impl Supervisor {
         server: &Value,
         attributes: &[(&str, &str)],
     ) -> Self {
-        let (file, storage) = configure(dir, name, server, attributes, true);
+        let (file, storage) = configure(dir, name, server, attributes, true, &json!({}));
         let (program, path) = (tool("opampsupervisor"), dir.join(format!("{name}.sh")));
         let text = |path: &Path| path.to_str().expect("UTF-8").to_owned();
         let changes = [
@@ -64,8 +64,25 @@ impl Supervisor {
         Self { process: Guarded::spawn(Path::new("sh"), &[path], &log, Ending::Terminate), storage }
     }
 
+    /// The same, of one whose Collector has this environment.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn start_in(
+        environment: &Value,
+        dir: &Path,
+        name: &str,
+        server: &Value,
+        attributes: &[(&str, &str)],
+    ) -> Self {
+        Self::run(dir, name, configure(dir, name, server, attributes, true, environment))
+    }
+
     fn launch(dir: &Path, name: &str, server: &Value, attributes: &[(&str, &str)], answers: bool) -> Self {
-        let (file, storage) = configure(dir, name, server, attributes, answers);
+        Self::run(dir, name, configure(dir, name, server, attributes, answers, &json!({})))
+    }
+
+    fn run(dir: &Path, name: &str, (file, storage): (PathBuf, PathBuf)) -> Self {
         let args = ["--config".into(), file.into_os_string()];
         let log = dir.join(format!("{name}.log"));
         // It ends its Collector only when it is interrupted.
@@ -123,6 +140,7 @@ fn configure(
     server: &Value,
     attributes: &[(&str, &str)],
     answers: bool,
+    environment: &Value,
 ) -> (PathBuf, PathBuf) {
     let storage = dir.join(name);
     std::fs::create_dir_all(&storage).expect("a folder");
@@ -147,6 +165,7 @@ fn configure(
             "bootstrap_timeout": "30s",
             // The verdict comes when this is over.
             "config_apply_timeout": "3s",
+            "env": environment,
             "description": {"non_identifying_attributes": attributes},
         },
         "storage": {"directory": storage},
