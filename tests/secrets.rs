@@ -112,7 +112,10 @@ async fn secrets_stand_nowhere_but_where_they_belong() {
     edge.apply(backend("quoted", &body.to_string())).await;
     edge.apply(of("quoting", "quoting", "quoted", "Opaque")).await;
     let refused = first_failure(&edge.rollout_is("quoting", RolloutState::Halted).await);
-    assert!(refused.contains("bad \"[REDACTED]\" in [REDACTED]: [REDACTED] [REDACTED] [REDACTED]..."), "{refused}");
+    assert!(
+        refused.contains("bad \"[REDACTED]\" in [REDACTED]: [REDACTED] [REDACTED] [REDACTED]..."),
+        "{refused}"
+    );
 
     // Not even sent: the operator's own words about it.
     for (name, body) in

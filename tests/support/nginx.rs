@@ -66,7 +66,7 @@ impl Nginx {
 /// A whole configuration around these parts. `user` means something to root only, who could not read the files else.
 fn configuration(dir: &Path, http: &[String], main: &str) -> String {
     let d = dir.display();
-    let scratch: String = SCRATCH.iter().map(|path| format!("{path}_temp_path {d}/{path};\n")).collect();
+    let scratch = SCRATCH.map(|path| format!("{path}_temp_path {d}/{path};")).join("\n");
     format!(
         "daemon off;\nuser root;\nworker_processes 1;\npid {d}/pid;\nerror_log stderr notice;\n\
          events {{ worker_connections 1024; }}\n{main}\n\
