@@ -1,5 +1,5 @@
 //! Who is let in, against a real API server: tokens from Secrets, tokens of service accounts, certificates; and real
-//! supervisors that prove who they are over TLS.
+//! agents that prove who they are over TLS, configured as docs/security.md shows.
 
 #[path = "opamp_endpoint/raw.rs"]
 #[allow(dead_code, reason = "the endpoint's tests use all of it")]
@@ -20,9 +20,10 @@ use support::authority::Authority;
 use support::control_plane::ControlPlane;
 use support::operator::Operator;
 use support::pages::{block, replaced};
+use support::process::{Ending, Guarded};
 use support::resources::{Space, group};
 use support::supervisor::Supervisor;
-use support::{eventually, within};
+use support::{eventually, tool, within};
 
 const FIRST: &str = "first-0123456789abcdef0123456789abcdef";
 const SECOND: &str = "second-0123456789abcdef0123456789abcdef";
@@ -218,7 +219,7 @@ async fn metric(operator: &Operator, name: &str) -> Option<u64> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn real_supervisors_prove_who_they_are_over_tls_as_the_page_shows() {
+async fn real_agents_prove_who_they_are_over_tls_as_the_page_shows() {
     let plane = ControlPlane::start().await;
     let (own, edge) = (Space::new(&plane, "own").await, Space::new(&plane, "edge").await);
     let authority = Authority::new(&plane.dir().join("tls"));
@@ -234,25 +235,34 @@ async fn real_supervisors_prove_who_they_are_over_tls_as_the_page_shows() {
     let (trust, file) = (authority.path("ca.crt"), authority.path("token"));
     let places = [("opamp.example.org:4320", &*operator.opamp), ("/etc/opamp/ca.crt", &*trust)];
     let shown = |what: &str, more: &[(&str, &str)]| {
-        let shown = block("security.md", &format!("# not a resource: supervisor.yaml with {what}"));
-        let shown: Value =
-            serde_saphyr::from_str(&replaced(&shown, &[&places, more].concat())).expect("YAML");
+        let shown = block("security.md", &format!("# not a resource: {what}"));
+        replaced(&shown, &[&places, more].concat())
+    };
+    let server = |what: &str, more: &[(&str, &str)]| {
+        let shown = shown(&format!("supervisor.yaml with {what}"), more);
+        let shown: Value = serde_saphyr::from_str(&shown).expect("YAML");
         shown["server"].clone()
     };
     let token = "5f0c6c0d7e1f4a3b9a8d2e4c6b1a0f9e5d7c3b2a1908f7e6d5c4b3a291807f6e";
-    let by_token = shown("a token", &[(token, FIRST)]);
+    let by_token = server("a token", &[(token, FIRST)]);
     let files = [("/etc/opamp/agent.crt", &*client), ("/etc/opamp/agent.key", &*client_key)];
-    let by_certificate = shown("a certificate", &files);
+    let by_certificate = server("a certificate", &files);
     let mounted = ("/var/run/secrets/opamp/token", &*file);
-    let by_account = shown("a service account's token", &[mounted]);
+    let by_account = server("a service account's token", &[mounted]);
     let script = replaced(&block("security.md", "#!/bin/sh"), &[mounted, ("sleep 10", "sleep 0.2")]);
     let accounts = accounts(&edge, &["agent"]).await;
     std::fs::write(&file, token_for(&accounts, "agent", AUDIENCE).await).expect("written");
     let _first = Supervisor::start_with(plane.dir(), "by-token", &by_token, &[]);
     let _second = Supervisor::start_with(plane.dir(), "by-certificate", &by_certificate, &[]);
     let third = Supervisor::start_by(&script, plane.dir(), "by-account", &by_account, &[("test", "account")]);
+    let alone = plane.dir().join("alone.yaml");
+    std::fs::write(&alone, shown("a Collector without a supervisor", &[(token, FIRST)])).expect("written");
+    let alone = format!("--config={}", alone.display());
+    // Else every Collector wants port 8888.
+    let args = [alone.as_str(), "--set=service::telemetry::metrics::level=none"];
+    let _fourth = Guarded::spawn(&tool("otelcol"), &args, &plane.dir().join("alone.log"), Ending::Interrupt);
     edge.apply(group("account", "account")).await;
-    edge.group_has("plant", 1).await;
+    edge.group_has("plant", 2).await;
     edge.group_has("certified", 1).await;
     edge.group_has("account", 1).await;
 
@@ -276,12 +286,12 @@ async fn real_supervisors_prove_who_they_are_over_tls_as_the_page_shows() {
     authority.write("door", &std::fs::read_to_string(&client).expect("a file"), "no key");
     reloads("refused").await;
     assert!(operator.log().contains("changed certificate files are not taken"), "{}", operator.log());
-    assert_eq!(metric(&operator, sockets).await, Some(3));
+    assert_eq!(metric(&operator, sockets).await, Some(4));
 
     // Without its authority the certificate is nobody's.
     edge.delete::<Secret>("certified").await;
     eventually("the socket to be closed", async || metric(&operator, closed).await).await;
     edge.group_has("certified", 0).await;
-    edge.group_has("plant", 1).await;
+    edge.group_has("plant", 2).await;
     assert!(!operator.log().contains(FIRST));
 }
