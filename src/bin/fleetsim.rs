@@ -25,8 +25,8 @@ struct Args {
     #[arg(long, default_value = "ws://127.0.0.1:4320/v1/opamp", value_name = "URL")]
     endpoint: Endpoint,
 
-    /// A token that every agent shows: of a Secret, or of a service account. FLEETSIM_TOKEN keeps it out of the list
-    /// of processes.
+    /// A token that every agent shows: of a Secret, or of a service account. In the environment it is not in the list of
+    /// processes.
     #[arg(long, env = "FLEETSIM_TOKEN", hide_env_values = true, value_name = "TOKEN")]
     token: Option<String>,
 
