@@ -4,7 +4,9 @@ use super::within;
 use http_body_util::Full;
 use hyper_util::rt::TokioIo;
 use opamp_operator::opamp::PATH;
-use opamp_operator::opamp::proto::{AgentDescription, AgentToServer, RemoteConfigStatus};
+use opamp_operator::opamp::proto::{
+    AgentConfigMap, AgentConfigObject, AgentDescription, AgentToServer, EffectiveConfig, RemoteConfigStatus,
+};
 use prost::Message as _;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -44,10 +46,22 @@ impl Https {
     /// # Panics
     /// When there is no answer.
     pub async fn poll(&self, token: &str, uid: [u8; 16]) -> u16 {
+        self.poll_showing(token, uid, &[]).await
+    }
+
+    /// The same, of an agent that reports this as in effect.
+    ///
+    /// # Panics
+    /// When there is no answer.
+    pub async fn poll_showing(&self, token: &str, uid: [u8; 16], effective: &[u8]) -> u16 {
+        let file = AgentConfigObject { body: effective.to_vec().into(), ..AgentConfigObject::default() };
+        let config_map = [(String::new(), file)].into_iter().collect();
+        let effective = EffectiveConfig { config_map: Some(AgentConfigMap { config_map }) };
         let message = AgentToServer {
             instance_uid: uid.to_vec(),
             agent_description: Some(AgentDescription::default()),
             remote_config_status: Some(RemoteConfigStatus::default()),
+            effective_config: Some(effective),
             ..AgentToServer::default()
         };
         let request = hyper::Request::post(PATH)
