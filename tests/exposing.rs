@@ -324,7 +324,7 @@ async fn agents_of_every_kind_come_in_by_each_credential_directly_and_through_ng
 
     let proxy = Https::new(&at(sticky), &ours.pem);
     // More than proxies let through by default.
-    assert_eq!(proxy.poll_showing(TOKEN, [9; 16], &[b'#'; 2 << 20]).await, 200);
+    assert_eq!(proxy.poll_showing(TOKEN, [9; 16], &vec![b'#'; 2 << 20]).await, 200);
     assert_nobody_is_locked_out(&proxy, [TOKEN, &account]).await;
     for log in [operator.log(), other.log()] {
         assert!(!log.contains(TOKEN) && !log.contains(&account));
