@@ -146,13 +146,11 @@ fn later(mut response: Response) -> Response {
 fn answer(code: StatusCode, message: &Encoded, gzip: bool) -> Response {
     let mut response = status(code);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(PROTOBUF));
-    let body = match compress(message) {
-        Ok(compressed) if gzip => {
-            response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-            compressed
-        }
-        _ => [&message.head[..], &message.files].concat().into(),
-    };
+    let compressed = gzip.then(|| compress(message)).and_then(Result::ok);
+    if compressed.is_some() {
+        response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    let body = compressed.unwrap_or_else(|| [&message.head[..], &message.files].concat().into());
     *response.body_mut() = Full::new(body);
     response
 }
