@@ -132,13 +132,22 @@ fn unreadable(hub: &Hub, unread: Unread) -> Response {
     if let Some(reason) = unread.reason() {
         hub.metrics.message_refused(reason);
     }
-    later(status(unread.into()))
+    later(not_taken(unread))
 }
 
 /// Says when to come back, if that is what the response means.
 fn later(mut response: Response) -> Response {
     if response.status() == StatusCode::SERVICE_UNAVAILABLE {
         response.headers_mut().insert(RETRY_AFTER, retry_after());
+    }
+    response
+}
+
+/// The answer to a body that was not taken. A client that compressed it in another way is told in which one it may.
+fn not_taken(unread: Unread) -> Response {
+    let mut response = status(unread.into());
+    if unread == Unread::UnknownEncoding {
+        response.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip, identity"));
     }
     response
 }
@@ -203,11 +212,15 @@ async fn read_message(
     inflating.await.unwrap_or(Err(Unread::Malformed))
 }
 
+/// Whether a body is compressed. What was encoded more than once is not taken: nobody does it but to hide a bomb in
+/// another one.
 fn is_gzip(headers: &HeaderMap) -> Result<bool, Unread> {
-    let Some(encoding) = headers.get(CONTENT_ENCODING) else { return Ok(false) };
-    match encoding.to_str().unwrap_or_default().trim() {
-        text if text.eq_ignore_ascii_case("gzip") => Ok(true),
-        text if text.eq_ignore_ascii_case("identity") || text.is_empty() => Ok(false),
+    let values = headers.get_all(CONTENT_ENCODING).into_iter();
+    let codings = values.flat_map(|value| value.to_str().unwrap_or("not text").split(',')).map(str::trim);
+    let mut codings = codings.filter(|name| !name.is_empty() && !name.eq_ignore_ascii_case("identity"));
+    match (codings.next(), codings.next()) {
+        (None, _) => Ok(false),
+        (Some(name), None) if name.eq_ignore_ascii_case("gzip") || name.eq_ignore_ascii_case("x-gzip") => Ok(true),
         _ => Err(Unread::UnknownEncoding),
     }
 }
@@ -353,13 +366,21 @@ mod tests {
 
     #[test]
     fn encodings_other_than_gzip_and_identity_are_unknown() {
-        for (value, expected) in [
-            ("gzip", Ok(true)),
-            ("identity", Ok(false)),
-            ("br", Err(Unread::UnknownEncoding)),
-            ("gzip, gzip", Err(Unread::UnknownEncoding)),
+        for (values, expected) in [
+            (&[][..], Ok(false)),
+            (&[""], Ok(false)),
+            (&["gzip"], Ok(true)),
+            (&["X-GZip"], Ok(true)),
+            (&["identity"], Ok(false)),
+            (&["identity, gzip"], Ok(true)),
+            (&["br"], Err(Unread::UnknownEncoding)),
+            (&["gzip, gzip"], Err(Unread::UnknownEncoding)),
+            (&["gzip", "br"], Err(Unread::UnknownEncoding)),
+            (&["\u{fc}"], Err(Unread::UnknownEncoding)),
         ] {
-            assert_eq!(is_gzip(&headers(CONTENT_ENCODING, value)), expected, "{value}");
+            let value = |text: &&str| HeaderValue::from_bytes(text.as_bytes()).expect("a header");
+            let headers = values.iter().map(|text| (CONTENT_ENCODING, value(text))).collect();
+            assert_eq!(is_gzip(&headers), expected, "{values:?}");
         }
     }
 }
