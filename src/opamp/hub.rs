@@ -8,6 +8,7 @@
 //! all messages of all agents from then on would be worse.
 
 use super::answer::{Answer, Reception};
+use super::framing::HEADER;
 use super::limits::Limits;
 use super::metrics::Metrics;
 use super::offer::Encoded;
@@ -156,8 +157,10 @@ impl Hub {
         }
     }
 
-    /// Attaches a new socket, for as long as the result lives. It is sent at most `limit` bytes at once.
+    /// Attaches a new socket, for as long as the result lives. It is sent at most `limit` bytes at once, of which the
+    /// header takes one (specification, "WebSocket Message Size Limits").
     pub(super) fn attach(self: &Arc<Self>, principal: Arc<Principal>, limit: usize) -> Attachment {
+        let limit = limit.saturating_sub(size_of_val(&HEADER));
         let wake = Arc::new(Notify::new());
         let socket = self.lock().attach(principal.namespace.clone(), wake.clone());
         Attachment { hub: self.clone(), principal, socket, wake, limit }

@@ -155,6 +155,25 @@ fn offer_above_the_limit_is_not_sent_and_the_answer_is() {
 }
 
 #[test]
+fn header_counts_against_the_limit_of_a_socket() {
+    // The length of the answer with an offer of so many bytes, if the offer is in it.
+    let offered = |bytes, socket| {
+        let hub = hub();
+        hub.set_view(view(7, bytes));
+        let answer = if socket {
+            attach(&hub).receive(full(UID, 0))
+        } else {
+            hub.receive(&nobody(), Link::Polling, full(UID, 0), LIMIT).encoded
+        };
+        read(&answer).remote_config.map(|_| answer.len())
+    };
+    let fits = (0..LIMIT).find(|bytes| offered(*bytes, false) == Some(LIMIT)).expect("one that just fits");
+    assert_eq!(offered(fits, true), None);
+    assert_eq!(offered(fits - 1, true), Some(LIMIT - 1));
+    assert_eq!(offered(fits + 1, false), None);
+}
+
+#[test]
 fn agent_that_is_one_too_many_on_a_socket_is_refused() {
     let hub = hub();
     let socket = attach(&hub);
