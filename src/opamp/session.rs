@@ -18,6 +18,10 @@ use std::sync::Arc;
 /// message costs the same on average however many agents there are.
 const SWEEP_FROM: usize = 1024;
 
+/// What an agent is told that asks for a certificate. An error is what the specification demands for a request that is
+/// not granted (section "Agent-initiated CSR Flow").
+const NO_CERTIFICATES: &str = "this server issues no connection settings on request, and no certificates";
+
 /// What surrounds a message.
 pub struct Context<'a> {
     /// When the message came.
@@ -75,6 +79,10 @@ impl Sessions {
         let Some(uid) = InstanceUid::from_wire(&message.instance_uid) else {
             return Answer::bad_request(&message.instance_uid, "the instance_uid does not have 16 bytes");
         };
+        if message.connection_settings_request.is_some() {
+            // Taken for lost: the number that is missing then brings whatever else the message said.
+            return Answer::bad_request(uid.as_bytes(), NO_CERTIFICATES);
+        }
         let key = AgentKey { namespace: context.principal.namespace.clone(), uid };
         let holder =
             context.roster.agent(&key).and_then(|agent| agent.link).filter(|link| *link != context.link);

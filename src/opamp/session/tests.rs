@@ -4,7 +4,8 @@ use crate::fleet::{Delays, GroupView, Payload, Principal, Revision, View};
 use crate::opamp::answer::Reception;
 use crate::opamp::offer::encode_files;
 use crate::opamp::proto::{
-    AgentCapabilities, AgentDescription, AgentDisconnect, AnyValue, ComponentHealth, KeyValue,
+    AgentCapabilities, AgentDescription, AgentDisconnect, AnyValue, ComponentHealth, ConnectionSettingsRequest,
+    KeyValue,
     RemoteConfigStatus, RemoteConfigStatuses, ServerErrorResponseType, ServerToAgentFlags, any_value,
 };
 use std::time::Duration;
@@ -206,6 +207,20 @@ fn uid_that_is_not_16_bytes_is_a_bad_request() {
         assert_eq!((message.flags, message.capabilities, answer.offer.is_some()), (0, 0, false));
         assert!(server.agent().is_none());
     }
+}
+
+#[test]
+fn request_for_a_certificate_is_refused_and_what_came_with_it_is_asked_for_again() {
+    let mut server = Server::new();
+    server.hear(socket(1), full(0));
+    let request = Some(ConnectionSettingsRequest::default());
+    let ill = Some(ComponentHealth::default());
+    let asking = AgentToServer { connection_settings_request: request, health: ill, ..bare(1) };
+    let answer = server.hear(socket(1), asking);
+    let error = answer.message.error_response.as_ref().expect("an error");
+    assert_eq!((error.r#type(), answer.message.flags), (ServerErrorResponseType::BadRequest, 0));
+    assert_eq!(server.agent().and_then(|agent| agent.healthy), None);
+    assert!(asks_full_state(&server.hear(socket(1), bare(2))));
 }
 
 #[test]
