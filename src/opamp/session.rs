@@ -63,7 +63,8 @@ enum Order {
     First,
     /// It follows the last one.
     Next,
-    /// It is the last one again; taking in the newest message twice changes nothing.
+    /// It has the number of the last one: most often it is that one again, and taking in the newest message twice
+    /// changes nothing. It may be another one all the same, and then something was lost.
     Repeated,
     /// Only a sign of life, which need not be numbered.
     Heartbeat,
@@ -142,6 +143,11 @@ impl Session {
         let restarted = order == Order::First || order == Order::Behind && message.sequence_num <= 1;
         let full = self.is_full(&message, restarted);
         let disconnects = message.agent_disconnect.is_some();
+        let lost = match order {
+            Order::Gap | Order::Behind => !(full && restarted),
+            Order::Repeated => !full && !is_empty(&message),
+            Order::First | Order::Next | Order::Heartbeat => false,
+        };
         if order != Order::Heartbeat {
             self.sequence = Some(message.sequence_num);
         }
@@ -150,7 +156,6 @@ impl Session {
         report.principal = Some(context.principal.clone());
         context.roster.receive(key, report, context.link, context.now);
         let complete = context.roster.agent(key).is_some_and(|agent| agent.complete);
-        let lost = matches!(order, Order::Gap | Order::Behind) && !(full && restarted);
         self.asked = !complete || lost || self.asked && !full;
         self.answer(key, disconnects, context)
     }
@@ -223,10 +228,11 @@ fn answer_duplicate(message: &AgentToServer, uid: InstanceUid, context: &mut Con
     Answer::rename(uid, (context.fresh_uid)())
 }
 
-/// Whether a message says nothing but who sent it, and perhaps its capabilities.
+/// Whether a message says nothing but who sent it, perhaps with a number and its capabilities.
 fn is_empty(message: &AgentToServer) -> bool {
     let bare = AgentToServer {
         instance_uid: message.instance_uid.clone(),
+        sequence_num: message.sequence_num,
         capabilities: message.capabilities,
         ..Default::default()
     };

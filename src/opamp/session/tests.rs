@@ -4,9 +4,9 @@ use crate::fleet::{Delays, GroupView, Payload, Principal, Revision, View};
 use crate::opamp::answer::Reception;
 use crate::opamp::offer::encode_files;
 use crate::opamp::proto::{
-    AgentCapabilities, AgentDescription, AgentDisconnect, AnyValue, ComponentHealth, ConnectionSettingsRequest,
-    KeyValue,
-    RemoteConfigStatus, RemoteConfigStatuses, ServerErrorResponseType, ServerToAgentFlags, any_value,
+    AgentCapabilities, AgentDescription, AgentDisconnect, AnyValue, ComponentHealth,
+    ConnectionSettingsRequest, KeyValue, RemoteConfigStatus, RemoteConfigStatuses, ServerErrorResponseType,
+    ServerToAgentFlags, any_value,
 };
 use std::time::Duration;
 
@@ -147,7 +147,8 @@ fn full_state_is_asked_for_after_a_gap_or_from_a_stranger() {
     let description_only = |sequence_num| AgentToServer { remote_config_status: None, ..full(sequence_num) };
     let without_uid_but = |sequence_num| AgentToServer { capabilities: 0, ..bare(sequence_num) };
     // The messages of one agent, and for each whether its answer asks for the full state.
-    let cases: [(&str, Vec<(AgentToServer, bool)>); 12] = [
+    let ill = |sequence_num| AgentToServer { health: Some(ComponentHealth::default()), ..bare(sequence_num) };
+    let cases: [(&str, Vec<(AgentToServer, bool)>); 14] = [
         ("contiguous", vec![(full(0), false), (bare(1), false), (bare(2), false)]),
         ("counting from one", vec![(full(1), false), (bare(2), false)]),
         ("counting from anywhere", vec![(full(700), false), (bare(701), false)]),
@@ -161,6 +162,11 @@ fn full_state_is_asked_for_after_a_gap_or_from_a_stranger() {
             vec![(full(0), false), (bare(1), false), (bare(2), false), (full(0), false), (bare(1), false)],
         ),
         ("repeated", vec![(full(0), false), (bare(1), false), (bare(1), false), (bare(2), false)]),
+        (
+            "something said under the last number",
+            vec![(full(0), false), (ill(1), false), (ill(1), true), (full(2), false), (bare(3), false)],
+        ),
+        ("everything said under the last number", vec![(full(0), false), (bare(1), false), (full(1), false)]),
         (
             "heartbeats without a number",
             vec![(full(3), false), (bare(0), false), (without_uid_but(0), false), (bare(4), false)],
