@@ -121,6 +121,55 @@ async fn bodies_may_be_compressed_in_both_directions() {
 }
 
 #[tokio::test]
+async fn answer_is_compressed_for_whoever_takes_that() {
+    let server = Server::new().await;
+    for (accepted, coding) in [
+        ("gzip", "gzip"),
+        ("GZIP", "gzip"),
+        ("br, gzip;q=0.5", "gzip"),
+        ("deflate;q=1, *;q=0.1", "gzip"),
+        ("identity", ""),
+        ("gzip;q=0, *", ""),
+        ("gzip; q=0.000", ""),
+        ("br", ""),
+    ] {
+        let asked = with("accept-encoding", accepted, full(uid(1), 0).encode_to_vec());
+        let answer = request(server.address, asked).await;
+        assert_eq!(
+            (answer.status, answer.header("content-encoding")),
+            (StatusCode::OK, coding),
+            "{accepted}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn media_type_and_codings_are_read_as_http_defines_them() {
+    let server = Server::new().await;
+    let message = || full(uid(1), 0).encode_to_vec();
+    for (expected, name, value, body) in [
+        (StatusCode::OK, "content-type", "Application/X-Protobuf", message()),
+        (StatusCode::OK, "content-type", "application/x-protobuf; messageType=\"AgentToServer\"", message()),
+        (StatusCode::UNSUPPORTED_MEDIA_TYPE, "content-type", "application/x-protobuf2", message()),
+        (StatusCode::UNSUPPORTED_MEDIA_TYPE, "content-type", "application/protobuf", message()),
+        (StatusCode::OK, "content-encoding", "identity", message()),
+        (StatusCode::OK, "content-encoding", "GZip", gzip(&message())),
+        (StatusCode::OK, "content-encoding", "x-gzip", gzip(&message())),
+        (StatusCode::UNSUPPORTED_MEDIA_TYPE, "content-encoding", "deflate", message()),
+        (StatusCode::UNSUPPORTED_MEDIA_TYPE, "content-encoding", "gzip, gzip", gzip(&gzip(&message()))),
+    ] {
+        let answer = request(server.address, with(name, value, body)).await;
+        assert_eq!(answer.status, expected, "{name}: {value}");
+        if expected == StatusCode::UNSUPPORTED_MEDIA_TYPE && name == "content-encoding" {
+            assert_eq!(answer.header("accept-encoding"), "gzip, identity");
+        }
+    }
+    let mut twice = with("content-encoding", "gzip", gzip(&message()));
+    twice.headers_mut().append("content-encoding", "br".parse().expect("a value"));
+    assert_eq!(request(server.address, twice).await.status, StatusCode::UNSUPPORTED_MEDIA_TYPE);
+}
+
+#[tokio::test]
 async fn body_that_cannot_be_taken_gets_the_right_status() {
     let limits = Limits { max_message_bytes: 100_000, ..Limits::default() };
     let server = Server::start(limits).await;
@@ -149,6 +198,28 @@ async fn chunked_body_is_bounded_too() {
     let chunk = format!("1f4\r\n{}\r\n", "x".repeat(500));
     let body = [&head, &chunk, &chunk, &chunk, "0\r\n\r\n"].concat();
     stream.write_all(body.as_bytes()).await.expect("sent");
+    let mut response = String::new();
+    within("the response", stream.read_to_string(&mut response)).await.expect("text");
+    assert!(response.starts_with("HTTP/1.1 413 "), "{response}");
+}
+
+#[tokio::test]
+async fn chunked_bomb_is_refused() {
+    let limits = Limits { max_message_bytes: 10_000, ..Limits::default() };
+    let server = Server::start(limits).await;
+    let mut stream = TcpStream::connect(server.address).await.expect("a connection");
+    let head = format!(
+        "POST {PATH} HTTP/1.1\r\nhost: server\r\nconnection: close\r\ncontent-encoding: gzip\r\n\
+         content-type: application/x-protobuf\r\ntransfer-encoding: chunked\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.expect("sent");
+    let bomb = gzip(&vec![0; 5_000_000]);
+    assert!(bomb.len() < 10_000);
+    for piece in bomb.chunks(100) {
+        let chunk = [format!("{:x}\r\n", piece.len()).as_bytes(), piece, b"\r\n"].concat();
+        stream.write_all(&chunk).await.expect("sent");
+    }
+    stream.write_all(b"0\r\n\r\n").await.expect("sent");
     let mut response = String::new();
     within("the response", stream.read_to_string(&mut response)).await.expect("text");
     assert!(response.starts_with("HTTP/1.1 413 "), "{response}");

@@ -1,7 +1,7 @@
 //! Each limit refuses what is above it, says so, counts it, and leaves those alone that are below.
 
 use super::gate::{Tokens, upgrade, with};
-use super::raw::{Socket, bare, full, is_bad_request, is_unavailable, post, request};
+use super::raw::{Socket, bare, frame, full, is_bad_request, is_unavailable, post, request};
 use super::server::{Server, uid};
 use super::within;
 use hyper::StatusCode;
@@ -170,7 +170,7 @@ async fn messages_that_are_too_long_are_counted() {
     let server = Server::start(Limits { max_message_bytes: 1000, ..Limits::default() }).await;
     let long = described(1, 100, 0);
     let mut socket = Socket::open(server.address).await;
-    let message = opamp_operator::opamp::framing::frame(&long);
+    let message = frame(&long);
     socket.send(tokio_tungstenite::tungstenite::Message::Binary(message)).await;
     assert_eq!(socket.closed().await, Some(1009));
     assert_eq!(request(server.address, post(&long)).await.status, StatusCode::PAYLOAD_TOO_LARGE);

@@ -3,15 +3,18 @@
 //! Well-behaved agents are those of `sim`; `raw` has peers that do what no agent should. Nothing sleeps: what is
 //! waited for is observed, within [`PATIENCE`].
 
+mod exchange;
 mod fleetsim;
 mod gate;
 mod http;
 mod identity;
 mod limits;
 mod offers;
+mod peer;
 mod raw;
 mod server;
 mod slow;
+mod state;
 mod tls;
 mod websocket;
 

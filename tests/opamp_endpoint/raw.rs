@@ -1,4 +1,5 @@
-//! Peers that speak as they like.
+//! Peers that speak as they like. Nothing here is the server's but the messages' types, which
+//! `tests/proto_compat.rs` compares with those of opamp-go.
 
 use super::within;
 use bytes::Bytes;
@@ -7,8 +8,6 @@ use http_body_util::{BodyExt, Full};
 use hyper::header::HeaderMap;
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
-use opamp_operator::opamp::PATH;
-use opamp_operator::opamp::framing::{frame, unframe};
 use opamp_operator::opamp::proto::{
     AgentDescription, AgentToServer, RemoteConfigStatus, ServerErrorResponseType, ServerToAgent,
     server_error_response::Details,
@@ -21,6 +20,9 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::{WebSocketStream, client_async};
+
+/// Where the specification puts both transports.
+const PATH: &str = "/v1/opamp";
 
 /// Takes and reports configurations.
 pub const TAKES_CONFIG: u64 = 0x1 | 0x2 | 0x1000;
@@ -68,6 +70,11 @@ pub fn is_unavailable(message: &ServerToAgent) -> bool {
     error.r#type() == ServerErrorResponseType::Unavailable && (30..=60).contains(&pause) && *message == alone
 }
 
+/// A message as it stands in a WebSocket message: behind a header, which is 0.
+pub fn frame(message: &AgentToServer) -> Bytes {
+    [&[0][..], &message.encode_to_vec()].concat().into()
+}
+
 /// A WebSocket.
 pub struct Socket<S = TcpStream>(pub WebSocketStream<S>);
 
@@ -113,8 +120,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     /// The next message of the server.
     pub async fn next(&mut self) -> ServerToAgent {
         match within("a message", self.0.next()).await {
-            Some(Ok(Message::Binary(message))) => ServerToAgent::decode(unframe(message).expect("framed"))
-                .unwrap_or_else(|error| panic!("{error}")),
+            Some(Ok(Message::Binary(message))) => {
+                let data = message.strip_prefix(&[0]).expect("a header, which is 0");
+                ServerToAgent::decode(data).unwrap_or_else(|error| panic!("{error}"))
+            }
             other => panic!("no message but {other:?}"),
         }
     }
@@ -187,25 +196,36 @@ pub async fn request(server: SocketAddr, request: Request<impl Into<Bytes>>) -> 
 
 /// A POST of a message, as clients send it.
 pub fn post(message: &AgentToServer) -> Request<Vec<u8>> {
+    post_bytes(message.encode_to_vec())
+}
+
+/// The same with the bytes of a message.
+pub fn post_bytes(message: Vec<u8>) -> Request<Vec<u8>> {
     Request::post(PATH)
         .header("host", "server")
         .header("content-type", "application/x-protobuf")
-        .body(message.encode_to_vec())
+        .body(message)
         .expect("a request")
 }
 
 /// A TCP connection on which a WebSocket was opened, without a client that would know its rules.
 pub async fn upgraded_tcp(server: SocketAddr) -> TcpStream {
+    upgraded_tcp_with(server, "").await.0
+}
+
+/// The same with these header lines more, and the head of the response.
+pub async fn upgraded_tcp_with(server: SocketAddr, headers: &str) -> (TcpStream, String) {
     let mut stream = TcpStream::connect(server).await.expect("a connection");
     let head = format!(
         "GET {PATH} HTTP/1.1\r\nhost: server\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
-         sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+         sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n{headers}\r\n"
     );
     stream.write_all(head.as_bytes()).await.expect("sent");
     let mut response = Vec::new();
     while !response.ends_with(b"\r\n\r\n") {
         response.push(within("the upgrade", stream.read_u8()).await.expect("a head"));
     }
-    assert!(response.starts_with(b"HTTP/1.1 101 "), "{}", String::from_utf8_lossy(&response));
-    stream
+    let response = String::from_utf8(response).expect("text");
+    assert!(response.starts_with("HTTP/1.1 101 "), "{response}");
+    (stream, response)
 }

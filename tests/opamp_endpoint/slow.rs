@@ -2,13 +2,12 @@
 //! Readers of WebSockets are in `websocket`.
 
 use super::limits::{refused_connections, refused_messages};
-use super::raw::{Socket, full, post, request, upgraded_tcp};
+use super::raw::{Socket, frame, full, post, request, upgraded_tcp};
 use super::server::{Server, group, group_of, revision, revision_of, uid};
 use super::within;
 use hyper::StatusCode;
 use opamp_operator::config::ConfigFile;
 use opamp_operator::fleet::GroupView;
-use opamp_operator::opamp::framing::frame;
 use opamp_operator::opamp::proto::AgentToServer;
 use opamp_operator::opamp::{Limits, PATH};
 use opamp_operator::sim::{Behaviour, Profile, Simulated};

@@ -1,13 +1,12 @@
 //! The WebSocket transport, with peers that break its rules.
 
-use super::raw::{Socket, bare, full, is_bad_request, upgraded_tcp};
+use super::raw::{Socket, bare, frame, full, is_bad_request, upgraded_tcp};
 use super::server::{Server, group, group_of, revision, revision_of, uid};
 use super::{PATIENCE, within};
 use futures::{SinkExt, StreamExt};
 use opamp_operator::config::ConfigFile;
 use opamp_operator::fleet::GroupView;
 use opamp_operator::opamp::Limits;
-use opamp_operator::opamp::framing::frame;
 use opamp_operator::opamp::proto::{AgentToServer, ComponentHealth};
 use opamp_operator::sim::{Behaviour, Profile};
 use prost::Message as _;
@@ -70,9 +69,11 @@ async fn malformed_message_is_answered_and_harms_nobody() {
     let mut socket = Socket::open(server.address).await;
     let good = frame(&full(uid(1), 0));
     let too_deep = frame(&nested(60));
+    let [another_header, longer_header] = [&[1][..], &[0x80, 1]].map(|header| [header, &good[1..]].concat());
     for (malformed, message, echoed) in [
         ("no header", &b""[..], 0),
-        ("another header", b"\x01abc", 0),
+        ("another header", &another_header, 0),
+        ("a longer one", &longer_header, 0),
         ("not protobuf", b"\0not protobuf", 0),
         ("cut off", &good[..good.len() - 1], 0),
         ("no uid", b"\0", 0),
