@@ -4,13 +4,14 @@ use super::answer::Reception;
 use super::chance::retry_after;
 use super::hub::Hub;
 use super::limits::Limits;
-use super::memory::{Exhausted, Share};
+use super::memory::{Exhausted, Memory, Share};
 use super::offer::Encoded;
 use crate::fleet::{Link, Principal};
 use bytes::{Bytes, BytesMut};
 use flate2::Compression;
 use flate2::read::MultiGzDecoder;
 use flate2::write::GzEncoder;
+use futures::FutureExt;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
 use hyper::header::{
@@ -212,6 +213,14 @@ async fn read_message(
     inflating.await.unwrap_or(Err(Unread::Malformed))
 }
 
+/// The message of a body that is there as a whole. It takes memory from nobody.
+pub(super) fn decode(headers: &HeaderMap, body: Bytes, limit: usize) -> Result<Bytes, StatusCode> {
+    let gzip = is_gzip(headers)?;
+    let mut share = Memory::new(usize::MAX).share();
+    let body = read_body(Full::new(body), limit, &mut share).now_or_never().unwrap_or(Err(Unread::Late))?;
+    Ok(if gzip { inflate(&body[..], limit, |_| Ok(()))? } else { body })
+}
+
 /// Whether a body is compressed. What was encoded more than once is not taken: nobody does it but to hide a bomb in
 /// another one.
 fn is_gzip(headers: &HeaderMap) -> Result<bool, Unread> {
@@ -220,7 +229,9 @@ fn is_gzip(headers: &HeaderMap) -> Result<bool, Unread> {
     let mut codings = codings.filter(|name| !name.is_empty() && !name.eq_ignore_ascii_case("identity"));
     match (codings.next(), codings.next()) {
         (None, _) => Ok(false),
-        (Some(name), None) if name.eq_ignore_ascii_case("gzip") || name.eq_ignore_ascii_case("x-gzip") => Ok(true),
+        (Some(name), None) if name.eq_ignore_ascii_case("gzip") || name.eq_ignore_ascii_case("x-gzip") => {
+            Ok(true)
+        }
         _ => Err(Unread::UnknownEncoding),
     }
 }
@@ -275,7 +286,6 @@ fn inflate(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::opamp::memory::Memory;
     use hyper::header::HeaderName;
 
     fn headers(name: HeaderName, value: &str) -> HeaderMap {

@@ -16,6 +16,7 @@
 //! | `watch` | what agents report as effective, looked at for drift |
 //! | `limits` | what peers may take; `pace` (how often), `memory` (of what they are sending), `wire` (what decoding costs) |
 //! | `offer`, `framing`, `proto` | bytes |
+//! | `untrusted` | entrances for the fuzz targets |
 
 mod answer;
 mod chance;
@@ -34,6 +35,7 @@ mod report;
 mod session;
 mod stop;
 pub mod tls;
+pub mod untrusted;
 mod watch;
 mod websocket;
 mod wire;

@@ -11,4 +11,5 @@ mod frame;
 mod handshake;
 
 pub(super) use connection::Connection;
+pub(super) use decoder::{Decoder, Event};
 pub(super) use handshake::{Refusal, accept_key, is_upgrade};
