@@ -27,6 +27,17 @@ lint: ## Formatting and clippy; warnings are errors.
 fmt: ## Formats the code.
 	cargo fmt
 
+FUZZ := frame message http_body
+.PHONY: fuzz
+fuzz: ## Feeds noise to what reads agents' bytes, FUZZ_SECONDS (60) for each target of FUZZ. Needs cargo-fuzz.
+	@command -v cargo-fuzz >/dev/null || { echo "run 'cargo install cargo-fuzz --locked --version 0.13.2' first"; exit 1; }
+	@cp Cargo.lock fuzz/Cargo.lock
+	@for target in $(FUZZ); do \
+	  mkdir -p fuzz/corpus/$$target; \
+	  RUSTC_BOOTSTRAP=1 cargo fuzz run $$target fuzz/corpus/$$target fuzz/seeds/$$target -- \
+	    -max_len=32768 -max_total_time=$${FUZZ_SECONDS:-60} -print_final_stats=1; \
+	done
+
 .PHONY: bench
 bench: ## What a check for drift costs in CPU time; fails above the budget. The first build takes minutes.
 	cargo bench --bench drift
