@@ -1,5 +1,7 @@
 //! The shape of the code: which module may use which, what the pure ones keep out, and what no file has.
 
+#[path = "structure/conformance.rs"]
+mod conformance;
 #[path = "structure/pages.rs"]
 mod pages;
 #[path = "structure/source.rs"]
@@ -288,9 +290,9 @@ fn sources() -> Vec<Source> {
     Source::all(&["src"], &["rs"])
 }
 
-/// The Rust files of `tests/`.
+/// The Rust files of `tests/`, and those of the fuzz targets.
 fn tests() -> Vec<Source> {
-    Source::all(&["tests"], &["rs"])
+    Source::all(&["tests", "fuzz/src", "fuzz/fuzz_targets"], &["rs"])
 }
 
 /// The module or program that a file belongs to.

@@ -25,6 +25,22 @@ impl Page {
         Self { text: text.unwrap_or_else(|error| panic!("{path}: {error}")) }
     }
 
+    /// A page with this text, or a part of one.
+    pub fn of(text: &str) -> Self {
+        Self { text: text.to_owned() }
+    }
+
+    /// The rows of its tables, each as its cells.
+    pub fn rows(&self) -> impl Iterator<Item = Vec<&str>> {
+        let rows = self.text.lines().filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |"));
+        rows.map(|row| row.split(" | ").collect())
+    }
+
+    /// How many names of tests there are, said to be in a file or not.
+    pub fn sentences(&self) -> usize {
+        spans(&self.text).filter(|span| is_sentence(span)).count()
+    }
+
     /// The text between two headings, without them.
     pub fn section(&self, from: &str, to: &str) -> &str {
         let after = self.text.split_once(from).unwrap_or_else(|| panic!("there is no {from}")).1;
@@ -98,7 +114,7 @@ fn tests_are_found_on_a_page_with_their_files() {
         named("g_h_i", &["tests/z.rs"]),
         named("j_k_l", &["z.rs"]),
     ];
-    let page = Page { text: text.to_owned() };
+    let page = Page::of(text);
     assert_eq!(page.tests(), expected);
     let source = |path: &str, text: &str| Source { path: path.to_owned(), text: text.to_owned() };
     let sources = [
