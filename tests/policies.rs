@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Client, ResourceExt};
-use opamp_operator::api::{ConfigRevision, ConfigRollout, RolloutState};
+use opamp_operator::api::{CollectorGroup, ConfigRevision, ConfigRollout, RolloutState};
 use opamp_operator::sim::{self, Behaviour, Profile};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -200,6 +200,40 @@ async fn without_the_parameter_nobody_writes_revisions_and_slices() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn restart_of_a_groups_agents_needs_the_verb_operate_on_groups_and_is_stamped_with_who_asked() {
+    let plane = control_plane::shared().await;
+    let space = space(&plane, "restart").await;
+    space.apply(group("g", "yes")).await;
+    // May do what they like with rollouts, and change groups.
+    let alice = User::new(&plane, &space, "alice", &["operate", "approve"]).await;
+    let operator = User::new(&plane, &space, "operator", &["operate"]).await;
+    let change = ["get", "patch"];
+    grant_on_groups(&space, "alice", &change).await;
+    grant_on_groups(&space, "operator", &[&change[..], &["operate"]].concat()).await;
+    let (annotation, by) = ("fleet.opamp.dev/restart", "fleet.opamp.dev/restart-requested-by");
+    let ask = |value: Value| json!({"metadata": {"annotations": {annotation: value, by: "mallory"}}});
+    let stamped =
+        async || space.api::<CollectorGroup>().get("g").await.expect("g").annotations().get(by).cloned();
+    let words = ["collectorgroup restart/g", annotation, "alice", "operate", "on collectorgroups"];
+    assert_refused(alice.patch("CollectorGroup", "g", ask(json!("1"))).await, &words);
+    operator.patch("CollectorGroup", "g", ask(json!("1"))).await.expect("added");
+    assert_eq!(stamped().await.as_deref(), Some("operator"));
+    assert_refused(alice.patch("CollectorGroup", "g", ask(json!("2"))).await, &words);
+    assert_refused(alice.patch("CollectorGroup", "g", ask(Value::Null)).await, &words);
+    alice.patch("CollectorGroup", "g", json!({"spec": {"priority": 7}})).await.expect("changed");
+    alice
+        .patch("CollectorGroup", "g", json!({"metadata": {"annotations": {by: "x"}}}))
+        .await
+        .expect("changed");
+    assert_eq!(stamped().await.as_deref(), Some("operator"), "what is not asked anew keeps its stamp");
+    operator
+        .patch("CollectorGroup", "g", json!({"metadata": {"annotations": {annotation: null}}}))
+        .await
+        .expect("removed");
+    assert_eq!(stamped().await, None, "no request, no stamp");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn operator_works_under_the_policies_and_says_who_changed_and_who_asked_until_they_are_gone() {
     let plane = ControlPlane::start().await;
     let space = Space::new(&plane, "author").await;
@@ -333,9 +367,29 @@ async fn grant(space: &Space, user: &str, verbs: &[&str]) {
             "subjects": [{"apiGroup": group, "kind": "User", "name": user}],
         }))
         .await;
-    let verb = verbs.first().unwrap_or(&"create");
+    are_granted(space, user, "configrollouts", verbs.first().unwrap_or(&"create")).await;
+}
+
+/// Lets a user do this with groups in a namespace, and waits until the API server knows it.
+async fn grant_on_groups(space: &Space, user: &str, verbs: &[&str]) {
+    let (group, name) = ("rbac.authorization.k8s.io", format!("{user}-groups"));
+    let allowed = json!({"apiGroups": ["fleet.opamp.dev"], "resources": ["collectorgroups"], "verbs": verbs});
+    let role = json!({"kind": "Role", "metadata": {"name": name}, "rules": [allowed]});
+    let binding = json!({
+        "kind": "RoleBinding", "metadata": {"name": name},
+        "roleRef": {"apiGroup": group, "kind": "Role", "name": name},
+        "subjects": [{"apiGroup": group, "kind": "User", "name": user}],
+    });
+    for mut manifest in [role, binding] {
+        manifest["apiVersion"] = json!(format!("{group}/v1"));
+        space.apply(manifest).await;
+    }
+    are_granted(space, user, "collectorgroups", verbs.last().expect("a verb")).await;
+}
+
+async fn are_granted(space: &Space, user: &str, resource: &str, verb: &str) {
     let asked = json!({"spec": {"user": user, "resourceAttributes": {
-        "group": "fleet.opamp.dev", "resource": "configrollouts", "namespace": space.name, "verb": verb,
+        "group": "fleet.opamp.dev", "resource": resource, "namespace": space.name, "verb": verb,
     }}});
     let review: SubjectAccessReview = serde_json::from_value(asked).expect("a review");
     let reviews: Api<SubjectAccessReview> = Api::all(space.client.clone());

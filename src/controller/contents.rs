@@ -69,7 +69,7 @@ async fn revision_of(
         Plan::Reuse(name) => reuse(leader, rollout, &namespace, &name, files).await?,
         Plan::Create(number) => {
             let previous = previous(leader, rollout, &namespace).await?;
-            let since = stamped_since(&leader.client).await?;
+            let since = stamped_since::<ConfigRollout>(&leader.client).await?;
             let author = revision::author(rollout, previous.as_ref(), files, since);
             let mut new = revision::new_revision(rollout, number, hash, files, author, Timestamp::now());
             new.metadata.namespace = Some(namespace);

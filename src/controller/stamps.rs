@@ -1,4 +1,4 @@
-//! Who changed a rollout, and who asked something of it: the user that the API server stamped, or else the field
+//! Who changed a rollout, and who asked something of it or of a group: the user that the API server stamped, or else the field
 //! manager's word, marked as unverified. Pure.
 
 use crate::api::{CHANGED_BY_ANNOTATION, ConfigRollout, GROUP, REQUESTED_BY_SUFFIX};
@@ -11,36 +11,39 @@ pub fn changed_by(rollout: &ConfigRollout, stamped_since: Option<Timestamp>) -> 
     who(rollout, CHANGED_BY_ANNOTATION, &["f:spec"], stamped_since)
 }
 
-/// Who asked for `promote`, `abort`, `retry` or `undo` last.
-pub fn asked_by(rollout: &ConfigRollout, request: &str, stamped_since: Option<Timestamp>) -> Option<String> {
+/// Who asked for `promote`, `abort`, `retry` or `undo` of a rollout, or `restart` of a group, last.
+pub fn asked_by<K: ResourceExt>(
+    object: &K,
+    request: &str,
+    stamped_since: Option<Timestamp>,
+) -> Option<String> {
     let annotation = format!("{GROUP}/{request}");
     let stamp = format!("{annotation}{REQUESTED_BY_SUFFIX}");
-    who(rollout, &stamp, &["f:metadata", "f:annotations", &format!("f:{annotation}")], stamped_since)
+    who(object, &stamp, &["f:metadata", "f:annotations", &format!("f:{annotation}")], stamped_since)
 }
 
-fn who(
-    rollout: &ConfigRollout,
+fn who<K: ResourceExt>(
+    object: &K,
     stamp: &str,
     field: &[&str],
     stamped_since: Option<Timestamp>,
 ) -> Option<String> {
-    let last = last_writer(rollout, field)?;
+    let last = last_writer(object, field)?;
     let verified = stamped_since.zip(last.time.as_ref()).is_some_and(|(since, written)| written.0 >= since);
-    match rollout.annotations().get(stamp).filter(|_| verified) {
+    match object.annotations().get(stamp).filter(|_| verified) {
         Some(user) => Some(user.clone()),
         None => Some(format!("{} (unverified)", last.manager.as_deref()?)),
     }
 }
 
 /// The field manager that wrote a field last.
-fn last_writer<'a>(rollout: &'a ConfigRollout, field: &[&str]) -> Option<&'a ManagedFieldsEntry> {
+fn last_writer<'a, K: ResourceExt>(object: &'a K, field: &[&str]) -> Option<&'a ManagedFieldsEntry> {
     let wrote = |entry: &&ManagedFieldsEntry| {
         let fields = entry.fields_v1.as_ref().map(|fields| &fields.0);
         let found = fields.and_then(|fields| field.iter().try_fold(fields, |at, name| at.get(*name)));
         entry.subresource.is_none() && found.is_some()
     };
-    let managers = rollout.metadata.managed_fields.as_ref()?;
-    managers.iter().filter(wrote).max_by_key(|entry| entry.time.as_ref().map(|time| time.0))
+    object.managed_fields().iter().filter(wrote).max_by_key(|entry| entry.time.as_ref().map(|time| time.0))
 }
 
 #[cfg(test)]
