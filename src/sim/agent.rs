@@ -215,7 +215,7 @@ impl Agent {
     /// Starts anew with what is in effect, tampered or not.
     fn restart(&mut self) -> Option<AgentToServer> {
         self.started += 1;
-        self.healthy |= self.habits.cure == Cure::Restart;
+        self.healthy = (self.healthy || self.habits.cure == Cure::Restart) && !self.habits.frail;
         self.tell_health()
     }
 

@@ -54,6 +54,8 @@ pub struct Habits {
     pub reverts: bool,
     /// What makes it well again.
     pub cure: Cure,
+    /// Whether a restart by command makes it ill.
+    pub frail: bool,
     /// The content that makes it ill; with any other it is well.
     pub ill_with: Option<ConfigHash>,
 }

@@ -7,7 +7,7 @@ use opamp_operator::sim::{self, Behaviour, Endpoint, Habits, Journal, Offer, Pac
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-/// When agents were first started, in seconds since 1970; an hour later in each further life.
+/// When agents were first started if nothing else is said, in seconds since 1970; an hour later in each further life.
 const FIRST_START: u64 = 1_767_225_600;
 
 /// Several agents with the attribute `test: NAME`.
@@ -33,6 +33,8 @@ pub struct Kind {
     pub shows_effective: bool,
     /// Whether they restart when they are told to.
     pub accepts_restarts: bool,
+    /// When they were first started, in seconds since 1970.
+    pub first_start: u64,
 }
 
 impl Kind {
@@ -44,6 +46,7 @@ impl Kind {
             attributes: Vec::new(),
             shows_effective: false,
             accepts_restarts: false,
+            first_start: FIRST_START,
         }
     }
 
@@ -56,6 +59,13 @@ impl Kind {
     #[must_use]
     pub fn with(mut self, habits: Habits) -> Self {
         self.habits = habits;
+        self
+    }
+
+    /// The kind that was first started at this time, in seconds since 1970.
+    #[must_use]
+    pub fn started_at(mut self, seconds: u64) -> Self {
+        self.first_start = seconds;
         self
     }
 
@@ -273,7 +283,7 @@ impl Fleet {
         let hours = u64::try_from(lives_before).expect("few lives");
         let agent = sim::Agent::new(profile, kind.behaviour.clone())
             .with(kind.habits.clone())
-            .started_at(FIRST_START + 3600 * hours);
+            .started_at(kind.first_start + 3600 * hours);
         sim::spawn(agent, self.endpoint.clone(), self.pace)
     }
 }

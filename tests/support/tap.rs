@@ -41,6 +41,22 @@ impl Tap {
         heard.from_server.iter().filter_map(|message| message.remote_config.clone()).collect()
     }
 
+    /// How many commands went by.
+    pub fn commands(&self) -> usize {
+        let heard = self.heard.lock().expect("not poisoned");
+        heard.from_server.iter().filter(|message| message.command.is_some()).count()
+    }
+
+    /// When the agent's process was started, as it reported, each time once.
+    pub fn starts(&self) -> Vec<u64> {
+        let heard = self.heard.lock().expect("not poisoned");
+        let health = heard.from_agent.iter().filter_map(|message| message.health.as_ref());
+        let mut starts: Vec<u64> =
+            health.map(|health| health.start_time_unix_nano).filter(|at| *at > 0).collect();
+        starts.dedup();
+        starts
+    }
+
     /// The effective configurations that the agent reported.
     pub fn effective(&self) -> Vec<AgentConfigMap> {
         let heard = self.heard.lock().expect("not poisoned");
