@@ -21,7 +21,7 @@ pub const SLICE_FORMAT_VERSION: u32 = 1;
     category = "fleet",
     derive = "Default",
     derive = "PartialEq",
-    annotation("fleet.opamp.dev/schema", "4"),
+    annotation("fleet.opamp.dev/schema", "5"),
     printcolumn = r#"{"name":"Replica", "type":"string", "jsonPath":".spec.replica"}"#,
     printcolumn = r#"{"name":"Age", "type":"date", "jsonPath":".metadata.creationTimestamp"}"#
 )]
@@ -118,6 +118,9 @@ pub struct AgentEntry {
     /// How the leader puts the agent right; in slices of exceptions only.
     #[serde(rename = "x", default, skip_serializing_if = "Option::is_none")]
     pub treatment: Option<TreatmentEntry>,
+    /// The restart that the leader has ordered because a person asked for it; in slices of exceptions only.
+    #[serde(rename = "y", default, skip_serializing_if = "Option::is_none")]
+    pub restart: Option<RestartEntry>,
     /// The agent's verdicts.
     #[serde(rename = "v", default, skip_serializing_if = "Vec::is_empty")]
     pub verdicts: Vec<VerdictEntry>,
@@ -198,6 +201,26 @@ pub struct TreatmentEntry {
     /// Since when the agent is quarantined, in seconds after the entry's `t`; absent: it is not.
     #[serde(rename = "q", default, skip_serializing_if = "Option::is_none")]
     pub quarantined: Option<i64>,
+}
+
+/// A restart that a person asked for, ordered for one agent. Times are in seconds since 1970.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RestartEntry {
+    /// When it was asked for.
+    #[serde(rename = "a")]
+    pub asked: i64,
+    /// When it was ordered for this agent.
+    #[serde(rename = "g")]
+    pub given: i64,
+    /// When the agent's process had been started by then, by its own clock; absent: it does not say.
+    #[serde(rename = "s", default, skip_serializing_if = "Option::is_none")]
+    pub started: Option<i64>,
+    /// When it was carried out; absent: it is still to be.
+    #[serde(rename = "d", default, skip_serializing_if = "Option::is_none")]
+    pub done: Option<i64>,
+    /// Since when the agent is missed; absent: it is not.
+    #[serde(rename = "m", default, skip_serializing_if = "Option::is_none")]
+    pub missed: Option<i64>,
 }
 
 /// What an agent said of one revision.

@@ -1,7 +1,7 @@
 //! CollectorGroup: who. Selects agents of a namespace and carries the assignment that replicas act on.
 
 use super::rules::leader_term_rule;
-use super::{AttributeSelector, DriftSpec, Duration, HealthSpec, Term};
+use super::{AttributeSelector, DriftSpec, Duration, GroupHandled, HealthSpec, RestartStatus, Term};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::CustomResource;
 use schemars::JsonSchema;
@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
     category = "fleet",
     status = "CollectorGroupStatus",
     derive = "PartialEq",
-    annotation("fleet.opamp.dev/schema", "4"),
+    annotation("fleet.opamp.dev/schema", "5"),
     validation = leader_term_rule(),
     printcolumn = r#"{"name":"Matched", "type":"integer", "jsonPath":".status.agents.matched"}"#,
     printcolumn = r#"{"name":"Connected", "type":"integer", "jsonPath":".status.agents.connected"}"#,
@@ -98,6 +98,12 @@ pub struct CollectorGroupStatus {
     /// The term of the leader that wrote this status.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leader_term: Option<i64>,
+    /// The requests that were seen; that says nothing of their success, an Event does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handled: Option<GroupHandled>,
+    /// The last restart of the group's agents that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restart: Option<RestartStatus>,
     /// Name of the last known good revision: a rollout completed with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stable_revision: Option<String>,
@@ -254,7 +260,8 @@ pub struct Problem {
     /// What kind of problem. `NotRolledBack`: the rollback is over, and the agent still runs the revision that was
     /// rolled back. `Failed`: the agent refused the target revision. `NothingToOffer`: it refused
     /// both revisions of its group. `Quarantined`: it is left alone, because nothing that was tried has
-    /// lasted. `Unhealthy`: it reports to be unhealthy. `Drifted`: something else is in
+    /// lasted. `NotRestarted`: it was started anew because a person asked for that, and did not come back healthy in
+    /// time. `Unhealthy`: it reports to be unhealthy. `Drifted`: something else is in
     /// effect than its revision, or it does not answer; the message has the class and the path. `SentBack`: it was ill
     /// with the target, and has the stable revision by itself. `Offline`: it has been away for longer than
     /// `offlineAfter`. `Incompatible`: it was built without a component of the target revision; one entry stands for
@@ -278,6 +285,8 @@ pub enum ProblemKind {
     Quarantined,
     /// The agent refused the target revision.
     Failed,
+    /// The agent was started anew because a person asked for that, and did not come back healthy in time.
+    NotRestarted,
     /// The agent reports to be unhealthy.
     Unhealthy,
     /// The agent does not run its assigned revision though it had the time.

@@ -136,6 +136,12 @@ pub enum Reason {
     NoDrift,
     /// Agents are left alone, because nothing that was tried has lasted.
     AgentsQuarantined,
+    /// An agent did not come back healthy after the restart that was asked for.
+    NotRestarted,
+    /// Every agent has had its turn in the restart that was asked for.
+    RestartCompleted,
+    /// Too many agents did not come back healthy after the restart that was asked for; the others are left alone.
+    RestartStopped,
     /// The group serves as it should again.
     NotDegraded,
     /// An agent that drifts is offered its revision anew.

@@ -12,6 +12,7 @@ mod config_rollout;
 mod crds;
 mod duration;
 mod names;
+mod restart;
 mod rules;
 mod selector;
 mod share;
@@ -19,8 +20,8 @@ mod strategy;
 mod upkeep;
 
 pub use agent_slice::{
-    AgentEntry, AgentSlice, AgentSliceSpec, BuildEntry, DoneEntry, EntryFlags, SLICE_FORMAT_VERSION,
-    SightEntry, TreatmentEntry, VerdictEntry,
+    AgentEntry, AgentSlice, AgentSliceSpec, BuildEntry, DoneEntry, EntryFlags, RestartEntry,
+    SLICE_FORMAT_VERSION, SightEntry, TreatmentEntry, VerdictEntry,
 };
 pub use collector_group::{
     AdoptionStatus, AgentCounts, AssignmentStatus, CollectorGroup, CollectorGroupSpec, CollectorGroupStatus,
@@ -37,6 +38,7 @@ pub use config_rollout::{
 pub use crds::{all as crds, to_yaml as crds_to_yaml};
 pub use duration::Duration;
 pub use names::*;
+pub use restart::{GroupHandled, RestartState, RestartStatus};
 pub use selector::{AttributeSelector, Operator, Requirement};
 pub use share::Share;
 pub use strategy::{Approval, CurrentPhase, OnFailure, Phase, PhaseOutcome, PhaseStatus, Strategy};

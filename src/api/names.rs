@@ -6,7 +6,7 @@ pub const GROUP: &str = "fleet.opamp.dev";
 pub const VERSION: &str = "v1alpha1";
 /// The number of the CRDs' schema. Raised whenever a field is added, because an older CRD prunes new status
 /// fields in silence; a program that finds a lower number is not ready.
-pub const SCHEMA_VERSION: u32 = 4;
+pub const SCHEMA_VERSION: u32 = 5;
 /// Annotation on each CRD that carries [`SCHEMA_VERSION`].
 pub const SCHEMA_ANNOTATION: &str = "fleet.opamp.dev/schema";
 /// Label that lets a Secret be referenced by a rollout; its value is `true`.
@@ -30,6 +30,8 @@ pub const ABORT_ANNOTATION: &str = "fleet.opamp.dev/abort";
 pub const RETRY_ANNOTATION: &str = "fleet.opamp.dev/retry";
 /// Annotation that goes back to an earlier revision: `[REVISION/]TOKEN`, handled once.
 pub const UNDO_ANNOTATION: &str = "fleet.opamp.dev/undo";
+/// Annotation on a group that has its agents started anew: `TOKEN`, handled once.
+pub const RESTART_ANNOTATION: &str = "fleet.opamp.dev/restart";
 /// Annotation that shows what new content would do and does not start it, while its value is `true`.
 pub const DRY_RUN_ANNOTATION: &str = "fleet.opamp.dev/dry-run";
 /// Annotation on a rollout: the user who changed its spec last, stamped by the API server (`policies/stamps.yaml`).

@@ -1,8 +1,8 @@
-//! Slices of exceptions: whom the leader treats. Written by the leader for each group, read by every replica.
+//! Slices of exceptions: whom the leader treats or has started anew. Written by the leader for each group, read by every replica.
 
 use super::Written;
 use crate::api::{AgentSlice, AgentSliceSpec, CONTENT_LABEL, CollectorGroup, EXCEPTIONS};
-use crate::fleet::{AgentKey, Treatment, unpack_exceptions};
+use crate::fleet::{AgentKey, Restart, Treatment, unpack_exceptions, unpack_restarts};
 use kube::api::{Api, DeleteParams, ObjectMeta, PostParams, Preconditions};
 use kube::core::DeserializeGuard;
 use kube::runtime::watcher;
@@ -18,10 +18,13 @@ pub fn tells_of_exceptions(labels: &BTreeMap<String, String>) -> bool {
 /// A slice's namespace and name.
 type SliceKey = (Arc<str>, String);
 
-/// All treatments as a replica knows them.
+/// What one slice tells.
+type Known = (Vec<(AgentKey, Treatment)>, Vec<(AgentKey, Restart)>);
+
+/// All treatments and restarts as a replica knows them.
 #[derive(Default)]
 pub struct Exceptions {
-    known: BTreeMap<SliceKey, Vec<(AgentKey, Treatment)>>,
+    known: BTreeMap<SliceKey, Known>,
     /// The slices seen by the list that is under way; the others are gone when it ends.
     listing: Option<BTreeSet<SliceKey>>,
     listed: bool,
@@ -67,7 +70,9 @@ impl Exceptions {
             return false;
         };
         let agent = |uid| AgentKey { namespace: key.0.clone(), uid };
-        let new = unpack_exceptions(&read.spec).map(|(uid, treatment)| (agent(uid), treatment)).collect();
+        let treatments = unpack_exceptions(&read.spec).map(|(uid, treatment)| (agent(uid), treatment));
+        let restarts = unpack_restarts(&read.spec).map(|(uid, restart)| (agent(uid), restart));
+        let new = (treatments.collect(), restarts.collect());
         self.known.get(&key) != Some(&new) && {
             self.known.insert(key, new);
             true
@@ -76,7 +81,12 @@ impl Exceptions {
 
     /// All agents that are treated.
     pub fn treatments(&self) -> impl Iterator<Item = &(AgentKey, Treatment)> {
-        self.known.values().flatten()
+        self.known.values().flat_map(|(treatments, _)| treatments)
+    }
+
+    /// All agents that are started anew, because a person asked for that.
+    pub fn restarts(&self) -> impl Iterator<Item = &(AgentKey, Restart)> {
+        self.known.values().flat_map(|(_, restarts)| restarts)
     }
 }
 

@@ -205,6 +205,9 @@ impl Follower {
         for (agent, treatment) in self.exceptions.treatments() {
             view.treat(agent.clone(), treatment.clone());
         }
+        for (agent, restart) in self.exceptions.restarts() {
+            view.restart(agent.clone(), *restart);
+        }
         view
     }
 }

@@ -1,10 +1,12 @@
 //! Treats single agents of a group: decides, publishes the orders, and tells of what came of them.
 
 use super::context::{Error, Leader};
-use crate::api::CollectorGroup;
+use crate::api::{CollectorGroup, RestartStatus};
 use crate::cluster::{Written, write_exceptions};
-use crate::fleet::{Cause, Live, ObservedAgent, Treatments, pack_exceptions, unpack_exceptions};
-use crate::heal::{Happened, News, Rules, Step, step, tell};
+use crate::fleet::{
+    Cause, Live, ObservedAgent, Restarts, Treatments, pack_exceptions, unpack_exceptions, unpack_restarts,
+};
+use crate::heal::{Happened, News, Rules, Step, Terms, restart, step, tell, tell_missed};
 use crate::rollout::Judged;
 use crate::telemetry::Attempt;
 use jiff::Timestamp;
@@ -15,13 +17,17 @@ use std::time::Duration;
 pub struct Care {
     /// Who is treated, as replicas see it by now.
     pub treatments: Treatments,
+    /// Who is started anew because a person asked for that, likewise.
+    pub restarts: Restarts,
+    /// How far that has come.
+    pub restart: Option<RestartStatus>,
     /// When to look again, though nothing changes until then.
     pub wake: Option<Timestamp>,
     /// Something was decided, and could not be written yet: it is decided again after this time.
     pub undone: Option<Duration>,
 }
 
-/// Brings the treatments of a group's agents on.
+/// Brings the treatments of a group's agents on, and their restarts; an agent is missed after `patience`.
 ///
 /// # Errors
 /// When the API server does not take the orders; it is tried again.
@@ -31,16 +37,28 @@ pub async fn treat(
     agents: &[&ObservedAgent],
     live: &Live<'_>,
     judged: &Judged,
+    patience: Duration,
 ) -> Result<Care, Error> {
     let (namespace, name) = (group.namespace().unwrap_or_default(), group.name_any());
     let known = leader.observatory.exceptions(&namespace, &name);
     let prior: Treatments = known.iter().flat_map(|slice| unpack_exceptions(&slice.spec)).collect();
-    let rules = Rules::new(&group.spec, live.sides.retried_at, Timestamp::now());
-    let Step { treatments, news, wake } = step(&prior, agents, live, |agent| judged.has(agent), &rules);
-    if treatments == prior {
-        return Ok(Care { treatments, wake, undone: None });
+    let under_way: Restarts = known.iter().flat_map(|slice| unpack_restarts(&slice.spec)).collect();
+    let asked = group.status.as_ref().and_then(|status| status.restart.as_ref());
+    let now = Timestamp::now();
+    let rules = Rules::new(&group.spec, live.sides.retried_at, now);
+    let Step { treatments, news, wake } =
+        step(&prior, &under_way, agents, live, |agent| judged.has(agent), &rules);
+    let terms = Terms { patience, offline_after: group.spec.offline_after.get(), now };
+    let is_busy = |agent: &ObservedAgent| agent.adoptee.is_some() || judged.has_reached(agent);
+    let round = restart(asked, &under_way, agents, &treatments, is_busy, &terms);
+    let wake = [wake, round.wake].into_iter().flatten().min();
+    if (&treatments, &round.restarts) == (&prior, &under_way) {
+        return Ok(Care { treatments, restarts: under_way, restart: round.status, wake, undone: None });
     }
-    let later = |undone| Ok(Care { treatments: prior.clone(), wake: None, undone: Some(undone) });
+    let later = |undone| {
+        let (treatments, restarts) = (prior.clone(), under_way.clone());
+        Ok(Care { treatments, restarts, restart: asked.cloned(), wake: None, undone: Some(undone) })
+    };
     let id = format!("exceptions/{}", group.uid().unwrap_or_default());
     if let Some(wait) = leader.hold_back(&id, false) {
         return later(wait);
@@ -48,15 +66,16 @@ pub async fn treat(
     if !leader.may_write() {
         return later(leader.retry);
     }
-    match write_exceptions(&leader.client, group, &known, pack_exceptions(&name, &treatments)).await? {
+    let wanted = pack_exceptions(&name, &treatments, &round.restarts);
+    match write_exceptions(&leader.client, group, &known, wanted).await? {
         Written::Yes | Written::Unchanged => {}
         Written::Conflict | Written::Deposed => return later(leader.status_interval),
     }
     count(leader, &news);
-    for told in tell(&news) {
+    for told in tell(&news).into_iter().chain(tell_missed(&round.missed)) {
         leader.announcer.tell(group, told.warning, told.reason, &told.note).await;
     }
-    Ok(Care { treatments, wake, undone: None })
+    Ok(Care { treatments, restarts: round.restarts, restart: round.status, wake, undone: None })
 }
 
 fn count(leader: &Leader, news: &[News]) {

@@ -1,12 +1,16 @@
 //! Reconciles a `CollectorGroup`: derives its assignment from the rollout that holds it, counts, writes.
 
+use super::announce::answer_all;
 use super::care::{Care, treat};
 use super::context::{Error, Guarded, Leader, entropy, hashes, holder_of, readable, write_if_leading};
 use super::revision;
-use crate::api::{AssignmentStatus, CollectorGroup, CollectorGroupStatus, ConfigRollout};
+use crate::api::{AssignmentStatus, CollectorGroup, CollectorGroupStatus, ConfigRollout, Strategy};
 use crate::cluster::Written;
 use crate::fleet::{Live, ObservedAgent};
-use crate::rollout::{GroupInput, Judged, assignment, group_news, group_status, in_group, next_offline};
+use crate::heal::begin;
+use crate::rollout::{
+    GroupInput, Judged, assignment, group_news, group_status, in_group, next_offline, take_restart,
+};
 use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::api::Api;
@@ -39,9 +43,15 @@ pub async fn reconcile(guarded: Arc<Guarded<CollectorGroup>>, leader: Arc<Leader
     let revisions = hashes(&leader.revisions(&namespace));
     let members: Vec<&ObservedAgent> = agents.iter().filter(|agent| in_group(agent, &name)).collect();
     let live = Live::new(&standing, &revisions, &needs);
-    let Care { treatments, wake, undone } =
-        treat(&leader, group, &members, &live, &Judged::new(status.as_ref())).await?;
+    let patience = standing.apply_timeout.clone().unwrap_or_else(|| Strategy::default().apply_timeout).get();
+    let Care { treatments, restarts, mut restart, wake, undone } =
+        treat(&leader, group, &members, &live, &Judged::new(status.as_ref()), patience).await?;
     let now = Timestamp::now();
+    let mut handled = prior.handled.clone();
+    let asked = take_restart(group.annotations(), &mut handled);
+    if let Some(Ok(token)) = &asked {
+        restart = Some(begin(token, prior.restart.as_ref(), &members, entropy()?, now));
+    }
     let mut next = group_status(&GroupInput {
         name: &name,
         generation,
@@ -52,6 +62,9 @@ pub async fn reconcile(guarded: Arc<Guarded<CollectorGroup>>, leader: Arc<Leader
         agents: &agents,
         members: &members,
         treatments: &treatments,
+        restarts: &restarts,
+        restart: restart.as_ref(),
+        handled: handled.as_ref(),
         max_attempts: group.spec.drift.correction.max_attempts,
         offline_after: group.spec.offline_after.get(),
         adoption_soaks: &leader.adoption_soaks,
@@ -61,7 +74,7 @@ pub async fn reconcile(guarded: Arc<Guarded<CollectorGroup>>, leader: Arc<Leader
     });
     next.leader_term = Some(leader.term);
     // What was decided on agents and could not be written yet is told when it is, unless others wait for the rest.
-    if let Some(wait) = undone.filter(|_| prior.assignment == next.assignment) {
+    if let Some(wait) = undone.filter(|_| prior.assignment == next.assignment && asked.is_none()) {
         return Ok(Action::requeue(wait));
     }
     let wakes = [wake, next_offline(&members, group.spec.offline_after.get(), now)];
@@ -75,7 +88,7 @@ pub async fn reconcile(guarded: Arc<Guarded<CollectorGroup>>, leader: Arc<Leader
         return Ok(idle);
     }
     own_revisions(&leader, group, &next).await?;
-    Ok(write(&leader, group, &prior, &next).await?.unwrap_or(idle))
+    Ok(write(&leader, group, &prior, &next, asked).await?.unwrap_or(idle))
 }
 
 fn holding_rollout(leader: &Leader, namespace: &str, group: &str) -> Option<ConfigRollout> {
@@ -107,15 +120,20 @@ async fn write(
     group: &CollectorGroup,
     prior: &CollectorGroupStatus,
     next: &CollectorGroupStatus,
+    asked: Option<Result<String, String>>,
 ) -> Result<Option<Action>, Error> {
     let id = format!("group/{}", group.uid().unwrap_or_default());
-    if let Some(wait) = leader.hold_back(&id, prior.assignment != next.assignment) {
+    if let Some(wait) = leader.hold_back(&id, prior.assignment != next.assignment || asked.is_some()) {
         return Ok(Some(Action::requeue(wait)));
     }
     let api: Api<CollectorGroup> =
         Api::namespaced(leader.client.clone(), &group.namespace().unwrap_or_default());
     match write_if_leading(leader, &api, group, prior, next).await? {
         Written::Yes | Written::Unchanged => {
+            let agents = next.restart.as_ref().map_or(0, |restart| restart.agents);
+            let done = |token| ("restart", format!("restart {token} of {agents} agents has begun"));
+            let notices = asked.into_iter().map(|asked| asked.map(done)).collect();
+            answer_all(leader, group, notices).await;
             for told in group_news(prior, next) {
                 leader.announcer.tell(group, told.warning, told.reason, &told.note).await;
             }

@@ -5,7 +5,7 @@ use super::steadiness::Steadiness;
 use super::unpack::Unpacked;
 use super::{
     Adoptee, Attributes, Build, Capabilities, ConfigReport, Description, Done, DriftClass, GroupView,
-    InstanceUid, Ledger, Link, Outcome, Principal, Report, Ring, Rings, Sight, Treatment, signed,
+    InstanceUid, Ledger, Link, Outcome, Principal, Report, Restart, Ring, Rings, Sight, Treatment, signed,
 };
 use crate::api::EntryFlags;
 use crate::config::{ConfigHash, Form};
@@ -101,6 +101,8 @@ struct Unusual {
     ceased: Option<Timestamp>,
     /// How the leader puts it right.
     treatment: Option<Treatment>,
+    /// The restart that a person asked for.
+    restart: Option<Restart>,
     /// The leader's last order that was carried out.
     done: Option<Done>,
 }
@@ -208,7 +210,10 @@ impl Agent {
             .max(report.healthy.map_or(Edge::None, |healthy| self.note_health(healthy, report.started, now)));
         let config = report.config.filter(|config| self.answers() || config.hash.is_some());
         edge = edge.max(config.map_or(Edge::None, |config| self.judge(config, group, now)));
-        if self.steady.started() == started { edge } else { edge.max(Edge::Slow) }
+        // Others wait for one that is to start anew.
+        let is_awaited = self.unusual.as_ref().is_some_and(|unusual| unusual.restart.is_some());
+        let restarted = if is_awaited { Edge::Urgent } else { Edge::Slow };
+        if self.steady.started() == started { edge } else { edge.max(restarted) }
     }
 
     /// The agent is about to attach again. If it was away for long it may have become another one: it is checked before

@@ -1,28 +1,33 @@
-//! Treatments as slices of exceptions: what the leader publishes for one group, and replicas act on.
+//! Treatments and restarts as slices of exceptions: what the leader publishes for one group, and replicas act on.
 
-use super::{Cause, InstanceUid, Order, Treatment};
-use crate::api::{AgentEntry, AgentSliceSpec, SLICE_FORMAT_VERSION, TreatmentEntry};
+use super::{Cause, InstanceUid, Order, Restart, Treatment};
+use crate::api::{AgentEntry, AgentSliceSpec, RestartEntry, SLICE_FORMAT_VERSION, TreatmentEntry};
 use crate::config::ConfigHash;
 use crate::fleet::treatment::Ordered;
 use jiff::Timestamp;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Most agents of one slice (design, section 4).
 const MAX_ENTRIES: usize = 250;
 
 /// The slices of one group, in order: an agent stays in its slice for as long as their number is the same, which is a
 /// power of two, so that a change rewrites one of them.
-pub fn pack_exceptions(group: &str, treatments: &BTreeMap<InstanceUid, Treatment>) -> Vec<AgentSliceSpec> {
-    if treatments.is_empty() {
+pub fn pack_exceptions(
+    group: &str,
+    treatments: &BTreeMap<InstanceUid, Treatment>,
+    restarts: &BTreeMap<InstanceUid, Restart>,
+) -> Vec<AgentSliceSpec> {
+    let agents: BTreeSet<&InstanceUid> = treatments.keys().chain(restarts.keys()).collect();
+    if agents.is_empty() {
         return Vec::new();
     }
     let mut count = 1;
     loop {
         let mut shards = vec![BTreeMap::new(); count];
-        for (uid, treatment) in treatments {
-            shards[shard(*uid, count)].insert(*uid, treatment);
+        for uid in &agents {
+            shards[shard(**uid, count)].insert(**uid, (treatments.get(uid), restarts.get(uid)));
         }
-        if shards.iter().all(|shard| shard.len() <= MAX_ENTRIES) || count > treatments.len() {
+        if shards.iter().all(|shard| shard.len() <= MAX_ENTRIES) || count > agents.len() {
             return shards.iter().map(|shard| slice(group, shard)).collect();
         }
         count *= 2;
@@ -39,6 +44,15 @@ pub fn unpack_exceptions(slice: &AgentSliceSpec) -> impl Iterator<Item = (Instan
     })
 }
 
+/// The restarts of a slice, each with its agent.
+pub fn unpack_restarts(slice: &AgentSliceSpec) -> impl Iterator<Item = (InstanceUid, Restart)> {
+    let known = slice.format_version == SLICE_FORMAT_VERSION;
+    slice.agents.iter().filter(move |_| known).filter_map(|entry| {
+        let restart = read_restart(entry.restart.as_ref()?)?;
+        Some((InstanceUid::from_hex(&entry.uid)?, restart))
+    })
+}
+
 /// Uids end in random or counted bits, whatever their version begins with.
 fn shard(uid: InstanceUid, count: usize) -> usize {
     let sum = uid
@@ -48,22 +62,28 @@ fn shard(uid: InstanceUid, count: usize) -> usize {
     sum % count
 }
 
-fn slice(group: &str, treatments: &BTreeMap<InstanceUid, &Treatment>) -> AgentSliceSpec {
-    let mut revisions: Vec<ConfigHash> = treatments.values().map(|treatment| treatment.of).collect();
+/// What is ordered for one agent.
+type Orders<'a> = (Option<&'a Treatment>, Option<&'a Restart>);
+
+fn slice(group: &str, agents: &BTreeMap<InstanceUid, Orders<'_>>) -> AgentSliceSpec {
+    let mut revisions: Vec<ConfigHash> =
+        agents.values().filter_map(|(treatment, _)| Some(treatment.as_ref()?.of)).collect();
     revisions.sort_unstable();
     revisions.dedup();
-    let entry = |(uid, treatment): (&InstanceUid, &&Treatment)| AgentEntry {
+    let index = |of: ConfigHash| u32::try_from(revisions.binary_search(&of).ok()?).ok();
+    let entry = |(uid, (treatment, restart)): (&InstanceUid, &Orders<'_>)| AgentEntry {
         uid: uid.to_hex(),
         group: Some(0),
-        running: revisions.binary_search(&treatment.of).ok().and_then(|index| u32::try_from(index).ok()),
-        since: treatment.began.as_second(),
-        treatment: Some(written(treatment)),
+        running: treatment.and_then(|treatment| index(treatment.of)),
+        since: treatment.map_or(0, |treatment| treatment.began.as_second()),
+        treatment: treatment.map(written),
+        restart: restart.map(written_restart),
         ..AgentEntry::default()
     };
     AgentSliceSpec {
         format_version: SLICE_FORMAT_VERSION,
         groups: vec![group.to_owned()],
-        agents: treatments.iter().map(entry).collect(),
+        agents: agents.iter().map(entry).collect(),
         revisions: revisions.iter().map(ToString::to_string).collect(),
         ..AgentSliceSpec::default()
     }
@@ -91,6 +111,27 @@ fn written(treatment: &Treatment) -> TreatmentEntry {
         well: treatment.well.map(after),
         quarantined: treatment.quarantined.map(after),
     }
+}
+
+fn written_restart(restart: &Restart) -> RestartEntry {
+    RestartEntry {
+        asked: restart.asked.as_second(),
+        given: restart.ordered.given.as_second(),
+        started: restart.started,
+        done: restart.ordered.done.map(Timestamp::as_second),
+        missed: restart.missed.map(Timestamp::as_second),
+    }
+}
+
+fn read_restart(written: &RestartEntry) -> Option<Restart> {
+    let time = |second| Timestamp::from_second(second).ok();
+    let given = time(written.given)?;
+    Some(Restart {
+        asked: time(written.asked)?,
+        ordered: Ordered { order: Order::Restart, given, done: written.done.and_then(time) },
+        started: written.started,
+        missed: written.missed.and_then(time),
+    })
 }
 
 fn read(entry: &AgentEntry, of: ConfigHash) -> Option<Treatment> {
@@ -158,7 +199,7 @@ mod tests {
         third.sent_back = true;
         third.well = Some(at(8));
         third.quarantined = Some(at(9));
-        let slices = pack_exceptions("edge", &treatments);
+        let slices = pack_exceptions("edge", &treatments, &BTreeMap::new());
         assert_eq!(slices.len(), 1);
         assert_eq!(slices[0].groups, ["edge"]);
         let written = serde_json::to_value(&slices[0]).expect("JSON");
@@ -167,23 +208,47 @@ mod tests {
     }
 
     #[test]
+    fn restarts_come_back_as_they_were_written_beside_a_treatment_and_alone() {
+        let restart = |done, started, missed| Restart {
+            asked: at(20),
+            ordered: Ordered { order: Order::Restart, given: at(25), done },
+            started,
+            missed,
+        };
+        let treatments = [(uid(1), treatment(A, Cause::Drift, None))].into();
+        let restarts: BTreeMap<_, _> = [
+            (uid(1), restart(None, None, None)),
+            (uid(2), restart(Some(at(26)), Some(-5), None)),
+            (uid(3), restart(None, Some(99), Some(at(85)))),
+        ]
+        .into();
+        let slices = pack_exceptions("edge", &treatments, &restarts);
+        assert_eq!((slices.len(), slices[0].agents.len()), (1, 3));
+        let written = serde_json::to_value(&slices[0]).expect("JSON");
+        let read: AgentSliceSpec = serde_json::from_value(written).expect("a slice");
+        assert_eq!(unpack_restarts(&read).collect::<BTreeMap<_, _>>(), restarts);
+        assert_eq!(unpack_exceptions(&read).collect::<BTreeMap<_, _>>(), treatments);
+        assert_eq!(unpack_restarts(&AgentSliceSpec { format_version: 2, ..read }).count(), 0);
+    }
+
+    #[test]
     fn many_are_spread_over_slices_and_one_more_changes_one_slice() {
         let one = treatment(A, Cause::Drift, Some(Order::Offer));
         let mut treatments: BTreeMap<_, _> = (0..3_000).map(|n| (uid(n), one.clone())).collect();
-        let before = pack_exceptions("edge", &treatments);
+        let before = pack_exceptions("edge", &treatments, &BTreeMap::new());
         assert!(before.len() <= 32 && before.iter().all(|slice| slice.agents.len() <= MAX_ENTRIES));
         assert_eq!(before.iter().map(|slice| slice.agents.len()).sum::<usize>(), 3_000);
         treatments.insert(uid(3_000), one);
-        let after = pack_exceptions("edge", &treatments);
+        let after = pack_exceptions("edge", &treatments, &BTreeMap::new());
         assert_eq!(before.iter().zip(&after).filter(|(before, after)| before != after).count(), 1);
-        assert!(pack_exceptions("edge", &BTreeMap::new()).is_empty());
+        assert!(pack_exceptions("edge", &BTreeMap::new(), &BTreeMap::new()).is_empty());
     }
 
     /// An order of a newer leader is not known here: nothing is done rather than something else.
     #[test]
     fn what_a_newer_leader_wrote_and_what_is_damaged_is_left_out() {
         let treatments = [(uid(1), treatment(A, Cause::Drift, Some(Order::Offer)))].into();
-        let whole = pack_exceptions("edge", &treatments).remove(0);
+        let whole = pack_exceptions("edge", &treatments, &BTreeMap::new()).remove(0);
         assert_eq!(unpack_exceptions(&whole).count(), 1);
         let with = |change: &dyn Fn(&mut AgentEntry)| {
             let mut slice = whole.clone();

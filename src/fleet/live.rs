@@ -1,6 +1,6 @@
 //! The two live revisions of a group, as the leader compares agents with them.
 
-use super::{Cohort, InstanceUid, ObservedAgent, Side, Sides, Treatment, side};
+use super::{Cohort, InstanceUid, ObservedAgent, Restart, Side, Sides, Treatment, side};
 use crate::api::AssignmentStatus;
 use crate::config::{ConfigHash, Inventory};
 use std::collections::BTreeMap;
@@ -80,3 +80,6 @@ pub struct ToRun {
 
 /// Treatments by agent.
 pub type Treatments = BTreeMap<InstanceUid, Treatment>;
+
+/// Restarts that a person asked for, by agent.
+pub type Restarts = BTreeMap<InstanceUid, Restart>;

@@ -218,6 +218,7 @@ impl<'a> Packer<'a> {
                 after: done.at.as_second().saturating_sub(done.order),
             }),
             treatment: None,
+            restart: None,
             verdicts: self.verdicts(agent),
             since: agent.since.as_second(),
             adoptee: agent.adoptee.map(|adoptee| adoptee.since.saturating_sub(agent.since.as_second())),

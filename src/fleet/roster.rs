@@ -92,6 +92,7 @@ impl Roster {
         let known = self.agents.entry(key.clone()).or_insert_with(|| {
             let mut agent = Agent::new(key.uid, now);
             agent.treat(self.view.treatment(key), now);
+            agent.note_restart(self.view.restart_of(key));
             Known { agent: agent.into(), slice: self.slices.place(&key.namespace, key.uid) }
         });
         // Nothing else moves an agent between groups, and selectors are not asked with every heartbeat.

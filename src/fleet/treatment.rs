@@ -60,6 +60,19 @@ pub struct Ordered {
     pub done: Option<Timestamp>,
 }
 
+/// A restart that a person has asked for of a whole group, as it is ordered for one agent of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Restart {
+    /// When it was asked for, which tells the requests of a group apart.
+    pub asked: Timestamp,
+    /// The order.
+    pub ordered: Ordered,
+    /// When the agent's process had been started by then, by its own clock, in seconds since 1970.
+    pub started: Option<i64>,
+    /// Since when the agent is missed: it did not come back healthy in time.
+    pub missed: Option<Timestamp>,
+}
+
 /// The last order that a replica has carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Done {

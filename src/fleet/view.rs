@@ -1,6 +1,6 @@
 //! What a replica acts on: the groups with their assignments, and the revisions that these name.
 
-use super::{Admission, AgentKey, Attributes, Belongings, Cohort, Rank, Ring, Treatment};
+use super::{Admission, AgentKey, Attributes, Belongings, Cohort, Rank, Restart, Ring, Treatment};
 use crate::api::{AssignmentStatus, AttributeSelector, CollectorGroup, DriftMode, Term};
 #[cfg(doc)]
 use crate::config::Form;
@@ -209,6 +209,8 @@ pub struct View {
     belongings: HashMap<Arc<str>, Belongings>,
     /// The agents that the leader puts right.
     treatments: HashMap<AgentKey, Treatment>,
+    /// The agents that it has started anew, because a person asked for that.
+    restarts: HashMap<AgentKey, Restart>,
 }
 
 /// The groups that match an agent.
@@ -232,7 +234,7 @@ impl View {
                 b.priority.cmp(&a.priority).then_with(|| (a.created, &a.name).cmp(&(b.created, &b.name)))
             });
         }
-        Self { namespaces, belongings: HashMap::new(), treatments: HashMap::new() }
+        Self { namespaces, ..Self::default() }
     }
 
     /// Adds an agent that the leader puts right.
@@ -243,6 +245,16 @@ impl View {
     /// How the leader puts an agent right, if it does.
     pub fn treatment(&self, agent: &AgentKey) -> Option<&Treatment> {
         self.treatments.get(agent)
+    }
+
+    /// Adds an agent that is to be started anew, because a person asked for that.
+    pub fn restart(&mut self, agent: AgentKey, restart: Restart) {
+        self.restarts.insert(agent, restart);
+    }
+
+    /// The restart of an agent that a person asked for.
+    pub fn restart_of(&self, agent: &AgentKey) -> Option<Restart> {
+        self.restarts.get(agent).copied()
     }
 
     /// Adds whose the revisions of a namespace are. Without that no agent is taken to run another group's.

@@ -9,18 +9,21 @@
 //! | --- | --- |
 //! | `step` | all agents of a group: how many are treated at the same time, and what came of it |
 //! | `course` | one agent: begins a treatment, waits for what an order brings, gives the next, ends it |
+//! | `restart` | restarts that a person asks for: whose turn it is, and who has come back |
 //! | `symptom` | what is wrong with an agent right now |
 //! | `rules` | attempts and pauses |
 //! | `news` | what people are told of it |
 
 mod course;
 mod news;
+mod restart;
 mod rules;
 mod step;
 mod symptom;
 
 pub use course::{Case, Happened, Release};
-pub use news::{Told, tell};
+pub use news::{Told, tell, tell_missed};
+pub use restart::{Round, Terms, begin, restart};
 pub use rules::Rules;
 pub use step::{News, Step, step};
 

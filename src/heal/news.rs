@@ -2,7 +2,7 @@
 
 use super::{Happened, Release, step::News};
 use crate::api::Reason;
-use crate::fleet::{Cause, Order};
+use crate::fleet::{Cause, InstanceUid, Order};
 
 /// Most agents of which a single step tells one by one.
 const MAX_TOLD: usize = 10;
@@ -20,7 +20,24 @@ pub struct Told {
 
 /// What there is to tell of one step, warnings first.
 pub fn tell(news: &[News]) -> Vec<Told> {
-    let mut all: Vec<Told> = news.iter().filter_map(sentence).collect();
+    bounded(news.iter().filter_map(sentence).collect())
+}
+
+/// What there is to tell of agents that did not come back from a restart that a person asked for.
+pub fn tell_missed(missed: &[(InstanceUid, String)]) -> Vec<Told> {
+    let told = |(uid, host): &(InstanceUid, String)| Told {
+        warning: true,
+        reason: Reason::NotRestarted,
+        note: format!("{} has not come back healthy after the restart that was asked for", agent(*uid, host)),
+    };
+    bounded(missed.iter().map(told).collect())
+}
+
+fn agent(uid: InstanceUid, host: &str) -> String {
+    if host.is_empty() { format!("agent {uid}") } else { format!("agent {uid} on {host}") }
+}
+
+fn bounded(mut all: Vec<Told>) -> Vec<Told> {
     all.sort_by_key(|told| !told.warning);
     let more = all.split_off(all.len().min(MAX_TOLD));
     if let Some(first) = more.first() {
@@ -32,8 +49,7 @@ pub fn tell(news: &[News]) -> Vec<Told> {
 
 fn sentence(News { uid, host, place, attempt, what }: &News) -> Option<Told> {
     let told = |warning, reason, note: String| {
-        let on = if host.is_empty() { String::new() } else { format!(" on {host}") };
-        Some(Told { warning, reason, note: format!("agent {uid}{on}{note}") })
+        Some(Told { warning, reason, note: format!("{}{note}", agent(*uid, host)) })
     };
     match what {
         Happened::Ordered(Cause::Drift, _) => told(

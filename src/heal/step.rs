@@ -3,7 +3,7 @@
 use super::Rules;
 use super::course::{Case, Happened, Next, next};
 use super::symptom::{Symptom, symptom};
-use crate::fleet::{Cause, InstanceUid, Live, ObservedAgent, ToRun, Treatment, Treatments};
+use crate::fleet::{Cause, InstanceUid, Live, ObservedAgent, Restarts, ToRun, Treatment, Treatments};
 use jiff::Timestamp;
 
 /// What comes of a step.
@@ -35,9 +35,11 @@ pub struct News {
 /// Brings all treatments of a group on. `is_judged` says of an agent whether a rollout or an adoption waits for its
 /// answer, or watches it.
 ///
-/// At most a tenth of the agents, and at least one, are under treatment at the same time: every order disturbs its agent.
+/// At most a tenth of the agents, and at least one, are under treatment or being restarted at the same time: every order
+/// disturbs its agent. Those in `restarts` are left alone until they are back, or missed.
 pub fn step(
     prior: &Treatments,
+    restarts: &Restarts,
     agents: &[&ObservedAgent],
     live: &Live<'_>,
     is_judged: impl Fn(&ObservedAgent) -> bool,
@@ -47,14 +49,15 @@ pub fn step(
     let mut cases: Vec<Case<'_>> = agents.iter().map(|agent| case(agent)).collect();
     // Who is treated goes on; of the others who has waited longest comes first.
     cases.sort_by_key(|case| (!is_active(prior, case), waiting_since(case), case.agent.uid));
-    let limit = (agents.len() / 10).max(1);
-    let mut under_treatment = 0;
+    let limit = limit(agents.len());
+    let restarts = |uid| restarts.get(&uid).is_some_and(|restart| restart.missed.is_none());
+    let mut under_treatment = agents.iter().filter(|agent| restarts(agent.uid)).count();
     let mut result = Step::default();
     for case in &cases {
         let uid = case.agent.uid;
         let active = is_active(prior, case);
         let Next { treatment, happened, wake } =
-            next(prior.get(&uid), case, active || under_treatment < limit, rules);
+            next(prior.get(&uid), case, active || under_treatment < limit && !restarts(uid), rules);
         under_treatment +=
             usize::from(treatment.as_ref().is_some_and(|t| t.is_active() && case.agent.connected));
         let orders = treatment.as_ref().map_or(0, |treatment| treatment.orders);
@@ -70,6 +73,11 @@ pub fn step(
         result.treatments.extend(treatment.map(|treatment| (uid, treatment)));
     }
     result
+}
+
+/// How many agents may be disturbed at the same time, of so many.
+pub(super) fn limit(agents: usize) -> usize {
+    (agents / 10).max(1)
 }
 
 fn case<'a>(

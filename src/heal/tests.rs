@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 
 mod group;
+mod restart;
 
 const RULES: Rules = Rules {
     corrects: true,

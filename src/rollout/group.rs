@@ -3,9 +3,9 @@
 use super::adoption::{self, Adopted};
 use crate::api::{
     AdoptionStatus, AgentCounts, AssignmentStatus, CollectorGroupStatus, ConditionType, Conditions,
-    ConfigRolloutStatus, Reason, Stage,
+    ConfigRolloutStatus, GroupHandled, Reason, RestartState, RestartStatus, Stage,
 };
-use crate::fleet::{Live, ObservedAgent, Treatments, signed};
+use crate::fleet::{Live, ObservedAgent, Restarts, Treatments, signed};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use members::Members;
@@ -36,6 +36,12 @@ pub struct GroupInput<'a> {
     pub members: &'a [&'a ObservedAgent],
     /// Those of them that are put right.
     pub treatments: &'a Treatments,
+    /// Those that are started anew, because a person asked for that.
+    pub restarts: &'a Restarts,
+    /// How far that has come.
+    pub restart: Option<&'a RestartStatus>,
+    /// The requests that were seen.
+    pub handled: Option<&'a GroupHandled>,
     /// After so many attempts an agent is quarantined.
     pub max_attempts: i64,
     /// Silence that means gone, for its agents.
@@ -63,6 +69,8 @@ pub fn group_status(input: &GroupInput<'_>) -> CollectorGroupStatus {
         stable_revision: assignment.stable.clone(),
         assignment: Some(assignment),
         leader_term: input.prior.leader_term,
+        handled: input.handled.cloned(),
+        restart: input.restart.cloned(),
         problems: members.problems(),
         agents,
         conditions,
@@ -166,6 +174,10 @@ fn conditions(
             agents.quarantined
         );
         list.set(ConditionType::Degraded, true, Reason::AgentsQuarantined, &message);
+    } else if let Some(restart) = input.restart.filter(|restart| restart.state == RestartState::Stopped) {
+        let message =
+            format!("restart {} has stopped: {}; ask for another one", restart.token, restart.message);
+        list.set(ConditionType::Degraded, true, Reason::RestartStopped, &message);
     } else {
         list.clear(ConditionType::Degraded);
     }

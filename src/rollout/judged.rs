@@ -36,11 +36,18 @@ impl Judged {
 
     /// Whether this agent is among them.
     pub fn has(&self, agent: &ObservedAgent) -> bool {
-        let inside = |cohort: &Option<Cohort>| {
-            cohort.as_ref().is_some_and(|cohort| cohort.contains(agent.uid, |ring| agent.is_in(ring)))
-        };
-        self.all || inside(&self.cohort) && !inside(&self.passed)
+        self.all || is_in(self.cohort.as_ref(), agent) && !is_in(self.passed.as_ref(), agent)
     }
+
+    /// Whether the attempt under way has reached this agent, passed or not: until it is over it may still count how the
+    /// agent does.
+    pub fn has_reached(&self, agent: &ObservedAgent) -> bool {
+        self.all || is_in(self.cohort.as_ref(), agent)
+    }
+}
+
+fn is_in(cohort: Option<&Cohort>, agent: &ObservedAgent) -> bool {
+    cohort.is_some_and(|cohort| cohort.contains(agent.uid, |ring| agent.is_in(ring)))
 }
 
 #[cfg(test)]
@@ -92,6 +99,10 @@ mod tests {
             let judged = Judged::new(Some(&status(stage, ranks[first])));
             assert_eq!((judged.has(&agents[first]), judged.has(&agents[second])), expected, "{stage:?}");
         }
+        let running = Judged::new(Some(&status(Stage::Running, ranks[first])));
+        assert_eq!(agents.each_ref().map(|agent| running.has_reached(agent)), [true, true]);
+        let completed = Judged::new(Some(&status(Stage::Completed, ranks[first])));
+        assert_eq!(agents.each_ref().map(|agent| completed.has_reached(agent)), [false, false]);
         assert!(!Judged::new(None).has(&agents[0]));
         assert!(!Judged::new(Some(&ConfigRolloutStatus::default())).has(&agents[0]));
     }

@@ -28,7 +28,7 @@ pub use group::{GroupInput, group_news, group_status, in_group, next_offline};
 pub use holder::{Claim, holder};
 pub use judged::Judged;
 pub use news::{News, news, stalled};
-pub use requests::{Asked, Request};
+pub use requests::{Asked, Request, take_restart};
 pub use step::{Content, GroupFacts, Input, Next, RevisionFacts, is_under_way, step};
 use tally::tally;
 

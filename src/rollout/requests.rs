@@ -1,6 +1,9 @@
-//! Requests that a person makes of a rollout by annotations: each value is handled once.
+//! Requests that a person makes of a rollout or a group by annotations: each value is handled once.
 
-use crate::api::{ABORT_ANNOTATION, Handled, PROMOTE_ANNOTATION, RETRY_ANNOTATION, UNDO_ANNOTATION};
+use crate::api::{
+    ABORT_ANNOTATION, GroupHandled, Handled, PROMOTE_ANNOTATION, RESTART_ANNOTATION, RETRY_ANNOTATION,
+    UNDO_ANNOTATION,
+};
 use std::collections::BTreeMap;
 
 /// What a person asks for.
@@ -90,6 +93,30 @@ pub fn take(
     asked
 }
 
+/// The restart of a group's agents that has not been handled, by its token, or why it cannot be; notes it as handled, as
+/// [`take`] does.
+pub fn take_restart(
+    annotations: &BTreeMap<String, String>,
+    handled: &mut Option<GroupHandled>,
+) -> Option<Result<String, String>> {
+    let first = handled.is_none();
+    let seen = handled.get_or_insert_default();
+    let value = annotations.get(RESTART_ANNOTATION).filter(|value| seen.restart.as_ref() != Some(value))?;
+    seen.restart = Some(value.clone());
+    Some(if first {
+        Err(format!("{RESTART_ANNOTATION}: {value} was there from the start"))
+    } else if is_token(value) {
+        Ok(value.clone())
+    } else {
+        Err(format!("{RESTART_ANNOTATION}: {value:?} is not 1 to 63 letters, digits, '.', '_', '-'"))
+    })
+}
+
+fn is_token(text: &str) -> bool {
+    let fits = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    !text.is_empty() && text.len() <= 63 && text.chars().all(fits)
+}
+
 fn read(annotation: &str, value: &str, revisions: Revisions<'_>) -> Asked {
     let (revision, token) = match value.split_once('/') {
         Some((revision, token)) => (Some(revision), token),
@@ -108,8 +135,7 @@ fn read(annotation: &str, value: &str, revisions: Revisions<'_>) -> Asked {
     let full = token.strip_prefix("full-");
     let promote = annotation == PROMOTE_ANNOTATION;
     let token = full.filter(|_| promote).unwrap_or(token);
-    let fits = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-    if token.is_empty() || token.len() > 63 || !token.chars().all(fits) {
+    if !is_token(token) {
         return Err(format!(
             "{annotation}: {value:?} is not [REVISION/]TOKEN with 1 to 63 letters, digits, '.', '_', '-'"
         ));
@@ -171,6 +197,21 @@ mod tests {
             [Ok(Request::Retry)],
             "full- has its meaning in promote only"
         );
+    }
+
+    #[test]
+    fn restart_of_a_group_is_handled_once_and_refused_with_the_form() {
+        let mut handled = None;
+        let mut ask = |token: &str| take_restart(&annotations(&[("restart", token)]), &mut handled);
+        assert!(ask("old").is_some_and(|asked| asked.is_err_and(|why| why.contains("from the start"))));
+        assert_eq!(ask("one"), Some(Ok("one".to_owned())));
+        assert_eq!(ask("one"), None);
+        for value in ["", "a b", "r-1/x", &"x".repeat(64)] {
+            assert!(ask(value).is_some_and(|asked| asked.is_err()), "{value}");
+        }
+        assert_eq!(ask("one"), Some(Ok("one".to_owned())), "another value was seen since");
+        assert_eq!(handled.and_then(|handled| handled.restart).as_deref(), Some("one"));
+        assert_eq!(take_restart(&BTreeMap::new(), &mut Some(GroupHandled::default())), None);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::{Agent, Edge};
 use crate::config::{ConfigHash, Form};
 use crate::fleet::{
-    Capabilities, Cause, Done, GroupView, Offer, Order, Ordered, Revision, Shown, Sight, Treatment,
+    Capabilities, Cause, Done, GroupView, Offer, Order, Ordered, Restart, Revision, Shown, Sight, Treatment,
 };
 use jiff::{SignedDuration, Timestamp};
 
@@ -34,6 +34,13 @@ impl Agent {
         unusual.treatment = None;
         let forgotten = unusual.done.take_if(|done| now.duration_since(done.at) > FORGET_AFTER);
         forgotten.map_or(Edge::None, |_| Edge::Slow)
+    }
+
+    /// Takes in that the agent is to be started anew because a person asked for that, or not.
+    pub fn note_restart(&mut self, restart: Option<Restart>) {
+        if restart.is_some() || self.unusual.is_some() {
+            self.unusual().restart = restart;
+        }
     }
 
     /// Takes in that another slice of an earlier run tells of this order.
@@ -75,17 +82,37 @@ impl Agent {
         restart.inspect(|ordered| self.carry_out(*ordered, now)).is_some()
     }
 
-    /// Whatever the cause, only an ill agent is started anew.
     fn pending_restart(&self, group: &GroupView) -> Option<Ordered> {
         let takes = self.capabilities.has(Capabilities::ACCEPTS_RESTART_COMMAND);
+        let found = || self.requested_restart().or_else(|| self.healing_restart(group));
+        takes.then(found).flatten()
+    }
+
+    /// The restart that a person asked for, if it is still to be carried out here. An agent that was started anew since
+    /// it was ordered, or may have been, because it has connected since and does not say, has been obeying another
+    /// replica.
+    fn requested_restart(&self) -> Option<Ordered> {
+        let restart = self.unusual.as_ref()?.restart.filter(|restart| restart.missed.is_none())?;
+        let ordered = restart.ordered;
+        let open = ordered.done.is_none() && self.done().is_none_or(|done| !done.is_of(&ordered));
+        let is_as_it_was = match restart.started {
+            Some(started) => self.steady.started() == Some(started),
+            None => self.since.as_second() <= ordered.given.as_second(),
+        };
+        (open && is_as_it_was && self.connected() && self.complete).then_some(ordered)
+    }
+
+    /// The restart by which an agent is healed. Whatever the cause, only an ill one is started anew.
+    fn healing_restart(&self, group: &GroupView) -> Option<Ordered> {
+        let (_, ordered) = self.pending(group)?;
         let suffers = self.suffers(Cause::Illness, self.assigned(group)?);
-        let (_, ordered) = self.pending(group).filter(|_| takes && suffers)?;
-        (ordered.order == Order::Restart).then_some(ordered)
+        (ordered.order == Order::Restart && suffers).then_some(ordered)
     }
 
     /// Whether an order is to be carried out now by something that is sent.
     pub fn has_orders(&self, group: &GroupView, now: Timestamp) -> bool {
-        self.is_treated() && (self.is_to_restart(group) || self.due_offer(group, now).is_some())
+        let ordered = self.unusual.as_ref().is_some_and(|it| it.treatment.is_some() || it.restart.is_some());
+        ordered && (self.is_to_restart(group) || self.due_offer(group, now).is_some())
     }
 
     /// An agent that was ordered back to the stable revision and runs it need not be sent it.

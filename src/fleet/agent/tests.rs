@@ -5,6 +5,7 @@ use crate::fleet::fixtures::*;
 mod effective;
 mod offers;
 mod orders;
+mod restarts;
 mod verdicts;
 mod words;
 

@@ -63,6 +63,7 @@ impl Roster {
                 edge = edge.max(Edge::Slow);
             }
             edge = edge.max(known.agent.treat(self.view.treatment(key), now));
+            known.agent.note_restart(self.view.restart_of(key));
             edge = edge.max(reconsider(&mut known.agent, key, &self.view, self.silence, now));
             self.slices.mark(known.slice_in(&key.namespace), edge, now);
         }

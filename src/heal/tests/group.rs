@@ -3,7 +3,7 @@
 use super::super::*;
 use crate::api::AssignmentStatus;
 use crate::fleet::fixtures::{A, at, hash, seen, uid};
-use crate::fleet::{Cause, DriftClass, Live, ObservedAgent, Order, Rank, Shown, Sight, Treatments};
+use crate::fleet::{Cause, DriftClass, Live, ObservedAgent, Order, Rank, Restarts, Shown, Sight, Treatments};
 use std::collections::BTreeMap;
 
 fn assignment() -> AssignmentStatus {
@@ -25,11 +25,20 @@ fn drifting(n: u32, since: i64) -> ObservedAgent {
 }
 
 fn treated(prior: &Treatments, agents: &[ObservedAgent], second: i64) -> Step {
+    let agents: Vec<&ObservedAgent> = agents.iter().collect();
+    look(prior, &Restarts::new(), &agents, second)
+}
+
+/// What is done about agents that nothing was done about so far, while these are restarted.
+pub fn treated_beside(restarts: &Restarts, agents: &[&ObservedAgent], second: i64) -> Step {
+    look(&Treatments::new(), restarts, agents, second)
+}
+
+fn look(prior: &Treatments, restarts: &Restarts, agents: &[&ObservedAgent], second: i64) -> Step {
     let revisions = [("r-1".to_owned(), hash(A))].into();
     let needs = BTreeMap::new();
     let live = Live::new(&assignment(), &revisions, &needs);
-    let agents: Vec<&ObservedAgent> = agents.iter().collect();
-    step(prior, &agents, &live, |agent| agent.uid == uid(999), &super::rules(second))
+    step(prior, restarts, agents, &live, |agent| agent.uid == uid(999), &super::rules(second))
 }
 
 #[test]

@@ -121,6 +121,10 @@ impl<'a> Members<'a> {
             let kind = if nothing { ProblemKind::NothingToOffer } else { ProblemKind::Failed };
             return Some((kind, words(given), given.at));
         }
+        if let Some(missed) = self.input.restarts.get(&agent.uid).and_then(|restart| restart.missed) {
+            let message = "has not come back healthy after the restart that was asked for";
+            return Some((ProblemKind::NotRestarted, message.to_owned(), missed));
+        }
         if agent.connected && !agent.is_healthy() {
             let tried = treatment.filter(|treatment| treatment.cause == Cause::Illness).and_then(|t| t.last);
             let message = tried.map_or_else(String::new, |last| tried_by(last.order).to_owned());

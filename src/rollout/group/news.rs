@@ -1,6 +1,6 @@
 //! What to tell people of a group's conditions: a function of the status before a change and after it.
 
-use crate::api::{CollectorGroupStatus, ConditionType, ProblemKind, Reason};
+use crate::api::{CollectorGroupStatus, ConditionType, ProblemKind, Reason, RestartState, RestartStatus};
 use crate::rollout::News;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
@@ -18,21 +18,44 @@ pub fn group_news(prior: &CollectorGroupStatus, next: &CollectorGroupStatus) -> 
             }
         });
     }
+    told.extend(restart_news(prior, next));
     if turns(prior, next, ConditionType::Degraded) {
-        told.push(match holding(next, ConditionType::Degraded) {
-            Some(condition) => News {
+        told.extend(match holding(next, ConditionType::Degraded) {
+            Some(condition) if condition.reason == Reason::RestartStopped.as_str() => None,
+            Some(condition) => Some(News {
                 warning: true,
                 reason: Reason::parse(&condition.reason).unwrap_or(Reason::AgentsNotInSync),
                 note: condition.message.clone(),
-            },
-            None => News {
+            }),
+            None => Some(News {
                 warning: false,
                 reason: Reason::NotDegraded,
                 note: "the group serves as it should again".to_owned(),
-            },
+            }),
         });
     }
     told
+}
+
+/// That a restart that was asked for is over.
+fn restart_news(prior: &CollectorGroupStatus, next: &CollectorGroupStatus) -> Option<News> {
+    let state = |status: &CollectorGroupStatus| {
+        status.restart.as_ref().map(|restart| (restart.requested_at.clone(), restart.state))
+    };
+    let restart = next.restart.as_ref().filter(|_| state(prior) != state(next))?;
+    let RestartStatus { token, ordered, restarted, failed, message, .. } = restart;
+    match restart.state {
+        RestartState::Running => None,
+        RestartState::Completed => {
+            let note =
+                format!("restart {token}: {restarted} of {ordered} agents came back, {failed} did not");
+            Some(News { warning: *failed > 0, reason: Reason::RestartCompleted, note })
+        }
+        RestartState::Stopped => {
+            let note = format!("restart {token} has stopped: {message}");
+            Some(News { warning: true, reason: Reason::RestartStopped, note })
+        }
+    }
 }
 
 fn first_drifted(status: &CollectorGroupStatus) -> String {
@@ -78,6 +101,42 @@ mod tests {
 
     fn told(prior: &CollectorGroupStatus, next: &CollectorGroupStatus) -> Vec<(bool, Reason, String)> {
         group_news(prior, next).into_iter().map(|news| (news.warning, news.reason, news.note)).collect()
+    }
+
+    #[test]
+    fn end_of_a_restart_is_told_once() {
+        let restart = |state, failed| {
+            let why = if state == RestartState::Stopped { "why" } else { "" };
+            let requested = Time(Timestamp::UNIX_EPOCH);
+            let restart = serde_json::json!({
+                "token": "now", "requestedAt": requested, "seed": "", "state": format!("{state:?}"), "message": why,
+                "ordered": 9, "restarted": 9 - failed, "failed": failed,
+            });
+            let restart = serde_json::from_value(restart).expect("a restart");
+            CollectorGroupStatus { restart: Some(restart), ..status(&[]) }
+        };
+        let running = restart(RestartState::Running, 0);
+        assert_eq!(told(&status(&[]), &running), []);
+        for (over, warning, reason, note) in [
+            (
+                restart(RestartState::Completed, 0),
+                false,
+                Reason::RestartCompleted,
+                "restart now: 9 of 9 agents came back, 0 did not",
+            ),
+            (
+                restart(RestartState::Completed, 2),
+                true,
+                Reason::RestartCompleted,
+                "restart now: 7 of 9 agents came back, 2 did not",
+            ),
+            (restart(RestartState::Stopped, 3), true, Reason::RestartStopped, "restart now has stopped: why"),
+        ] {
+            assert_eq!(told(&running, &over), [(warning, reason, note.to_owned())]);
+            assert_eq!(told(&over, &over), []);
+        }
+        let degraded = status(&[(ConditionType::Degraded, Reason::RestartStopped, "why")]);
+        assert_eq!(told(&status(&[]), &degraded), [], "that has been told");
     }
 
     #[test]

@@ -65,6 +65,16 @@ fn status_with(
     agents: &[ObservedAgent],
     rollout: Option<&ConfigRolloutStatus>,
 ) -> CollectorGroupStatus {
+    status_of(treatments, &Restarts::new(), prior, agents, rollout)
+}
+
+fn status_of(
+    treatments: &Treatments,
+    restarts: &Restarts,
+    prior: &CollectorGroupStatus,
+    agents: &[ObservedAgent],
+    rollout: Option<&ConfigRolloutStatus>,
+) -> CollectorGroupStatus {
     let revisions = [("r-1".to_owned(), hash(1)), ("r-2".to_owned(), hash(2))].into();
     let kafka = Inventory::new([("receivers", vec!["kafka".to_owned()])]);
     let needs = [("r-2".to_owned(), kafka)].into();
@@ -80,6 +90,9 @@ fn status_with(
         agents,
         members: &members,
         treatments,
+        restarts,
+        restart: prior.restart.as_ref(),
+        handled: prior.handled.as_ref(),
         max_attempts: 5,
         offline_after: Duration::from_secs(90),
         adoption_soaks: &[Duration::from_mins(5)],

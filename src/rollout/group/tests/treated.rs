@@ -1,7 +1,8 @@
 //! Agents that are put right, in their group's status.
 
 use super::*;
-use crate::fleet::{Cause, Order, Ordered, Treatment};
+use crate::fleet::{Cause, Order, Ordered, Restart, Treatment};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 /// An agent that is to run `r-2`, with what was seen of it.
 fn sighted(number: u8, shown: Option<Shown>) -> ObservedAgent {
@@ -138,5 +139,29 @@ fn agent_that_does_not_answer_drifts_whatever_it_said_before() {
         let status = told(&[told_stale], &[]);
         assert_eq!((status.agents.drifted, status.agents.in_sync), (1, 0), "{running:?}");
         assert_eq!((&*status.problems[0].message, status.problems[0].since.0), ("Stale", at(9)));
+    }
+}
+
+#[test]
+fn agent_that_is_missed_after_a_restart_is_listed_and_a_restart_that_stopped_degrades_the_group() {
+    let agents = [agent(1, Some(1)), agent(2, Some(1))];
+    let ordered = Ordered { order: Order::Restart, given: at(50), done: None };
+    let restart = Restart { asked: at(40), ordered, started: None, missed: None };
+    let restarts: Restarts =
+        [(agents[0].uid, restart), (agents[1].uid, Restart { missed: Some(at(90)), ..restart })].into();
+    for (state, degraded) in
+        [("Running", None), ("Stopped", Some(("True", "RestartStopped"))), ("Completed", None)]
+    {
+        let requested = Time(at(40));
+        let restart = serde_json::json!({"token": "t", "requestedAt": requested, "seed": "", "state": state});
+        let restart = serde_json::from_value(restart).expect("a restart");
+        let prior = CollectorGroupStatus { restart: Some(restart), ..CollectorGroupStatus::default() };
+        let completed = rollout(Stage::Completed);
+        let status = status_of(&Treatments::new(), &restarts, &prior, &agents, Some(&completed));
+        assert_eq!(condition(&status, "Degraded"), degraded);
+        let missed: Vec<_> =
+            status.problems.iter().filter(|problem| problem.kind == ProblemKind::NotRestarted).collect();
+        assert_eq!(missed.iter().map(|problem| problem.since.0).collect::<Vec<_>>(), [at(90)]);
+        assert_eq!(missed[0].agent, agents[1].uid.to_string());
     }
 }
