@@ -1,9 +1,12 @@
 //! A real Collector that stays unhealthy is started anew by the command that its supervisor takes, then offered its
-//! configuration anew, and then left alone.
+//! configuration anew, and then left alone. One that is well is started anew when a person asks for it.
 
 mod support;
 
-use opamp_operator::api::{CollectorGroup, CollectorGroupStatus, ConfigRevision, ProblemKind, RolloutState};
+use kube::api::{Patch, PatchParams};
+use opamp_operator::api::{
+    CollectorGroup, CollectorGroupStatus, ConfigRevision, ProblemKind, RestartState, RolloutState,
+};
 use serde_json::json;
 use support::control_plane::ControlPlane;
 use support::operator::Operator;
@@ -56,4 +59,33 @@ async fn real_collector_that_stays_unhealthy_is_started_anew_then_offered_anew_t
     let told: Vec<&str> = events.iter().map(|(reason, _)| reason.as_str()).collect();
     let healing = ["Healing", "Healed", "Healing", "Healed", "Quarantined", "AgentsQuarantined"];
     assert_eq!(told, healing, "{events:?}");
+}
+
+/// Nothing is wrong with it: a person asks for the restart.
+#[tokio::test(flavor = "multi_thread")]
+async fn real_collector_is_started_anew_when_a_person_asks_for_it_and_is_seen_to_come_back() {
+    let plane = ControlPlane::start().await;
+    let space = Space::new(&plane, "restarting").await;
+    let operator = Operator::start(&plane, "restarting").await;
+    let tap = Tap::start(&operator.opamp).await;
+    let _supervisor = Supervisor::start(plane.dir(), "supervisor", &tap.endpoint, &[("test", "restarting")]);
+    space.apply(group("edge", "restarting")).await;
+    space.group_has("edge", 1).await;
+    space.apply(rollout("r", "edge", inline(&collector("well")))).await;
+    space.rollout_is("r", RolloutState::Completed).await;
+    let (offers, starts) = (tap.offers().len(), tap.starts().len());
+
+    let patch = Patch::Merge(json!({"metadata": {"annotations": {"fleet.opamp.dev/restart": "now"}}}));
+    let groups = space.api::<CollectorGroup>();
+    groups.patch("edge", &PatchParams::default(), &patch).await.expect("annotated");
+    let restart = |group: &CollectorGroup| group.status.as_ref().and_then(|status| status.restart.clone());
+    let over = |group: &CollectorGroup| restart(group).is_some_and(|it| it.state != RestartState::Running);
+    let done = restart(&space.until("edge", "restarted", over).await).expect("a restart");
+    assert_eq!((done.state, done.ordered, done.restarted), (RestartState::Completed, 1, 1), "{done:?}");
+    assert_eq!((tap.commands(), tap.offers().len()), (1, offers));
+    assert_eq!(tap.starts().len(), starts + 1, "{:?}", tap.starts());
+    let in_sync = |group: &CollectorGroup| {
+        group.status.as_ref().is_some_and(|status| (status.agents.healthy, status.agents.in_sync) == (1, 1))
+    };
+    space.until("edge", "well and in sync", in_sync).await;
 }
