@@ -11,20 +11,8 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
-use super::parse::Fault;
+use super::fault::{Fault, MAX_DEPTH, MAX_NODES, MAX_TEXT};
 use super::{Text, Value};
-
-/// How deep a configuration may be nested. Real ones stay below 20. A level takes up to 25 KB of
-/// stack in a build without optimisation, so this leaves half of a 2 MiB stack to the caller.
-pub const MAX_DEPTH: usize = 32;
-
-/// The nodes that the files of one configuration may have together, with aliases expanded. Bodies
-/// of 256 KiB (the limit of a rollout) hold at most half as many without aliases.
-pub const MAX_NODES: usize = 262_144;
-
-/// The bytes of text that the files of one configuration may have together, with aliases expanded:
-/// thirty-two times what a rollout may carry.
-pub const MAX_TEXT: usize = 8 * 1024 * 1024;
 
 /// What is left of the limits, and what went wrong. One for all files of a configuration, so that
 /// many small files cannot do what one large file may not.

@@ -14,7 +14,7 @@
 //! | --- | --- |
 //! | `file` | one named file as it is delivered |
 //! | `hash` | the identity of a content |
-//! | `value`, `decode`, `parse` | YAML to data, as the Collector reads it, within limits |
+//! | `value`, `decode`, `parse`, `fault` | YAML to data, as the Collector reads it, within limits |
 //! | `merge` | several files to one configuration, as the supervisor does |
 //! | `inventory` | the component types that a configuration needs, and those of a build |
 //! | `id` | the names of components and pipelines |
@@ -31,6 +31,7 @@ mod compare;
 mod decode;
 mod desired;
 mod digest;
+mod fault;
 mod file;
 mod hash;
 mod id;
@@ -46,6 +47,7 @@ pub use check::{CheckError, MAX_PROBLEMS, Problem, Reason, Role, check};
 pub use compare::{Departure, Difference, differences};
 pub use desired::{Compared, Desired, Unread};
 pub use digest::Digest;
+pub use fault::{Fault, FileError, MAX_DEPTH, MAX_NODES, MAX_TEXT, ParseError, Position};
 pub use file::ConfigFile;
 pub use hash::{ConfigHash, Form, HashKey, HashKeyError, ParseHashError, content_hash};
 pub use id::{ComponentId, InvalidId, PipelineId};
@@ -54,7 +56,7 @@ pub use inventory::Inventory;
 pub use mask::secret_texts;
 pub use merge::{Merged, ParsedFile, merge};
 pub use padding::padding;
-pub use parse::{Fault, FileError, MAX_DEPTH, MAX_NODES, MAX_TEXT, ParseError, Position, parse, parse_files};
+pub use parse::{parse, parse_files};
 pub use value::{Kind, Text, Value, has_expansion};
 
 #[cfg(test)]
