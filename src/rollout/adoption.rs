@@ -1,7 +1,7 @@
 //! Adoption: agents that come with another group's revision are admitted in steps, never in one burst (design,
 //! section 3), with the shares, soaks and threshold of the default phases.
 
-use super::tally::length;
+use super::crowd::length;
 use crate::api::{AdoptionStatus, Strategy};
 use crate::config::ConfigHash;
 use crate::fleet::{Admission, ObservedAgent, Rank, Seed, signed};

@@ -1,13 +1,14 @@
 //! One attempt with one revision: through its phases, or back.
 
 use super::assignment::is_going_back;
-use super::crowd::Crowd;
+use super::conditions::Outcome;
+use super::crowd::{Crowd, length};
+use super::input::Input;
 use super::message;
 use super::phases::{self, Begun, Pace};
-use super::requests::{Asked, Request};
+use super::requests::{Asked, Request, was_asked};
 use super::standing::Rules;
-use super::step::{Input, Outcome};
-use super::tally::{Members, Tally, length, returning, tally};
+use super::tally::{Members, Tally, returning, tally};
 use crate::api::{
     Approval, Cohort, ConfigRolloutStatus, Duration, OnFailure, PhaseOutcome, Reason, RolloutState, Stage,
 };
@@ -418,11 +419,6 @@ fn enter(status: &mut ConfigRolloutStatus, stage: Stage, input: &Input<'_>) {
         cohort.stage = stage;
         cohort.since = Some(Time(input.now));
     }
-}
-
-/// Whether a request was made.
-pub fn was_asked(notices: &[Asked], request: &Request) -> bool {
-    notices.iter().any(|asked| asked.as_ref() == Ok(request))
 }
 
 fn promote(notices: &[Asked]) -> Option<bool> {

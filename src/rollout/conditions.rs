@@ -4,8 +4,8 @@ use crate::api::{ConditionType, Conditions, Reason, RolloutState};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
-/// What a rollout's conditions tell.
-pub struct Verdict<'a> {
+/// What a step comes to, as the status and its conditions tell it.
+pub struct Outcome {
     /// The rollout's state.
     pub state: RolloutState,
     /// Why it is in this state.
@@ -13,7 +13,19 @@ pub struct Verdict<'a> {
     /// Whether it cannot go on without help, although its state would.
     pub stalled: bool,
     /// The sentence for people.
-    pub message: &'a str,
+    pub message: String,
+}
+
+impl Outcome {
+    /// One that goes on, or ends, as its state says.
+    pub fn new(state: RolloutState, reason: Reason, message: impl Into<String>) -> Self {
+        Self { state, reason, stalled: false, message: message.into() }
+    }
+
+    /// The same, but it cannot go on without help.
+    pub fn stalled(self) -> Self {
+        Self { stalled: true, ..self }
+    }
 }
 
 /// Writes the conditions. `Ready` is the summary that kstatus and Argo CD read.
@@ -21,10 +33,10 @@ pub fn conditions(
     prior: Vec<Condition>,
     generation: i64,
     now: Timestamp,
-    verdict: &Verdict<'_>,
+    outcome: &Outcome,
 ) -> Vec<Condition> {
     let mut list = Conditions::new(prior, Some(generation), now);
-    let Verdict { state, reason, stalled, message } = *verdict;
+    let Outcome { state, reason, stalled, ref message } = *outcome;
     list.set(ConditionType::Ready, state == RolloutState::Completed && !stalled, reason, message);
     match shape(state, stalled) {
         Shape::Working => {

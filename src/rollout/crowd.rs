@@ -68,3 +68,8 @@ impl<'a> Crowd<'a> {
         missing
     }
 }
+
+/// A number of agents as the API writes it.
+pub fn length(agents: usize) -> i64 {
+    i64::try_from(agents).unwrap_or(i64::MAX)
+}

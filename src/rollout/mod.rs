@@ -12,6 +12,7 @@ mod conditions;
 mod crowd;
 mod group;
 mod holder;
+mod input;
 mod judged;
 mod message;
 mod news;
@@ -26,10 +27,11 @@ mod undo;
 pub use assignment::assignment;
 pub use group::{GroupInput, group_news, group_status, in_group, next_offline};
 pub use holder::{Claim, holder};
+pub use input::{Content, GroupFacts, Input, RevisionFacts};
 pub use judged::Judged;
 pub use news::{News, news, stalled};
 pub use requests::{Asked, Request, take_restart};
-pub use step::{Content, GroupFacts, Input, Next, RevisionFacts, is_under_way, step};
+pub use step::{Next, is_under_way, step};
 use tally::tally;
 
 #[cfg(test)]

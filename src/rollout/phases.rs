@@ -1,7 +1,6 @@
 //! Phases: who is let in, and when the next one begins.
 
-use super::crowd::Crowd;
-use super::tally::length;
+use super::crowd::{Crowd, length};
 use crate::api::{
     Approval, AttributeSelector, Cohort, ConfigRolloutStatus, CurrentPhase, Phase, PhaseOutcome, PhaseStatus,
     RolloutAgentCounts, Share, Term,

@@ -1,8 +1,8 @@
 //! What new content would do, counted before anything is done.
 
-use super::crowd::Crowd;
+use super::crowd::{Crowd, length};
 use super::phases;
-use super::tally::{length, tally};
+use super::tally::tally;
 use crate::api::{Cohort, ConfigRolloutStatus, Phase, PhaseStatus, RolloutAgentCounts, Stage, Strategy};
 use crate::config::ConfigHash;
 use crate::fleet::{ObservedAgent, Seed};

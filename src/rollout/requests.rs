@@ -149,6 +149,11 @@ fn read(annotation: &str, value: &str, revisions: Revisions<'_>) -> Asked {
     })
 }
 
+/// Whether a request was made.
+pub fn was_asked(notices: &[Asked], request: &Request) -> bool {
+    notices.iter().any(|asked| asked.as_ref() == Ok(request))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

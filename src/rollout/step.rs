@@ -1,132 +1,12 @@
 //! One step of a rollout: what its status is to be, given what is known now.
 
 use super::attempt::{self, Attempt};
-use super::conditions::{Verdict, conditions};
-use super::crowd::{Attempted, Crowd};
+use super::conditions::{Outcome, conditions};
+use super::input::{Content, GroupFacts, Input};
 use super::plan::Plan;
-use super::requests::{self, Asked};
+use super::requests::{self, Asked, Request, was_asked};
 use super::{message, phases, plan, tally, undo};
-use crate::api::{
-    ConfigRolloutStatus, DRY_RUN_ANNOTATION, Reason, RevisionState, RolloutState, Stage, Strategy,
-};
-use crate::config::{ConfigHash, Inventory};
-use crate::fleet::ObservedAgent;
-use jiff::Timestamp;
-use std::collections::BTreeMap;
-use std::time::Duration;
-
-/// Everything that a step depends on.
-pub struct Input<'a> {
-    /// The generation of the rollout's spec.
-    pub generation: i64,
-    /// How carefully to go.
-    pub strategy: &'a Strategy,
-    /// Whether a person has paused the rollout.
-    pub paused: bool,
-    /// The rollout's annotations, for requests.
-    pub annotations: &'a BTreeMap<String, String>,
-    /// The status as it stands.
-    pub prior: &'a ConfigRolloutStatus,
-    /// The group, and what the spec's content came to.
-    pub group: GroupFacts,
-    /// The revisions that exist, by name.
-    pub revisions: &'a BTreeMap<String, RevisionFacts>,
-    /// The component types that revisions need, by name, as far as they are known: of the target, and of what the
-    /// content is.
-    pub needs: &'a BTreeMap<String, Inventory>,
-    /// The group's agents, as all replicas see them.
-    pub agents: &'a [ObservedAgent],
-    /// An agent's heartbeat, or the interval of its polls, as it is assumed.
-    pub assumed_interval: Duration,
-    /// How long the agents of a replica that died are waited for.
-    pub unreachable_for: Duration,
-    /// Until when every living replica is known to have watched its agents.
-    pub watched_until: Option<Timestamp>,
-    /// Entropy for the seed of a new attempt.
-    pub entropy: u64,
-    /// The time.
-    pub now: Timestamp,
-}
-
-impl Input<'_> {
-    /// The group's agents as a revision meets them that was not begun with, or as an attempt with it does.
-    pub(super) fn crowd(&self, revision: Option<&str>, attempt: Option<&ConfigRolloutStatus>) -> Crowd<'_> {
-        let began = attempt
-            .and_then(|status| status.phases.iter().filter_map(|phase| phase.started_at.as_ref()).min());
-        let retried_at = attempt.and_then(|status| status.cohort.as_ref()?.retried_at.as_ref());
-        let known = revision.and_then(|name| self.revisions.get(name));
-        Crowd {
-            agents: self.agents,
-            needs: revision.and_then(|name| self.needs.get(name)),
-            attempt: known.map(|known| Attempted {
-                hash: known.hash,
-                began: began.map_or(self.now, |time| time.0),
-                retried_at: retried_at.map(|time| time.0),
-            }),
-        }
-    }
-
-    fn is_dry_run(&self) -> bool {
-        self.annotations.get(DRY_RUN_ANNOTATION).is_some_and(|value| value == "true")
-    }
-}
-
-/// What a rollout needs to know of a revision.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RevisionFacts {
-    /// The hash of its content.
-    pub hash: ConfigHash,
-    /// Its number.
-    pub number: i64,
-    /// What became of it.
-    pub state: RevisionState,
-    /// Whether it is the rollout's own; the others are of other rollouts.
-    pub own: bool,
-}
-
-/// What a rollout's content came to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Content {
-    /// Something that it refers to does not exist yet; says what.
-    Missing(String),
-    /// It must not be sent; says why.
-    Invalid(Reason, String),
-    /// It is a revision.
-    Revision {
-        /// The revision's name.
-        name: String,
-        /// Whether an earlier attempt with it failed.
-        rejected: bool,
-    },
-}
-
-/// What a rollout needs to know of its group.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum GroupFacts {
-    /// It does not exist.
-    Missing(String),
-    /// An older rollout holds it; its name.
-    Taken(String),
-    /// This rollout holds it.
-    Held {
-        /// What the rollout's content came to.
-        content: Content,
-        /// The group's last known good revision.
-        stable: Option<String>,
-        /// Silence that means gone, for its agents.
-        offline_after: Duration,
-    },
-}
-
-impl GroupFacts {
-    /// The revision that the rollout's content is.
-    pub fn wanted(&self) -> Option<&str> {
-        match self {
-            Self::Held { content: Content::Revision { name, .. }, .. } => Some(name),
-            _ => None,
-        }
-    }
-}
+use crate::api::{ConfigRolloutStatus, DRY_RUN_ANNOTATION, Reason, RolloutState, Stage};
 
 /// What a step came to.
 pub struct Next {
@@ -134,24 +14,6 @@ pub struct Next {
     pub status: ConfigRolloutStatus,
     /// What to tell of requests: whether they were carried out, and why not.
     pub notices: Vec<Asked>,
-}
-
-/// What the status is to say.
-pub(super) struct Outcome {
-    pub state: RolloutState,
-    pub reason: Reason,
-    pub stalled: bool,
-    pub message: String,
-}
-
-impl Outcome {
-    pub(super) fn new(state: RolloutState, reason: Reason, message: impl Into<String>) -> Self {
-        Self { state, reason, stalled: false, message: message.into() }
-    }
-
-    pub(super) fn stalled(self) -> Self {
-        Self { stalled: true, ..self }
-    }
 }
 
 /// The status after one step. Calling it again with what it returned changes nothing, as long as nothing else
@@ -168,19 +30,10 @@ pub fn step(input: &Input<'_>) -> Next {
     let mut notices = requests::take(input.annotations, &mut status.handled, revisions);
     plan::forget(&mut status);
     let outcome = decide(input, &mut status, &mut notices);
+    let prior = std::mem::take(&mut status.conditions);
+    status.conditions = conditions(prior, input.generation, input.now, &outcome);
     status.state = outcome.state;
     status.message = outcome.message;
-    status.conditions = conditions(
-        std::mem::take(&mut status.conditions),
-        input.generation,
-        input.now,
-        &Verdict {
-            state: status.state,
-            reason: outcome.reason,
-            stalled: outcome.stalled,
-            message: &status.message,
-        },
-    );
     Next { status, notices }
 }
 
@@ -293,7 +146,7 @@ fn start(
     rejected: bool,
     notices: &mut [Asked],
 ) -> Outcome {
-    let retried = rejected && attempt::was_asked(notices, &requests::Request::Retry);
+    let retried = rejected && was_asked(notices, &Request::Retry);
     if rejected && !retried {
         attempt.advance(status, notices);
         let text = format!(

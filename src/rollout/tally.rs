@@ -1,6 +1,6 @@
 //! Counts where a group's agents stand with the target, and what the gate makes of it.
 
-use super::crowd::Crowd;
+use super::crowd::{Crowd, length};
 use super::phases::shared_time;
 use super::standing::{Admission, Failure, Rules, Standing, standing};
 use crate::api::{Cohort, FailureEntry, PhaseStatus, RolloutAgentCounts};
@@ -230,9 +230,4 @@ impl Tally {
             && !self.inconclusive
             && self.counts.healthy > 0
     }
-}
-
-/// A number of agents as the API writes it.
-pub fn length(agents: usize) -> i64 {
-    i64::try_from(agents).unwrap_or(i64::MAX)
 }

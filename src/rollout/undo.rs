@@ -1,8 +1,7 @@
 //! Going back to an earlier revision on request, and staying there until the content changes.
 
-use super::attempt::was_asked;
-use super::requests::{Asked, Request};
-use super::step::{Content, RevisionFacts};
+use super::input::{Content, RevisionFacts};
+use super::requests::{Asked, Request, was_asked};
 use crate::api::{ConfigRolloutStatus, Pinned, RevisionState, Stage};
 use crate::fleet::clean;
 use std::collections::BTreeMap;

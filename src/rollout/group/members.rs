@@ -1,6 +1,6 @@
 //! A group's agents, counted, and what a person should look at among them.
 
-use super::super::tally::length;
+use super::super::crowd::length;
 use super::{GroupInput, stage};
 use crate::api::{AgentCounts, Problem, ProblemKind, Stage};
 use crate::config::ConfigHash;
