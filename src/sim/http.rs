@@ -1,7 +1,7 @@
 //! An agent's plain HTTP connection: each message is a POST, whose response is the server's next message.
 
 use super::endpoint::Endpoint;
-use super::runner::Link;
+use super::link::Link;
 use crate::opamp::proto::{AgentToServer, ServerToAgent};
 use bytes::Bytes;
 use flate2::read::GzDecoder;

@@ -12,6 +12,7 @@ mod fleet;
 mod habits;
 mod http;
 mod journal;
+mod link;
 mod observer;
 mod profile;
 mod runner;

@@ -2,6 +2,7 @@
 
 use super::agent::Agent;
 use super::endpoint::{Endpoint, Transport};
+use super::link::Link;
 use super::observer::{Event, Observer};
 use super::{http, websocket};
 use crate::opamp::proto::{AgentToServer, ServerToAgent};
@@ -44,18 +45,6 @@ impl Default for Pace {
 
 /// Something that is done to an agent that runs, and what it has to say to that.
 pub(super) type Deed = Box<dyn FnOnce(&mut Agent) -> Vec<AgentToServer> + Send>;
-
-/// A connection that messages go over.
-pub(super) trait Link: Sized + Send {
-    /// Opens it.
-    fn open(endpoint: &Endpoint) -> impl Future<Output = io::Result<Self>> + Send;
-    /// Sends a message.
-    fn send(&mut self, message: &AgentToServer) -> impl Future<Output = io::Result<()>> + Send;
-    /// The next message of the server. Cancelling it loses nothing.
-    fn receive(&mut self) -> impl Future<Output = io::Result<ServerToAgent>> + Send;
-    /// Closes it, as a client that is done.
-    fn close(&mut self) -> impl Future<Output = io::Result<()>> + Send;
-}
 
 /// Runs an agent until `stop` turns true or nobody is left to turn it; then the agent says goodbye.
 pub async fn run(

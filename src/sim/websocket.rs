@@ -2,7 +2,7 @@
 
 use super::access::Stream;
 use super::endpoint::Endpoint;
-use super::runner::Link;
+use super::link::Link;
 use crate::opamp::framing::{frame, unframe};
 use crate::opamp::proto::{AgentToServer, ServerToAgent};
 use futures::{SinkExt, StreamExt};
