@@ -42,6 +42,8 @@ pub const REQUESTED_BY_SUFFIX: &str = "-requested-by";
 pub const CREDENTIAL_LABEL: &str = "fleet.opamp.dev/credential";
 /// The type of Secrets each of whose data keys is a token of agents.
 pub const TOKEN_SECRET: &str = "fleet.opamp.dev/agent-token";
+/// Annotation on such a Secret: the data key with the token that its agents are offered in place of theirs.
+pub const OFFER_ANNOTATION: &str = "fleet.opamp.dev/offer";
 /// The type of Secrets whose data key `ca.crt` has the certificates by which those of agents are verified.
 pub const AUTHORITY_SECRET: &str = "fleet.opamp.dev/agent-ca";
 /// In front of an attribute's key, the label on such a Secret that gives its agents the attribute.

@@ -1,5 +1,6 @@
 //! What a replica knows of one agent, and when it is offered its revision.
 
+use super::moving::Moving;
 use super::offered::Offered;
 use super::steadiness::Steadiness;
 use super::unpack::Unpacked;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 mod bound;
+mod moves;
 mod offers;
 mod orders;
 mod sights;
@@ -105,6 +107,8 @@ struct Unusual {
     restart: Option<Restart>,
     /// The leader's last order that was carried out.
     done: Option<Done>,
+    /// Where it is that uses another token than it is to use.
+    moving: Option<Moving>,
 }
 
 impl Agent {

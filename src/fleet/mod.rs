@@ -9,6 +9,7 @@
 //! | --- | --- |
 //! | `uid`, `principal`, `attributes`, `builds`, `report`, `text` | who an agent is, who speaks for it, and what it says |
 //! | `agent`, `offer`, `offered`, `ledger`, `steadiness`, `sight`, `told`, `turns` | what is known of one agent, and when it is due which offer and which question |
+//! | `moving` | agents that are to use another token |
 //! | `view`, `cohort`, `ring`, `adoptees`, `assignment` | what an agent is to run |
 //! | `roster`, `slices` | all agents of a replica, and what is to be written of them |
 //! | `pack`, `unpack`, `observed` | slices as they are written, read back and merged |
@@ -25,6 +26,7 @@ mod exceptions;
 pub(crate) mod fixtures;
 mod ledger;
 mod live;
+mod moving;
 mod observed;
 mod offer;
 mod offered;
@@ -53,10 +55,11 @@ pub use cohort::{Cohort, Rank, Seed};
 pub use exceptions::{pack_exceptions, unpack_exceptions, unpack_restarts};
 pub use ledger::{Given, Ledger, MAX_MESSAGE_BYTES, Verdict};
 pub use live::{Live, Restarts, ToRun, Treatments};
+pub use moving::{Successor, Tokens};
 pub use observed::{ObservedAgent, Replica, SliceSource, merge};
 pub use offer::Offer;
-pub use principal::{Principal, PrincipalMark};
-pub use report::{Capabilities, ConfigReport, Description, Link, Outcome, Report};
+pub use principal::{Principal, PrincipalMark, TokenName};
+pub use report::{Capabilities, ConfigReport, Description, Link, Outcome, Report, SettingsReport};
 pub use ring::{Ring, RingKey, Rings};
 pub use roster::Roster;
 pub use sight::{Drift, DriftClass, Shown, Sight};

@@ -13,7 +13,18 @@ pub struct Principal {
     pub identity: Arc<str>,
     /// The attributes that the credential gives its agents. They override what an agent says of itself.
     pub verified: Attributes,
+    /// By which of several tokens it speaks. They are one holder's all the same.
+    pub token: Option<TokenName>,
     mark: Option<PrincipalMark>,
+}
+
+/// Where a token stands.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TokenName {
+    /// The Secret's name.
+    pub secret: Arc<str>,
+    /// The data key in it.
+    pub key: Arc<str>,
 }
 
 /// Stands for an identity in an agent's record and in slices: the first 8 bytes of its SHA-256.
@@ -25,13 +36,20 @@ impl Principal {
     pub fn new(namespace: &str, identity: &str, verified: Attributes) -> Self {
         let digest: [u8; 32] = Sha256::digest(identity).into();
         let mark = digest.first_chunk().copied().map(PrincipalMark);
-        Self { namespace: namespace.into(), identity: identity.into(), verified, mark }
+        Self { namespace: namespace.into(), identity: identity.into(), verified, token: None, mark }
+    }
+
+    /// The same, as it speaks by this token.
+    #[must_use]
+    pub fn by(&self, token: TokenName) -> Self {
+        Self { token: Some(token), ..self.clone() }
     }
 
     /// Whoever comes, where nobody has to prove anything. It binds no uid, so that agents keep theirs when they are
     /// given credentials.
     pub fn anybody(namespace: &str) -> Self {
-        Self { namespace: namespace.into(), identity: "".into(), verified: Attributes::default(), mark: None }
+        let verified = Attributes::default();
+        Self { namespace: namespace.into(), identity: "".into(), verified, token: None, mark: None }
     }
 
     /// The holder of whom only the mark is known, from an earlier run.

@@ -13,6 +13,8 @@ impl Capabilities {
     pub const ACCEPTS_REMOTE_CONFIG: Self = Self(0x2);
     /// The agent reports the configuration that is in effect.
     pub const REPORTS_EFFECTIVE_CONFIG: Self = Self(0x4);
+    /// The agent takes settings of its connection to the server (specification, `AcceptsOpAMPConnectionSettings`).
+    pub const ACCEPTS_CONNECTION_SETTINGS: Self = Self(0x100);
     /// The agent takes the command to start anew (specification, `AcceptsRestartCommand`).
     pub const ACCEPTS_RESTART_COMMAND: Self = Self(0x400);
     /// The agent tells what it was built with.
@@ -47,6 +49,8 @@ pub struct Report {
     pub started: Option<i64>,
     /// What became of the last configuration.
     pub config: Option<ConfigReport>,
+    /// What became of the last connection settings.
+    pub settings: Option<SettingsReport>,
     /// The message carries what is in effect. That is looked at elsewhere.
     pub shows: bool,
 }
@@ -68,6 +72,15 @@ pub struct ConfigReport {
     pub form: Form,
     /// What became of it.
     pub outcome: Outcome,
+}
+
+/// An agent's `ConnectionSettingsStatus`. Its words are dropped: they may repeat a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SettingsReport {
+    /// The last hash that the agent received, if this operator can have sent it.
+    pub hash: Option<ConfigHash>,
+    /// It could not take them.
+    pub failed: bool,
 }
 
 /// What became of a configuration.

@@ -4,7 +4,7 @@ use super::builds::Builds;
 use super::pack::pack;
 use super::slices::Slices;
 use super::unpack::unpack;
-use super::{Agent, AgentKey, Delays, Edge, Link, Report, SliceContent, SliceId, View};
+use super::{Agent, AgentKey, Delays, Edge, Link, Report, SliceContent, SliceId, Tokens, View};
 use crate::api::AgentSliceSpec;
 use groups::{adopt, group_of, mask_secrets, reconsider, regroup};
 use jiff::Timestamp;
@@ -17,6 +17,7 @@ mod builds;
 mod effective;
 mod groups;
 mod holders;
+mod moves;
 mod offers;
 mod time;
 
@@ -31,6 +32,8 @@ pub struct Roster {
     /// While this is set no offers are made.
     suspended: bool,
     agents: HashMap<AgentKey, Known>,
+    /// The tokens of agents.
+    tokens: Tokens,
     builds: Builds,
     holders: holders::Holders,
     slices: Slices,
@@ -53,6 +56,7 @@ impl Roster {
             informed: false,
             suspended: false,
             agents: HashMap::new(),
+            tokens: Tokens::default(),
             builds: Builds::default(),
             holders: holders::Holders::default(),
             slices: Slices::new(delays),
@@ -104,7 +108,7 @@ impl Roster {
         if let Some(config) = &mut report.config {
             mask_secrets(config, &self.view, &key.namespace, group);
         }
-        let build = report.build.take();
+        let (build, settings) = (report.build.take(), report.settings.take());
         let shows_all = report.full && report.shows;
         if !known.agent.connected()
             && let Some(group) = group_of(&self.view, key, &known.agent)
@@ -125,6 +129,7 @@ impl Roster {
         }
         edge = edge.max(reconsider(&mut known.agent, key, &self.view, self.silence, now));
         self.slices.mark(known.slice_in(&key.namespace), edge, now);
+        self.note_move(key, settings, link);
         if let Some(build) = build {
             self.note_build(key, build, now);
         }

@@ -1,12 +1,14 @@
 //! An agent's message in the operator's own terms. The only place that reads the wire types into the domain.
 
 use super::proto::{
-    AgentDescription, AgentToServer, AvailableComponents, ComponentDetails, ComponentHealth, EffectiveConfig,
-    KeyValue, RemoteConfigStatus, RemoteConfigStatuses, any_value,
+    AgentDescription, AgentToServer, AvailableComponents, ComponentDetails, ComponentHealth,
+    ConnectionSettingsStatus, ConnectionSettingsStatuses, EffectiveConfig, KeyValue, RemoteConfigStatus,
+    RemoteConfigStatuses, any_value,
 };
-use crate::config::{ConfigFile, ConfigHash, Inventory};
+use crate::config::{ConfigFile, ConfigHash, Form, Inventory};
 use crate::fleet::{
     Attributes, BuildKey, BuildReport, Capabilities, ConfigReport, Description, Outcome, Report,
+    SettingsReport,
 };
 
 /// What a message says. What it leaves out is unchanged; capabilities of 0 are left out, because heartbeats of
@@ -21,6 +23,7 @@ pub fn report(message: AgentToServer, full: bool) -> Report {
         started: message.health.as_ref().and_then(started),
         build: message.available_components.and_then(build),
         config: message.remote_config_status.map(config),
+        settings: message.connection_settings_status.as_ref().map(settings),
         shows: message.effective_config.is_some(),
     }
 }
@@ -110,6 +113,15 @@ fn attribute(pair: KeyValue) -> Option<(String, String)> {
     Some((pair.key, text))
 }
 
+/// What became of connection settings. The agent's words are not taken: they may repeat a token.
+fn settings(status: &ConnectionSettingsStatus) -> SettingsReport {
+    let hash = ConfigHash::from_wire(&status.last_connection_settings_hash);
+    SettingsReport {
+        hash: hash.and_then(|(hash, form)| (form == Form::Plain).then_some(hash)),
+        failed: status.status() == ConnectionSettingsStatuses::Failed,
+    }
+}
+
 fn config(status: RemoteConfigStatus) -> ConfigReport {
     let outcome = match status.status() {
         RemoteConfigStatuses::Unset => Outcome::Unset,
@@ -124,7 +136,6 @@ fn config(status: RemoteConfigStatus) -> ConfigReport {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Form;
     use crate::opamp::proto::{AnyValue, ArrayValue};
     use any_value::Value;
 

@@ -8,6 +8,7 @@ mod asked;
 mod builds;
 mod expiry;
 mod machine;
+mod moves;
 mod offers;
 mod orders;
 mod principals;

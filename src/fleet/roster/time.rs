@@ -13,7 +13,8 @@ const FORGET_UNGROUPED_AFTER: Duration = Duration::from_hours(24);
 impl Roster {
     /// Lets time pass: agents that poll and fell silent become disconnected, agents that are gone for long are
     /// forgotten, both after their group's times. Those that have not answered an offer in time drift. Returns the
-    /// agents on sockets whose turn it is to be asked what they have in effect, or that are due what the leader ordered.
+    /// agents on sockets whose turn it is to be asked what they have in effect or to be told of another token, or that
+    /// are due what the leader ordered.
     pub fn expire(&mut self, now: Timestamp) -> Vec<AgentKey> {
         if !self.informed {
             return Vec::new();
@@ -29,7 +30,7 @@ impl Roster {
                 Passed::Absence => self.forget(&key, now),
             }
         }
-        let mut due = Vec::new();
+        let mut due = self.choose_moves(now);
         for (key, known) in &mut self.agents {
             let edge = reconsider(&mut known.agent, key, &self.view, self.silence, now);
             self.slices.mark(known.slice_in(&key.namespace), edge, now);

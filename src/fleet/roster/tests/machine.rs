@@ -54,6 +54,7 @@ fn report() -> impl Strategy<Value = Report> {
             healthy,
             started,
             build: None,
+            settings: None,
             shows: false,
             config: config.map(|(n, outcome)| reported(n, outcome)),
         },
