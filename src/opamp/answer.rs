@@ -5,6 +5,7 @@ use super::proto::{
     AgentIdentification, CommandType, RetryInfo, ServerCapabilities, ServerErrorResponse,
     ServerErrorResponseType, ServerToAgent, ServerToAgentCommand, ServerToAgentFlags, server_error_response,
 };
+use super::settings;
 use crate::fleet::{Agent, AgentKey, InstanceUid, Offer, Roster};
 use jiff::Timestamp;
 use std::time::Duration;
@@ -118,18 +119,29 @@ impl Answer {
 
     /// Adds what is due to an agent: an offer, and the question what it has in effect. That goes with every offer to an
     /// agent that cannot say what becomes of it, but shows what is in effect: it reports only changes unasked, and an
-    /// offer may change nothing for it.
+    /// offer may change nothing for it. Another token waits for a message without an offer: an agent that changes its
+    /// connection may forget what else it was told.
     pub fn add_errands(&mut self, key: &AgentKey, roster: &mut Roster, now: Timestamp) {
         self.offer = roster.take_offer(key, now);
         let shows = self.offer.is_some() && roster.agent(key).is_some_and(Agent::shows_effective);
         if roster.ask_what_is_in_effect(key, now) || shows {
             self.ask_full_state();
         }
+        if self.offer.is_none() {
+            self.message.connection_settings = roster.take_move(key, now).map(settings::offer);
+        }
     }
 
     /// Whether there is more in it than that the message has come.
     pub fn says_something(&self) -> bool {
-        self.offer.is_some() || self.message.flags != 0
+        self.offer.is_some() || self.message.flags != 0 || self.message.connection_settings.is_some()
+    }
+
+    /// Says that connection settings may be offered, unless this is an error, which goes alone.
+    pub fn offers_settings(&mut self) {
+        if self.message.error_response.is_none() {
+            self.message.capabilities |= ServerCapabilities::OffersConnectionSettings as u64;
+        }
     }
 
     /// What became of the message that this answers.

@@ -15,11 +15,12 @@ use super::offer::Encoded;
 use super::proto::AgentToServer;
 use super::{report, wire};
 use crate::config::HashKey;
-use crate::fleet::{Link, Principal, Roster, View};
+use crate::fleet::{Link, Principal, Roster, Tokens, View};
 use bytes::Bytes;
 use jiff::Timestamp;
 use prost::Message;
 use state::State;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use tokio::sync::Notify;
 
@@ -34,6 +35,8 @@ pub struct Hub {
     key: OnceLock<HashKey>,
     /// What agents may take; those of production until the door says otherwise.
     limits: OnceLock<Limits>,
+    /// Whether agents may be offered settings of their connections.
+    offers_settings: AtomicBool,
     pub(super) metrics: Metrics,
 }
 
@@ -46,8 +49,9 @@ pub(super) struct Reply {
 impl Hub {
     /// A hub of these agents.
     pub fn new(roster: Roster, metrics: Metrics) -> Arc<Self> {
-        let (state, edges) = (Mutex::new(State::new(roster)), Notify::new());
-        Arc::new(Self { state, edges, key: OnceLock::new(), limits: OnceLock::new(), metrics })
+        let (state, edges, key) = (Mutex::new(State::new(roster)), Notify::new(), OnceLock::new());
+        let (limits, offers_settings) = (OnceLock::new(), AtomicBool::new(false));
+        Arc::new(Self { state, edges, key, limits, offers_settings, metrics })
     }
 
     /// Takes the limits of the door that the agents come through.
@@ -58,6 +62,16 @@ impl Hub {
 
     fn limits(&self) -> &Limits {
         self.limits.get_or_init(Limits::default)
+    }
+
+    /// Says to agents from now on that they may be offered settings of their connections.
+    pub fn offer_settings(&self) {
+        self.offers_settings.store(true, Relaxed);
+    }
+
+    /// Takes in which tokens there are and which of them are to be used. Agents are told as time passes.
+    pub fn set_tokens(&self, tokens: Tokens) {
+        self.with_roster(|roster| roster.set_tokens(tokens));
     }
 
     /// Takes the key that digests are made with, and looks for drift from now on.
@@ -86,12 +100,13 @@ impl Hub {
     }
 
     /// Lets time pass; returns how many agents are connected. Wakes the connections with agents whose turn it is to be
-    /// asked for their full state.
+    /// asked or told something.
     pub fn expire(&self, now: Timestamp) -> usize {
-        let (wakes, connected) = self.with_state(|state| {
+        let (wakes, connected, by_token) = self.with_state(|state| {
             let turns = state.roster.expire(now);
-            (state.wake(turns), state.roster.connected())
+            (state.wake(turns), state.roster.connected(), state.roster.agents_by_token())
         });
+        self.metrics.by_token(&by_token);
         for wake in wakes {
             wake.notify_one();
         }
@@ -136,10 +151,22 @@ impl Hub {
         self.take_in(decoded, principal, link)
     }
 
-    /// Encodes what is to be sent. An offer that would make it too long is left out (specification, "Message Size
+    /// Encodes what is to be sent. What would make it too long is left out (specification, "Message Size
     /// Limits"); it counts as sent, so that it is not tried again with every message.
     fn encode(&self, mut answer: Answer, link: Link, limit: usize) -> Encoded {
-        let encoded = answer.encode();
+        if self.offers_settings.load(Relaxed) {
+            answer.offers_settings();
+        }
+        let mut encoded = answer.encode();
+        if answer.message.connection_settings.is_some() {
+            let fits = encoded.len() <= limit;
+            self.metrics.settings(fits);
+            if !fits {
+                tracing::error!("connection settings are longer than the message limit");
+                answer.message.connection_settings = None;
+                encoded = answer.encode();
+            }
+        }
         match answer.offer.take() {
             None => encoded,
             Some(_) if encoded.len() <= limit => {

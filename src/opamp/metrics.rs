@@ -1,9 +1,12 @@
-//! What the agents' door counts. No label grows with the fleet: every value is a text of this program.
+//! What the agents' door counts. No label grows with the fleet: every value is a text of this program, or the name of a
+//! token that a person has made.
 
-use crate::fleet::Link;
+use crate::fleet::{Link, TokenName};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::{counter::Counter, family::Family, gauge::Gauge};
 use prometheus_client::registry::Registry;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// The door's metrics; clones count together.
 #[derive(Clone, Debug, Default)]
@@ -12,6 +15,10 @@ pub struct Metrics {
     messages: Family<MessageLabels, Counter>,
     offers: Family<OfferLabels, Counter>,
     oversized: Counter,
+    settings: Family<SettingsLabels, Counter>,
+    tokens: Family<TokenLabels, Gauge>,
+    /// The tokens that `tokens` has.
+    told: Arc<Mutex<BTreeSet<TokenLabels>>>,
     closed: Family<ClosedLabels, Counter>,
     refused: Family<RefusedLabels, Counter>,
     messages_refused: Family<RefusedLabels, Counter>,
@@ -26,6 +33,18 @@ struct MessageLabels {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfferLabels {
     transport: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SettingsLabels {
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EncodeLabelSet)]
+struct TokenLabels {
+    namespace: Arc<str>,
+    secret: Arc<str>,
+    key: Arc<str>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -55,6 +74,16 @@ impl Metrics {
         registry.register("opamp_offers", "Configurations sent to agents", self.offers.clone());
         let oversized = self.oversized.clone();
         registry.register("opamp_offers_oversized", "Configurations too long to be sent", oversized);
+        registry.register(
+            "opamp_connection_settings",
+            "Settings of connections for agents, by what became of them here",
+            self.settings.clone(),
+        );
+        registry.register(
+            "opamp_credential_agents",
+            "Agents that are connected to this replica by a token, by where the token stands",
+            self.tokens.clone(),
+        );
         registry.register("opamp_websocket_closed", "WebSockets that ended, by reason", self.closed.clone());
         registry.register(
             "opamp_connections_refused",
@@ -84,6 +113,28 @@ impl Metrics {
 
     pub(super) fn oversized(&self) {
         self.oversized.inc();
+    }
+
+    /// Counts settings of a connection that are sent, or too long for it.
+    pub(super) fn settings(&self, sent: bool) {
+        let result = if sent { "sent" } else { "oversized" };
+        self.settings.get_or_create(&SettingsLabels { result }).inc();
+    }
+
+    /// Takes in how many agents use each token. One that is gone, and its last agent with it, is told of no more.
+    pub(super) fn by_token(&self, counts: &BTreeMap<(Arc<str>, TokenName), usize>) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut before = std::mem::take(&mut *told);
+        for ((namespace, TokenName { secret, key }), count) in counts {
+            let (namespace, secret, key) = (namespace.clone(), secret.clone(), key.clone());
+            let labels = TokenLabels { namespace, secret, key };
+            self.tokens.get_or_create(&labels).set(i64::try_from(*count).unwrap_or(i64::MAX));
+            before.remove(&labels);
+            told.insert(labels);
+        }
+        for gone in before {
+            self.tokens.remove(&gone);
+        }
     }
 
     pub(super) fn closed(&self, reason: &'static str) {

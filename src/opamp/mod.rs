@@ -15,7 +15,7 @@
 //! | `session`, `answer`, `report` | the protocol's rules as functions of messages |
 //! | `watch` | what agents report as effective, looked at for drift |
 //! | `limits` | what peers may take; `pace` (how often), `memory` (of what they are sending), `wire` (what decoding costs) |
-//! | `offer`, `framing`, `proto` | bytes |
+//! | `offer`, `settings`, `framing`, `proto` | bytes |
 //! | `untrusted` | entrances for the fuzz targets |
 
 mod answer;
@@ -33,6 +33,7 @@ mod pace;
 pub mod proto;
 mod report;
 mod session;
+mod settings;
 mod stop;
 pub mod tls;
 pub mod untrusted;
@@ -46,4 +47,5 @@ pub use limits::Limits;
 pub use metrics::Metrics;
 pub use offer::encode_files;
 pub use report::effective;
+pub use settings::Way;
 pub use watch::Baselines;
