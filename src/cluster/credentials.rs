@@ -1,7 +1,10 @@
-//! The Secrets with agents' credentials: follows them, and reads them into tables. Of a token only its SHA-256 is kept.
+//! The Secrets with agents' credentials: follows them, and reads them into tables. Of a token only its SHA-256 is kept,
+//! unless agents are to be offered it.
 
-use crate::api::{ATTRIBUTE_LABEL_PREFIX, AUTHORITY_SECRET, CREDENTIAL_LABEL, TOKEN_SECRET};
-use crate::fleet::{Attributes, Principal};
+use crate::api::{
+    ATTRIBUTE_LABEL_PREFIX, AUTHORITY_SECRET, CREDENTIAL_LABEL, OFFER_ANNOTATION, TOKEN_SECRET,
+};
+use crate::fleet::{Attributes, Principal, TokenName};
 use futures::TryStreamExt;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
@@ -26,8 +29,19 @@ type Key = (String, String);
 pub struct AgentSecrets {
     /// Who holds each token, by the token's SHA-256.
     pub tokens: HashMap<[u8; 32], Arc<Principal>>,
+    /// The tokens that agents are to be offered in place of theirs.
+    pub offers: Vec<OfferedToken>,
     /// The certificate authorities.
     pub authorities: Vec<AgentAuthority>,
+}
+
+/// A token for the agents of its Secret. No `Debug`: it is the token.
+#[derive(Clone, PartialEq, Eq)]
+pub struct OfferedToken {
+    /// Who speaks by it.
+    pub holder: Arc<Principal>,
+    /// The token.
+    pub text: Box<str>,
 }
 
 /// A certificate authority for the agents of one namespace.
@@ -80,7 +94,7 @@ struct Credential {
 }
 
 enum Content {
-    Tokens(Arc<Principal>, Vec<(String, [u8; 32])>),
+    Tokens { tokens: Vec<([u8; 32], Arc<Principal>)>, offered: Option<OfferedToken> },
     Authority(AgentAuthority),
     Nothing,
 }
@@ -126,25 +140,35 @@ fn gather(known: &BTreeMap<Key, Credential>) -> (AgentSecrets, BTreeSet<String>)
     let mut flaws = BTreeSet::new();
     let mut by_age: Vec<_> = known.iter().collect();
     by_age.sort_by_key(|(key, credential)| (credential.created, *key));
-    for ((namespace, name), credential) in by_age {
+    for (_, credential) in by_age {
         flaws.extend(credential.flaws.iter().cloned());
         match &credential.content {
             Content::Nothing => {}
             Content::Authority(authority) => secrets.authorities.push(authority.clone()),
-            Content::Tokens(holder, tokens) => {
-                for (data_key, digest) in tokens {
+            Content::Tokens { tokens, offered } => {
+                for (digest, holder) in tokens {
                     let first = secrets.tokens.entry(*digest).or_insert_with(|| holder.clone());
-                    if first != holder {
-                        flaws.insert(format!(
-                            "agent token {data_key:?} of Secret {namespace}/{name} is not accepted: an older Secret \
-                             has it too"
-                        ));
-                    }
+                    flaws.extend(overshadowed(holder, first));
                 }
+                let counts = |offered: &&OfferedToken| {
+                    digest(offered.text.as_bytes())
+                        .is_ok_and(|digest| secrets.tokens.get(&digest) == Some(&offered.holder))
+                };
+                secrets.offers.extend(offered.as_ref().filter(counts).cloned());
             }
         }
     }
     (secrets, flaws)
+}
+
+/// What is wrong with a token whose text has another holder.
+fn overshadowed(holder: &Principal, first: &Principal) -> Option<String> {
+    let (own, other) = (holder.token.as_ref()?, first.token.as_ref()?);
+    let name = format!("agent token {:?} of Secret {}/{}", own.key, holder.namespace, own.secret);
+    if holder.mark() != first.mark() {
+        return Some(format!("{name} is not accepted: an older Secret has it too"));
+    }
+    (own != other).then(|| format!("{name} counts as {:?}, which is the same", other.key))
 }
 
 fn key(secret: &Secret) -> Key {
@@ -172,17 +196,35 @@ fn read(secret: &Secret) -> Credential {
 /// The holder is the Secret and not the data key, so that a token can be replaced.
 fn read_tokens(secret: &Secret, flaws: &mut Vec<String>) -> Content {
     let (namespace, name) = key(secret);
+    let principal = Principal::new(&namespace, &format!("{namespace}/{name}"), verified(secret));
     let mut tokens = Vec::new();
     for (data_key, value) in secret.data.iter().flatten() {
+        let token = TokenName { secret: name.as_str().into(), key: data_key.as_str().into() };
         match digest(&value.0) {
-            Ok(digest) => tokens.push((data_key.clone(), digest)),
+            Ok(digest) => tokens.push((digest, principal.by(token).into())),
             Err(why) => flaws.push(format!(
                 "agent token {data_key:?} of Secret {namespace}/{name} is not accepted: {why}"
             )),
         }
     }
-    let principal = Principal::new(&namespace, &format!("{namespace}/{name}"), verified(secret));
-    Content::Tokens(principal.into(), tokens)
+    let offered = offered(secret, &tokens);
+    if let (Some(data_key), None) = (secret.annotations().get(OFFER_ANNOTATION), &offered) {
+        flaws.push(format!(
+            "annotation {OFFER_ANNOTATION} of Secret {namespace}/{name} names {data_key:?}, which is none of its \
+             tokens, so agents are offered nothing"
+        ));
+    }
+    Content::Tokens { tokens, offered }
+}
+
+/// The token that the agents of a Secret are to be offered.
+fn offered(secret: &Secret, tokens: &[([u8; 32], Arc<Principal>)]) -> Option<OfferedToken> {
+    let data_key = secret.annotations().get(OFFER_ANNOTATION)?;
+    let named = |holder: &Principal| holder.token.as_ref().is_some_and(|token| *token.key == **data_key);
+    let (_, holder) = tokens.iter().find(|(_, holder)| named(holder))?;
+    let value = &secret.data.as_ref()?.get(data_key)?.0;
+    let text = std::str::from_utf8(value.trim_ascii()).ok()?;
+    Some(OfferedToken { holder: holder.clone(), text: text.into() })
 }
 
 fn read_authority(secret: &Secret, flaws: &mut Vec<String>) -> Content {
@@ -286,6 +328,52 @@ mod tests {
         let (gathered, flaws) = gathered(&secrets);
         assert_eq!(holder(&gathered, LONG).as_deref(), Some("ns/old"));
         assert!(flaws.len() == 1 && flaws[0].contains("\"a\" of Secret ns/new"), "{flaws:?}");
+    }
+
+    fn offering(data: &[(&str, &str)], data_key: &str) -> (AgentSecrets, Vec<String>) {
+        let mut offering = secret("edge", TOKEN_SECRET, 0, data);
+        offering.annotations_mut().insert(OFFER_ANNOTATION.to_owned(), data_key.to_owned());
+        gathered(&[offering])
+    }
+
+    #[test]
+    fn token_that_the_annotation_names_is_kept_for_offering_and_no_other() {
+        let other = LONG.replace('0', "x");
+        let (secrets, flaws) = offering(&[("a", LONG), ("b", &format!("{other}\n"))], "b");
+        assert_eq!(flaws, Vec::<String>::new());
+        let offers: Vec<_> = secrets.offers.iter().map(|offered| (&*offered.text, &offered.holder)).collect();
+        let [(text, holder)] = offers[..] else { panic!("{} offers", offers.len()) };
+        assert_eq!(text, other);
+        assert_eq!((&*holder.identity, &*holder.token.as_ref().expect("a token").key), ("ns/edge", "b"));
+    }
+
+    #[test]
+    fn annotation_that_names_no_token_is_told_of_and_the_tokens_count_all_the_same() {
+        for (data, named, told) in [
+            (&[("a", LONG)][..], "b", 1),
+            (&[("a", LONG), ("b", "short")], "b", 2),
+            (&[("a", LONG)], "", 1),
+            // The same text twice: nobody could tell that an agent has moved.
+            (&[("a", LONG), ("b", LONG)], "b", 1),
+        ] {
+            let (secrets, flaws) = offering(data, named);
+            assert!(secrets.offers.is_empty(), "{named:?}");
+            assert_eq!(holder(&secrets, LONG).as_deref(), Some("ns/edge"));
+            assert_eq!(flaws.len(), told, "{flaws:?}");
+            assert!(flaws.iter().all(|flaw| !flaw.contains(LONG)), "{flaws:?}");
+        }
+    }
+
+    #[test]
+    fn token_of_an_older_secret_is_not_offered() {
+        let mut copy = secret("copy", TOKEN_SECRET, 0, &[("b", LONG)]);
+        copy.annotations_mut().insert(OFFER_ANNOTATION.to_owned(), "b".to_owned());
+        let (secrets, flaws) = gathered(&[copy, secret("old", TOKEN_SECRET, 1, &[("a", LONG)])]);
+        assert!(secrets.offers.is_empty());
+        assert!(
+            flaws.len() == 1 && flaws[0].contains("\"b\" of Secret ns/copy is not accepted"),
+            "{flaws:?}"
+        );
     }
 
     #[test]

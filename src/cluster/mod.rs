@@ -18,7 +18,7 @@ mod revisions;
 mod slices;
 mod view;
 
-pub use credentials::{AgentAuthority, AgentSecrets, follow_agent_secrets};
+pub use credentials::{AgentAuthority, AgentSecrets, OfferedToken, follow_agent_secrets};
 pub use events::Announcer;
 pub use exceptions::write_exceptions;
 pub use hash_key::{HASH_KEY_SECRET, HashKeyProblem, load_or_create as load_hash_key};

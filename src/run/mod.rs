@@ -7,9 +7,10 @@ mod flush;
 mod leadership;
 mod limits;
 mod readiness;
+mod rotation;
 
 use crate::api::ConfigFormat;
-use crate::cluster::{self, Held, RevisionBody, SliceWriter, StartError};
+use crate::cluster::{self, AgentSecrets, Held, RevisionBody, SliceWriter, StartError};
 use crate::config::{self, Desired};
 use crate::fleet::{Delays, Payload, Revision, Roster, View};
 use crate::opamp::credentials::Credentials;
@@ -22,6 +23,7 @@ use credentials::Keyring;
 use jiff::Timestamp;
 use kube::Client;
 use readiness::{Check, Readiness};
+use rotation::{Registered, Rotation};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -80,6 +82,7 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
         tls_metrics.register(registry);
     });
     let entrance = Entrance::new(&settings, &client, tls_metrics)?;
+    let rotation = Arc::new(Rotation::new(&settings)?);
     let mut writer = SliceWriter::new(client.clone(), &settings.identity);
     let roster = restored_roster(&settings, &mut writer).await?;
     let parts = Parts {
@@ -90,7 +93,11 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
         client,
         metrics,
         settings,
+        rotation,
     };
+    if parts.rotation.has_way() {
+        parts.hub.offer_settings();
+    }
     let mut tasks = JoinSet::new();
     parts.spawn_doors(&mut tasks, opamp_listener, admin_listener, &entrance);
     tasks.spawn(follow(parts.follower(), parts.closed()));
@@ -140,6 +147,8 @@ struct Parts {
     hub: Arc<Hub>,
     metrics: Arc<Metrics>,
     readiness: Readiness,
+    /// Which tokens agents are to use.
+    rotation: Arc<Rotation>,
     /// Becomes true when the program ends.
     closing: watch::Sender<bool>,
     /// Whether this replica holds its own Lease: without it, no new offers.
@@ -177,6 +186,7 @@ impl Parts {
             hub: self.hub.clone(),
             readiness: self.readiness.clone(),
             metrics: self.metrics.clone(),
+            rotation: self.rotation.clone(),
         }
     }
 
@@ -184,7 +194,13 @@ impl Parts {
     fn spawn_tickers(&self, entrance: Entrance) -> JoinSet<()> {
         let mut tasks = JoinSet::new();
         if let Some(keyring) = entrance.keyring {
-            let take = move |secrets| keyring.take_secrets(secrets);
+            let rotation = self.rotation.clone();
+            // The door knows a token before any agent is told of it.
+            let take = move |secrets: AgentSecrets| {
+                let registered = Registered::of(&secrets);
+                keyring.take_secrets(secrets);
+                rotation.take(registered);
+            };
             tasks.spawn(cluster::follow_agent_secrets(self.client.clone(), take));
         }
         if let Some(certificates) = entrance.certificates {
@@ -234,7 +250,7 @@ impl Entrance {
 /// Waits for the hash key, then follows groups for the replica and leads when it may; until the program ends.
 /// The leader's Lease is given back then, so that another replica need not wait for it to run out.
 async fn follow(parts: Follower, closed: impl Future<Output = ()>) {
-    let Follower { client, settings, hub, readiness, metrics } = parts;
+    let Follower { client, settings, hub, readiness, metrics, rotation } = parts;
     let mut keeper = leadership::keeper(client.clone(), &settings);
     let work = async {
         let key = hash_key(&client, &settings, &readiness).await;
@@ -245,8 +261,9 @@ async fn follow(parts: Follower, closed: impl Future<Output = ()>) {
             readiness.pass(Check::Groups);
         };
         let groups = cluster::follow_groups(client.clone(), encode, publish);
+        let rotating = rotation.follow(hub.clone(), key.clone());
         let leading = leadership::lead_when_elected(client.clone(), &settings, &mut keeper, key, &metrics);
-        tokio::join!(groups, leading);
+        tokio::join!(groups, rotating, leading);
     };
     tokio::select! { () = work => {}, () = closed => {} }
     metrics.leading.set(0);
@@ -262,6 +279,7 @@ struct Follower {
     hub: Arc<Hub>,
     readiness: Readiness,
     metrics: Arc<Metrics>,
+    rotation: Arc<Rotation>,
 }
 
 /// The key of the content hashes, awaited: without it nothing is offered.

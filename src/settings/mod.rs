@@ -69,6 +69,14 @@ pub struct RunArgs {
     /// agent's namespace. Others are in Secrets of type fleet.opamp.dev/agent-ca.
     #[arg(long, env = "OPAMP_OPERATOR_CLIENT_CA", value_name = "FILE")]
     pub client_ca: Option<PathBuf>,
+    /// The URL, wss or https and with its path, by which agents reach this operator. With it, agents can be offered
+    /// another token: the one that annotation fleet.opamp.dev/offer of their Secret names.
+    #[arg(long, env = "OPAMP_OPERATOR_PUBLIC_ENDPOINT", value_name = "URL")]
+    pub public_endpoint: Option<String>,
+    /// PEM file with the authorities by which agents check that endpoint, if those of their systems do not. Read again
+    /// when it changes.
+    #[arg(long, env = "OPAMP_OPERATOR_PUBLIC_CA", value_name = "FILE")]
+    pub public_ca: Option<PathBuf>,
     /// How log lines are written.
     #[arg(long, env = "OPAMP_OPERATOR_LOG_FORMAT", value_enum, default_value_t = LogFormat::Json, value_name = "FORMAT")]
     pub log_format: LogFormat,
@@ -173,6 +181,42 @@ impl TlsFiles {
     }
 }
 
+/// `--public-endpoint` and `--public-ca`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublicEndpoint {
+    /// The URL.
+    pub url: String,
+    /// The authorities by which agents check it.
+    pub authority: Option<PathBuf>,
+}
+
+impl PublicEndpoint {
+    fn of(args: &RunArgs) -> Result<Option<Self>, SettingsError> {
+        let Some(url) = &args.public_endpoint else {
+            let idle = args.public_ca.is_some();
+            return if idle { Err(SettingsError::AuthorityWithoutEndpoint) } else { Ok(None) };
+        };
+        let wrong = |why| Err(SettingsError::BadEndpoint(why));
+        // What stands in it is not repeated: it may be a password.
+        let Ok(uri) = url.parse::<hyper::Uri>() else { return wrong("it is no URL") };
+        match uri.scheme_str() {
+            Some("wss" | "https") => {}
+            Some("ws" | "http") => return wrong("agents are sent tokens, so it must be wss or https"),
+            _ => return wrong("it must begin with wss:// or https://"),
+        }
+        if uri.host().is_none_or(str::is_empty) {
+            return wrong("it has no host");
+        }
+        if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+            return wrong("no user belongs into it");
+        }
+        if uri.path() == "/" {
+            return wrong("it has no path, and agents connect to /v1/opamp");
+        }
+        Ok(Some(Self { url: url.clone(), authority: args.public_ca.clone() }))
+    }
+}
+
 /// What is wrong with the flags.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SettingsError {
@@ -197,6 +241,12 @@ pub enum SettingsError {
         /// The most.
         most: String,
     },
+    /// Agents are to check an endpoint by it that they are not told of.
+    #[error("--public-ca needs --public-endpoint")]
+    AuthorityWithoutEndpoint,
+    /// Agents cannot be sent there.
+    #[error("--public-endpoint cannot be used: {0}")]
+    BadEndpoint(&'static str),
     /// Nobody said who this replica is.
     #[error("--identity is not given, and POD_NAME is not set: name this replica")]
     NoIdentity,
@@ -231,6 +281,8 @@ pub struct Settings {
     pub tls: Option<TlsFiles>,
     /// What agents may take of the operator.
     pub limits: DoorLimits,
+    /// Where agents are sent that are offered another token; without it none is.
+    pub public_endpoint: Option<PublicEndpoint>,
     /// The times.
     pub timings: Timings,
 }
@@ -257,6 +309,7 @@ impl Settings {
             agent_namespace: args.agent_namespace.clone(),
             tls: TlsFiles::of(args)?,
             limits: DoorLimits::of(&args.limits)?,
+            public_endpoint: PublicEndpoint::of(args)?,
             timings: Timings::default().scaled(args.time_scale),
         })
     }

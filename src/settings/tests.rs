@@ -58,6 +58,34 @@ fn files_for_tls_are_optional() {
 }
 
 #[test]
+fn agents_are_sent_to_encrypted_endpoints_only() {
+    let endpoint = |url: &str| settings(&[GOOD, &["--public-endpoint", url]].concat(), &[]);
+    for url in
+        ["wss://opamp.example.org/v1/opamp", "https://10.0.0.1:4320/fleet/v1/opamp?x=1", "wss://[::1]:1/a"]
+    {
+        let expected = PublicEndpoint { url: url.to_owned(), authority: None };
+        assert_eq!(endpoint(url).expect("good").public_endpoint, Some(expected));
+    }
+    for (url, why) in [
+        ("ws://opamp.example.org/v1/opamp", "must be wss or https"),
+        ("http://opamp.example.org/v1/opamp", "must be wss or https"),
+        ("opamp.example.org", "must begin with"),
+        ("ftp://opamp.example.org/v1/opamp", "must begin with"),
+        ("", "no URL"),
+        ("wss://", "no URL"),
+        ("wss://user:secret@opamp.example.org/v1/opamp", "no user"),
+        ("wss://opamp.example.org", "no path"),
+        ("wss://opamp.example.org/", "no path"),
+    ] {
+        let error = endpoint(url).expect_err("a mistake").to_string();
+        assert!(error.contains(why) && !error.contains("secret"), "{url:?}: {error}");
+    }
+    let both = [GOOD, &["--public-endpoint", "wss://a/b", "--public-ca", "c"]].concat();
+    let authority = settings(&both, &[]).expect("good").public_endpoint.and_then(|public| public.authority);
+    assert_eq!(authority, Some("c".into()));
+}
+
+#[test]
 fn each_mistake_has_its_own_error() {
     for (flags, expected) in [
         (&["--agent-auth", "none,token"][..], SettingsError::NotOnlyNone),
@@ -68,6 +96,7 @@ fn each_mistake_has_its_own_error() {
         (&[GOOD, &["--tls-cert", "c"]].concat(), SettingsError::HalfAnIdentity),
         (&[GOOD, &["--tls-key", "k"]].concat(), SettingsError::HalfAnIdentity),
         (&[GOOD, &["--client-ca", "a"]].concat(), SettingsError::AuthorityWithoutTls),
+        (&[GOOD, &["--public-ca", "a"]].concat(), SettingsError::AuthorityWithoutEndpoint),
     ] {
         assert_eq!(settings(flags, &[]).expect_err("a mistake"), expected, "{flags:?}");
     }
