@@ -78,12 +78,14 @@ impl Rotation {
     pub async fn follow(&self, hub: Arc<Hub>, key: HashKey) {
         let mut secrets = self.secrets.subscribe();
         let mut ticks = tokio::time::interval(self.check);
-        let mut way = self.way.clone();
+        let (mut way, mut wrong) = (self.way.clone(), None);
         secrets.mark_changed();
         loop {
             let changed = tokio::select! {
                 changed = secrets.changed() => changed.is_ok(),
-                _ = ticks.tick(), if self.file.is_some() => way.as_mut().is_some_and(|way| self.look(way)),
+                _ = ticks.tick(), if self.file.is_some() => {
+                    way.as_mut().is_some_and(|way| self.look(way, &mut wrong))
+                }
             };
             if changed {
                 hub.set_tokens(tokens(&secrets.borrow_and_update(), way.as_ref(), &key));
@@ -92,9 +94,24 @@ impl Rotation {
     }
 
     /// Looks at the file again; true if the way is another one.
-    fn look(&self, way: &mut Way) -> bool {
-        let Some(Ok(authority)) = self.file.as_deref().map(read) else { return false };
+    fn look(&self, way: &mut Way, wrong: &mut Option<String>) -> bool {
+        let authority = match self.file.as_deref().map(read) {
+            None => return false,
+            Some(Ok(authority)) => authority,
+            Some(Err(error)) => {
+                let error = error.to_string();
+                if wrong.as_ref() != Some(&error) {
+                    tracing::error!(%error, "changed authority of the public endpoint is not taken");
+                }
+                *wrong = Some(error);
+                return false;
+            }
+        };
+        *wrong = None;
         let changed = way.authority.as_ref() != Some(&authority);
+        if changed {
+            tracing::info!("authority of the public endpoint was reloaded");
+        }
         way.authority = Some(authority);
         changed
     }

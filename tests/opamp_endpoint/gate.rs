@@ -5,7 +5,7 @@ use super::server::{NAMESPACE, Server, uid};
 use super::within;
 use futures::future::BoxFuture;
 use hyper::{Request, StatusCode};
-use opamp_operator::fleet::{Attributes, Principal};
+use opamp_operator::fleet::{Attributes, Principal, TokenName};
 use opamp_operator::opamp::credentials::{
     Authorization, Credentials, Known, Refusal, Shown, TokenDigest, digest_of,
 };
@@ -27,8 +27,23 @@ pub struct Tokens {
 impl Tokens {
     /// The holder of this token is `identity`.
     pub fn give(&self, token: &str, identity: &str) {
-        let principal = Principal::new(NAMESPACE, identity, Attributes::default()).into();
-        self.known.lock().expect("a table").insert(digest_of(token.as_bytes()), principal);
+        self.put(token, Principal::new(NAMESPACE, identity, Attributes::default()));
+    }
+
+    /// The same, where the token stands under this key.
+    pub fn give_key(&self, token: &str, identity: &str, key: &str) {
+        self.put(token, Self::holder(identity, key));
+    }
+
+    /// Who speaks by the token of this key.
+    pub fn holder(identity: &str, key: &str) -> Principal {
+        let (_, secret) = identity.split_once('/').expect("a namespace");
+        let token = TokenName { secret: secret.into(), key: key.into() };
+        Principal::new(NAMESPACE, identity, Attributes::default()).by(token)
+    }
+
+    fn put(&self, token: &str, principal: Principal) {
+        self.known.lock().expect("a table").insert(digest_of(token.as_bytes()), principal.into());
         self.changes.send_modify(|change| *change += 1);
     }
 

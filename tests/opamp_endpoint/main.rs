@@ -13,6 +13,7 @@ mod offers;
 mod peer;
 mod raw;
 mod server;
+mod settings;
 mod slow;
 mod state;
 mod tls;

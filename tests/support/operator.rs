@@ -59,14 +59,22 @@ impl Operator {
         flags: &[&str],
         environment: &[(&str, &str)],
     ) -> Self {
+        Self::start_guarded_on(plane, namespace, "127.0.0.2:0", flags, environment).await
+    }
+
+    /// The same, on a fixed address.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub async fn start_guarded_on(
+        plane: &ControlPlane,
+        namespace: &str,
+        opamp: &str,
+        flags: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Self {
         let log = plane.dir().join(format!("operator-{}.log", uuid::Uuid::now_v7()));
-        let options = Options {
-            kubeconfig: &plane.operator,
-            namespace,
-            opamp: "127.0.0.2:0",
-            time_scale: "5",
-            log: &log,
-        };
+        let options = Options { kubeconfig: &plane.operator, namespace, opamp, time_scale: "5", log: &log };
         let operator = Self::spawn(&binary("opamp-operator"), &options, flags, environment).await;
         operator.is_ready(&log).await;
         operator

@@ -22,7 +22,7 @@ impl Supervisor {
     /// # Panics
     /// When it cannot be started.
     pub fn start(dir: &Path, name: &str, endpoint: &str, attributes: &[(&str, &str)]) -> Self {
-        Self::launch(dir, name, &json!({"endpoint": endpoint}), attributes, true)
+        Self::start_with(dir, name, &json!({"endpoint": endpoint}), attributes)
     }
 
     /// The same, of one that does not say what becomes of a configuration.
@@ -30,7 +30,8 @@ impl Supervisor {
     /// # Panics
     /// When it cannot be started.
     pub fn start_mute(dir: &Path, name: &str, endpoint: &str, attributes: &[(&str, &str)]) -> Self {
-        Self::launch(dir, name, &json!({"endpoint": endpoint}), attributes, false)
+        let capabilities = json!({"reports_remote_config": false});
+        Self::launch(dir, name, &json!({"endpoint": endpoint}), attributes, &capabilities)
     }
 
     /// Starts one that finds its server so: endpoint, headers, files for TLS.
@@ -38,7 +39,7 @@ impl Supervisor {
     /// # Panics
     /// When it cannot be started.
     pub fn start_with(dir: &Path, name: &str, server: &Value, attributes: &[(&str, &str)]) -> Self {
-        Self::launch(dir, name, server, attributes, true)
+        Self::launch(dir, name, server, attributes, &json!({}))
     }
 
     /// The same, by a shell script that starts `opampsupervisor` with a configuration at `/etc/opamp/`.
@@ -52,7 +53,7 @@ impl Supervisor {
         server: &Value,
         attributes: &[(&str, &str)],
     ) -> Self {
-        let (file, storage) = configure(dir, name, server, attributes, true, &json!({}));
+        let (file, storage) = configure(dir, name, server, attributes, &json!({}), &json!({}));
         let (program, path) = (tool("opampsupervisor"), dir.join(format!("{name}.sh")));
         let text = |path: &Path| path.to_str().expect("UTF-8").to_owned();
         let changes = [
@@ -75,11 +76,21 @@ impl Supervisor {
         server: &Value,
         attributes: &[(&str, &str)],
     ) -> Self {
-        Self::run(dir, name, configure(dir, name, server, attributes, true, environment))
+        Self::run(dir, name, configure(dir, name, server, attributes, &json!({}), environment))
     }
 
-    fn launch(dir: &Path, name: &str, server: &Value, attributes: &[(&str, &str)], answers: bool) -> Self {
-        Self::run(dir, name, configure(dir, name, server, attributes, answers, &json!({})))
+    /// The same, of one with these capabilities switched on or off.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn launch(
+        dir: &Path,
+        name: &str,
+        server: &Value,
+        attributes: &[(&str, &str)],
+        capabilities: &Value,
+    ) -> Self {
+        Self::run(dir, name, configure(dir, name, server, attributes, capabilities, &json!({})))
     }
 
     fn run(dir: &Path, name: &str, (file, storage): (PathBuf, PathBuf)) -> Self {
@@ -139,14 +150,14 @@ fn configure(
     name: &str,
     server: &Value,
     attributes: &[(&str, &str)],
-    answers: bool,
+    capabilities: &Value,
     environment: &Value,
 ) -> (PathBuf, PathBuf) {
     let storage = dir.join(name);
     std::fs::create_dir_all(&storage).expect("a folder");
     let attributes: serde_json::Map<String, serde_json::Value> =
         attributes.iter().map(|(key, value)| ((*key).to_owned(), (*value).into())).collect();
-    let config = serde_json::json!({
+    let mut config = serde_json::json!({
         "server": server,
         "capabilities": {
             "reports_effective_config": true,
@@ -155,7 +166,7 @@ fn configure(
             "reports_available_components": true,
             "reports_heartbeat": true,
             "accepts_remote_config": true,
-            "reports_remote_config": answers,
+            "reports_remote_config": true,
             "accepts_restart_command": true,
         },
         "agent": {
@@ -171,6 +182,9 @@ fn configure(
         "storage": {"directory": storage},
         "telemetry": {"logs": {"level": "info", "output_paths": ["stderr"]}},
     });
+    for (capability, value) in capabilities.as_object().into_iter().flatten() {
+        config["capabilities"][capability] = value.clone();
+    }
     let file = dir.join(format!("{name}.yaml"));
     // JSON is YAML.
     std::fs::write(&file, config.to_string()).expect("written");

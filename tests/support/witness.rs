@@ -67,6 +67,11 @@ impl Witness {
         self.process.output().lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
+    /// What happened of this kind.
+    pub fn named(&self, event: &str) -> Vec<Value> {
+        self.events().into_iter().filter(|happened| happened["event"] == event).collect()
+    }
+
     /// The offers that it received: hash, and files by name.
     pub fn offers(&self) -> Vec<(String, BTreeMap<String, Vec<u8>>)> {
         let offers = self.events().into_iter().filter(|event| event["event"] == "remote_config");

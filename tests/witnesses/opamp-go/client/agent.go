@@ -23,34 +23,24 @@ const capabilities = protobufs.AgentCapabilities_AgentCapabilities_ReportsStatus
 // agent is a pretended agent around the real client library.
 type agent struct {
 	options   options
-	client    client.OpAMPClient
+	current   atomic.Pointer[connection]
 	out       *printer
 	started   time.Time
 	connected atomic.Bool
 	effective atomic.Pointer[protobufs.AgentConfigMap]
+	// verdict is kept for the next connection.
+	verdict atomic.Pointer[protobufs.RemoteConfigStatus]
 }
 
 func startAgent(o options) (*agent, error) {
-	a := &agent{options: o, client: newClient(o.endpoint), out: newPrinter(), started: time.Now()}
+	a := &agent{options: o, out: newPrinter(), started: time.Now()}
 	a.effective.Store(&protobufs.AgentConfigMap{})
-	if err := a.describe(); err != nil {
-		return nil, err
-	}
 	a.out.print(event{Event: "started", UID: uuid.UUID(o.uid).String()})
-	return a, a.client.Start(context.Background(), types.StartSettings{
-		OpAMPServerURL:    o.endpoint,
-		Header:            o.httpHeader(),
-		TLSConfig:         o.tls,
-		InstanceUid:       o.uid,
-		HeartbeatInterval: &o.interval,
-		Callbacks:         a.callbacks(),
-	})
+	return a, a.connect(destination{endpoint: o.endpoint, header: o.httpHeader(), tls: o.tls, interval: o.interval})
 }
 
 func (a *agent) stop() error {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-	defer cancel()
-	err := a.client.Stop(ctx)
+	err := a.current.Load().stop()
 	a.out.print(event{Event: "stopped"})
 	return err
 }
@@ -63,15 +53,20 @@ func newClient(endpoint string) client.OpAMPClient {
 }
 
 // describe sets the health first: without it, the client refuses the capability to report it.
-func (a *agent) describe() error {
-	if err := a.reportHealth(""); err != nil {
+func (a *agent) describe(c client.OpAMPClient) error {
+	if err := c.SetHealth(a.health("")); err != nil {
 		return err
 	}
-	if err := a.client.SetAgentDescription(description(a.options.attributes)); err != nil {
+	if err := c.SetAgentDescription(description(a.options.attributes)); err != nil {
 		return err
 	}
-	granted := capabilities
-	return a.client.SetCapabilities(&granted)
+	granted := capabilities | a.options.capabilities()
+	return c.SetCapabilities(&granted)
+}
+
+// client is the library's client that is connected now.
+func (a *agent) client() client.OpAMPClient {
+	return a.current.Load().client
 }
 
 func description(attributes []pair) *protobufs.AgentDescription {
@@ -90,12 +85,13 @@ func description(attributes []pair) *protobufs.AgentDescription {
 
 func (a *agent) callbacks() types.Callbacks {
 	return types.Callbacks{
-		OnConnect:          a.onConnect,
-		OnConnectFailed:    a.onConnectFailed,
-		OnError:            a.onError,
-		OnMessage:          a.onMessage,
-		OnCommand:          a.onCommand,
-		GetEffectiveConfig: a.effectiveConfig,
+		OnConnect:                 a.onConnect,
+		OnConnectFailed:           a.onConnectFailed,
+		OnError:                   a.onError,
+		OnMessage:                 a.onMessage,
+		OnCommand:                 a.onCommand,
+		OnOpampConnectionSettings: a.onConnectionSettings,
+		GetEffectiveConfig:        a.effectiveConfig,
 	}
 }
 
@@ -125,6 +121,7 @@ func (a *agent) onMessage(ctx context.Context, message *types.MessageData) {
 	if identification := message.AgentIdentification; identification != nil {
 		a.out.print(event{Event: "uid", UID: uuidText(identification.GetNewInstanceUid())})
 	}
+	a.onTelemetrySettings(message)
 	if message.RemoteConfig != nil {
 		a.onRemoteConfig(ctx, message.RemoteConfig)
 	}

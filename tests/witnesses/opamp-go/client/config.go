@@ -25,7 +25,7 @@ func (a *agent) onRemoteConfig(ctx context.Context, config *protobufs.AgentRemot
 func (a *agent) apply(ctx context.Context, config *protobufs.AgentRemoteConfig) {
 	a.effective.Store(config.GetConfig())
 	a.report(config, protobufs.RemoteConfigStatuses_RemoteConfigStatuses_APPLIED, "")
-	a.check(a.client.UpdateEffectiveConfig(ctx))
+	a.check(a.client().UpdateEffectiveConfig(ctx))
 	a.check(a.reportHealth(""))
 }
 
@@ -35,17 +35,23 @@ func (a *agent) fail(config *protobufs.AgentRemoteConfig) {
 }
 
 func (a *agent) report(config *protobufs.AgentRemoteConfig, status protobufs.RemoteConfigStatuses, problem string) {
-	a.check(a.client.SetRemoteConfigStatus(&protobufs.RemoteConfigStatus{
+	verdict := &protobufs.RemoteConfigStatus{
 		LastRemoteConfigHash: config.GetConfigHash(),
 		Status:               status,
 		ErrorMessage:         problem,
-	}))
+	}
+	a.verdict.Store(verdict)
+	a.check(a.client().SetRemoteConfigStatus(verdict))
 	name := status.String()[len("RemoteConfigStatuses_"):]
 	a.out.print(event{Event: "status", Status: name, Hash: hex.EncodeToString(config.GetConfigHash()), Error: problem})
 }
 
 // reportHealth says healthy unless there is a problem.
 func (a *agent) reportHealth(problem string) error {
+	return a.client().SetHealth(a.health(problem))
+}
+
+func (a *agent) health(problem string) *protobufs.ComponentHealth {
 	health := &protobufs.ComponentHealth{
 		Healthy:            problem == "",
 		StartTimeUnixNano:  uint64(a.started.UnixNano()),
@@ -56,7 +62,7 @@ func (a *agent) reportHealth(problem string) error {
 	if problem != "" {
 		health.Status = "StatusPermanentError"
 	}
-	return a.client.SetHealth(health)
+	return health
 }
 
 func (a *agent) check(err error) {

@@ -17,7 +17,13 @@ type event struct {
 	Files   map[string]file `json:"files,omitempty"`
 	Status  string          `json:"status,omitempty"`
 	Command string          `json:"command,omitempty"`
-	Error   string          `json:"error,omitempty"`
+	// Of settings of a connection: where to, with which headers, by what to check the server.
+	Class     string            `json:"class,omitempty"`
+	Endpoint  string            `json:"endpoint,omitempty"`
+	Headers   map[string]string `json:"headers,omitempty"`
+	CA        string            `json:"ca,omitempty"`
+	Heartbeat uint64            `json:"heartbeat,omitempty"`
+	Error     string            `json:"error,omitempty"`
 }
 
 type file struct {

@@ -21,12 +21,20 @@ const (
 	modeSilent = "silent"
 )
 
+// What the agent does with settings of its connection; without any of these it does not take them.
+const (
+	settingsAccept = "accept"
+	settingsRefuse = "refuse"
+)
+
 type options struct {
 	endpoint   string
 	uid        types.InstanceUid
 	attributes []pair
 	headers    []pair
 	mode       string
+	settings   string
+	telemetry  bool
 	interval   time.Duration
 	tls        *tls.Config
 }
@@ -43,6 +51,8 @@ func parseOptions(arguments []string) (options, error) {
 	milliseconds := flags.Int("interval-ms", 0, "heartbeat or polling interval (default: 30000 by WebSocket, 250 by HTTP)")
 	flags.StringVar(&o.endpoint, "endpoint", "", "ws://, wss://, http:// or https:// URL of the server")
 	flags.StringVar(&o.mode, "mode", modeApply, "what to do with a configuration: apply, fail or silent")
+	flags.StringVar(&o.settings, "settings", "", "what to do with settings of the connection: accept or refuse (default: take none)")
+	flags.BoolVar(&o.telemetry, "telemetry", false, "report own metrics, traces and logs where the server says")
 	flags.Func("attr", "attribute as `key=value`, repeatable; service.* are identifying", appendPair(&o.attributes))
 	flags.Func("header", "request header as `name=value`, repeatable", appendPair(&o.headers))
 	if err := flags.Parse(arguments); err != nil {
@@ -62,6 +72,9 @@ func (o *options) complete(uid, ca, cert, key string) (err error) {
 	}
 	if o.mode != modeApply && o.mode != modeFail && o.mode != modeSilent {
 		return fmt.Errorf("--mode is %q, not apply, fail or silent", o.mode)
+	}
+	if o.settings != "" && o.settings != settingsAccept && o.settings != settingsRefuse {
+		return fmt.Errorf("--settings is %q, not accept or refuse", o.settings)
 	}
 	if o.uid, err = instanceUID(uid); err != nil {
 		return err
