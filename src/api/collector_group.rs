@@ -1,7 +1,10 @@
 //! CollectorGroup: who. Selects agents of a namespace and carries the assignment that replicas act on.
 
 use super::rules::leader_term_rule;
-use super::{AttributeSelector, DriftSpec, Duration, GroupHandled, HealthSpec, RestartStatus, Term};
+use super::{
+    AttributeSelector, DriftSpec, Duration, GroupHandled, HealthSpec, RestartStatus, TelemetrySpec,
+    TelemetryStatus, Term,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::CustomResource;
 use schemars::JsonSchema;
@@ -21,7 +24,7 @@ use serde::{Deserialize, Serialize};
     category = "fleet",
     status = "CollectorGroupStatus",
     derive = "PartialEq",
-    annotation("fleet.opamp.dev/schema", "5"),
+    annotation("fleet.opamp.dev/schema", "6"),
     validation = leader_term_rule(),
     printcolumn = r#"{"name":"Matched", "type":"integer", "jsonPath":".status.agents.matched"}"#,
     printcolumn = r#"{"name":"Connected", "type":"integer", "jsonPath":".status.agents.connected"}"#,
@@ -52,6 +55,9 @@ pub struct CollectorGroupSpec {
     /// What is done about agents that stay unhealthy.
     #[serde(default)]
     pub health: HealthSpec,
+    /// Where agents send their own telemetry: what they measure and log of themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub telemetry: Option<TelemetrySpec>,
     /// Silence that means disconnected for agents that poll. In effect the larger of this and three times the
     /// agent's interval (30s where it is not known).
     #[serde(default = "default_offline_after")]
@@ -79,6 +85,7 @@ impl Default for CollectorGroupSpec {
             priority: 0,
             drift: DriftSpec::default(),
             health: HealthSpec::default(),
+            telemetry: None,
             offline_after: default_offline_after(),
             forget_after: default_forget_after(),
         }
@@ -114,7 +121,7 @@ pub struct CollectorGroupStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 10))]
     pub problems: Vec<Problem>,
-    /// Conditions Ready, Reconciling, Degraded, Drifted and Overlapping.
+    /// Conditions Ready, Reconciling, Degraded, Drifted, Overlapping and `TelemetryOffered`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
@@ -158,6 +165,9 @@ pub struct AssignmentStatus {
     /// An agent that was offered its revision and has not answered for so long drifts: the rollout's `applyTimeout`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub apply_timeout: Option<Duration>,
+    /// Which agents are told where to send their own telemetry; absent: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub telemetry: Option<TelemetryStatus>,
 }
 
 /// How far the admission of agents has come that came with another group's revision. They keep what they run until

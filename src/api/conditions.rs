@@ -22,6 +22,8 @@ pub enum Type {
     Drifted,
     /// Agents of this group are matched by another group too.
     Overlapping,
+    /// Agents know where to send their own telemetry.
+    TelemetryOffered,
 }
 
 impl Type {
@@ -144,6 +146,12 @@ pub enum Reason {
     RestartStopped,
     /// The group serves as it should again.
     NotDegraded,
+    /// A Secret with headers for agents' own telemetry has something else than headers.
+    InvalidHeaders,
+    /// All agents were told where to send their own telemetry.
+    AllTold,
+    /// Agents are being told where to send their own telemetry.
+    TellingAgents,
     /// An agent that drifts is offered its revision anew.
     Correcting,
     /// An agent that drifted runs its revision again.

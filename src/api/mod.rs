@@ -17,6 +17,7 @@ mod rules;
 mod selector;
 mod share;
 mod strategy;
+mod telemetry;
 mod upkeep;
 
 pub use agent_slice::{
@@ -42,6 +43,7 @@ pub use restart::{GroupHandled, RestartState, RestartStatus};
 pub use selector::{AttributeSelector, Operator, Requirement};
 pub use share::Share;
 pub use strategy::{Approval, CurrentPhase, OnFailure, Phase, PhaseOutcome, PhaseStatus, Strategy};
+pub use telemetry::{TelemetrySpec, TelemetryStatus, TelemetryTarget};
 pub use upkeep::{CorrectionSpec, DriftMode, DriftSpec, HealthSpec, OnUnhealthy};
 
 /// A rollout's cohort, written by the leader and acted on by every replica (design, section 5).

@@ -16,6 +16,7 @@ mod preflight;
 mod reviews;
 mod revisions;
 mod slices;
+mod telemetry;
 mod view;
 
 pub use credentials::{AgentAuthority, AgentSecrets, OfferedToken, follow_agent_secrets};
@@ -30,6 +31,7 @@ pub use preflight::{OWN_RIGHTS, RIGHTS, Right, StartError, connect, preflight};
 pub use reviews::{AUDIENCE, Rejected, Reviewer};
 pub use revisions::{LoadError, RevisionBody, files_secret_name, load as load_revision};
 pub use slices::SliceWriter;
+pub use telemetry::{TelemetryError, load_telemetry, telemetry_secrets};
 pub use view::{Encode, follow_groups};
 
 /// Name of the Lease that makes its holder the leader.

@@ -3,11 +3,14 @@
 use super::exceptions::Exceptions;
 use super::origins::Origins;
 use super::revisions::{self, RevisionBody};
+use super::telemetry::load_telemetry;
 use crate::api::{
     AgentSlice, AssignmentStatus, CONTENT_LABEL, CollectorGroup, CollectorGroupSpec, ConfigRevision,
-    EXCEPTIONS,
+    EXCEPTIONS, TelemetryStatus,
 };
-use crate::fleet::{GroupView, Revision, View};
+use crate::config::{ConfigHash, HashKey};
+use crate::fleet::{GroupView, Revision, Telemetry, TelemetryView, View};
+use bytes::Bytes;
 use futures::stream::select_all;
 use futures::{StreamExt, TryStreamExt};
 use kube::api::Api;
@@ -20,7 +23,13 @@ use std::time::Duration;
 
 /// Turns a revision's files into the bytes of an offer, and names the texts that must not come back in agents'
 /// messages. The wire format is not this module's matter.
-pub type Encode = fn(&str, &RevisionBody) -> Option<Revision>;
+#[derive(Clone, Copy)]
+pub struct Encode {
+    /// Of a revision with this name.
+    pub revision: fn(&str, &RevisionBody) -> Option<Revision>,
+    /// Of where a group's agents send their own telemetry.
+    pub telemetry: fn(&Telemetry) -> Bytes,
+}
 
 /// How long to wait before a revision is read again that could not be read.
 const RETRY: Duration = Duration::from_secs(2);
@@ -30,7 +39,7 @@ type Key = (Arc<str>, String);
 
 /// Follows groups for ever, and calls `publish` with a new view whenever something in it changed. The first call
 /// comes once all has been listed.
-pub async fn follow_groups(client: Client, encode: Encode, publish: impl Fn(View)) {
+pub async fn follow_groups(client: Client, key: HashKey, encode: Encode, publish: impl Fn(View)) {
     let groups: Api<DeserializeGuard<CollectorGroup>> = Api::all(client.clone());
     let groups = watcher(groups, watcher::Config::default()).default_backoff();
     let revisions: Api<DeserializeGuard<ConfigRevision>> = Api::all(client.clone());
@@ -45,9 +54,11 @@ pub async fn follow_groups(client: Client, encode: Encode, publish: impl Fn(View
     ]);
     let mut follower = Follower {
         client,
+        key,
         encode,
         groups: BTreeMap::new(),
         revisions: BTreeMap::new(),
+        telemetry: BTreeMap::new(),
         listing: None,
         origins: Origins::default(),
         exceptions: Exceptions::default(),
@@ -75,7 +86,7 @@ pub async fn follow_groups(client: Client, encode: Encode, publish: impl Fn(View
             }
         };
         if changed && follower.is_complete() {
-            missing = !follower.load_revisions().await;
+            missing = !follower.load_revisions().await | !follower.load_telemetry().await;
             publish(follower.view());
         }
     }
@@ -96,11 +107,23 @@ struct Essence {
     assignment: Option<AssignmentStatus>,
 }
 
+/// What the agents of a group are to be told of their own telemetry. No `Debug`: headers are in it.
+struct Loaded {
+    hash: ConfigHash,
+    payload: Bytes,
+    /// Texts in it that may be secrets.
+    secrets: Box<[Box<str>]>,
+}
+
 struct Follower {
     client: Client,
+    /// What the settings of telemetry are hashed with.
+    key: HashKey,
     encode: Encode,
     groups: BTreeMap<Key, (CollectorGroup, Essence)>,
     revisions: BTreeMap<Key, Arc<Revision>>,
+    /// Where the agents of each group send their own telemetry: what was read last.
+    telemetry: BTreeMap<Key, Loaded>,
     /// Whose the revisions are, also those that no group names any more.
     origins: Origins,
     /// Whom the leader treats.
@@ -183,7 +206,7 @@ impl Follower {
 
     async fn load_revision(&self, (namespace, name): &Key) -> Option<Revision> {
         match revisions::load(&self.client, namespace, name).await {
-            Ok(body) => (self.encode)(name, &body),
+            Ok(body) => (self.encode.revision)(name, &body),
             Err(error) => {
                 tracing::warn!(%namespace, name, error = %error_chain(&error), "cannot read revision");
                 None
@@ -191,10 +214,48 @@ impl Follower {
         }
     }
 
+    /// Reads where agents send their own telemetry, of groups whose leader says that it is something else than what was
+    /// read; true if all of it is here. What cannot be read, or is not yet what the leader has seen, changes nothing.
+    async fn load_telemetry(&mut self) -> bool {
+        let told: BTreeMap<Key, ConfigHash> = self
+            .groups
+            .iter()
+            .filter_map(|(key, (_, essence))| Some((key.clone(), told(essence)?.0)))
+            .collect();
+        self.telemetry.retain(|key, _| told.contains_key(key));
+        let mut complete = true;
+        for (key, hash) in told {
+            let Some((_, essence)) = self.groups.get(&key) else { continue };
+            let Some(spec) = essence.spec.telemetry.as_ref() else { continue };
+            if self.telemetry.get(&key).is_some_and(|known| known.hash == hash) {
+                continue;
+            }
+            match load_telemetry(&self.client, &key.0, spec).await {
+                Ok(telemetry) if telemetry.hash(&self.key) == hash => {
+                    let payload = (self.encode.telemetry)(&telemetry);
+                    self.telemetry.insert(key, Loaded { hash, payload, secrets: telemetry.secrets() });
+                }
+                Ok(_) => complete = false,
+                Err(error) => {
+                    tracing::warn!(namespace = %key.0, name = key.1, %error, "cannot read where telemetry goes");
+                    complete = false;
+                }
+            }
+        }
+        complete
+    }
+
+    fn telemetry(&self, key: &Key, essence: &Essence) -> Option<Arc<TelemetryView>> {
+        let Loaded { hash, payload, secrets } = self.telemetry.get(key)?;
+        Some(TelemetryView::new(*hash, payload.clone(), secrets.clone(), told(essence)?.1)?.into())
+    }
+
     fn view(&self) -> View {
-        let mut view = View::new(self.groups.iter().map(|((namespace, _), (group, _))| {
+        let mut view = View::new(self.groups.iter().map(|(key, (group, essence))| {
+            let namespace = &key.0;
             let load = |name: &str| self.revisions.get(&(namespace.clone(), name.to_owned())).cloned();
-            (namespace.clone(), GroupView::new(group, load))
+            let telemetry = self.telemetry(key, essence);
+            (namespace.clone(), GroupView { telemetry, ..GroupView::new(group, load) })
         }));
         for namespace in self.origins.namespaces() {
             let groups = self.groups.iter().filter(|((of, _), _)| *of == namespace);
@@ -219,6 +280,12 @@ fn key(group: &DeserializeGuard<CollectorGroup>) -> Key {
 fn named((namespace, _): &Key, essence: &Essence) -> Vec<Key> {
     let names = essence.assignment.as_ref().map(AssignmentStatus::revisions).unwrap_or_default();
     names.into_iter().map(|name| (namespace.clone(), name)).collect()
+}
+
+/// What the leader says of the telemetry of a group's agents.
+fn told(essence: &Essence) -> Option<(ConfigHash, &TelemetryStatus)> {
+    let status = essence.assignment.as_ref()?.telemetry.as_ref()?;
+    Some((status.hash.parse().ok()?, status))
 }
 
 fn error_chain(error: &revisions::LoadError) -> String {

@@ -117,12 +117,20 @@ fn is_other(difference: &Difference) -> bool {
     }
 }
 
-/// What a supervisor puts into a configuration: its own port and process, and who the agent is.
+/// What a supervisor puts into a configuration: its own port and process, who the agent is, and where its own telemetry
+/// goes.
 fn means_nothing(path: &[Cow<'_, str>]) -> bool {
     match path {
         [section, name] => section == "extensions" && name == SUPERVISORS_OWN,
-        [service, telemetry, resource] => {
-            service == "service" && telemetry == "telemetry" && resource == "resource"
+        [service, telemetry, inside @ ..] if service == "service" && telemetry == "telemetry" => {
+            // What the desired configuration says of it is compared all the same.
+            match inside {
+                [part] => part == "resource" || part == "traces",
+                [signal, part] => {
+                    matches!((&**signal, &**part), ("metrics", "readers") | ("logs", "processors"))
+                }
+                _ => false,
+            }
         }
         _ => false,
     }

@@ -44,6 +44,8 @@ pub struct LeaderConfig {
     pub unreachable_for: Duration,
     /// How long the agents of each step of an adoption but the last must stay healthy.
     pub adoption_soaks: [Duration; 3],
+    /// How long agents must be well that were told where to send their own telemetry, before the next are.
+    pub telemetry_settle: Duration,
     /// The first pause after a reconcile that failed; each further one doubles it.
     pub retry: Duration,
 }
@@ -75,12 +77,15 @@ pub struct Leader {
     pub(super) term: i64,
     pub(super) stores: Stores,
     pub(super) contents: Mutex<HashMap<String, Cached>>,
+    /// What stands for the telemetry of each group's agents, by the group's uid.
+    pub(super) telemetry: Mutex<HashMap<String, (Basis, ConfigHash)>>,
     held: watch::Receiver<Option<Held>>,
     paces: Mutex<HashMap<String, Instant>>,
     pub(super) status_interval: Duration,
     pub(super) assumed_interval: Duration,
     pub(super) unreachable_for: Duration,
     pub(super) adoption_soaks: [Duration; 3],
+    pub(super) telemetry_settle: Duration,
     pub(super) retry: Duration,
     pub(super) deposed: watch::Sender<bool>,
 }
@@ -131,10 +136,12 @@ impl Leader {
             assumed_interval: config.assumed_interval,
             unreachable_for: config.unreachable_for,
             adoption_soaks: config.adoption_soaks,
+            telemetry_settle: config.telemetry_settle,
             retry: config.retry,
             term,
             stores,
             contents: Mutex::default(),
+            telemetry: Mutex::default(),
             paces: Mutex::default(),
             deposed: watch::Sender::new(false),
         }

@@ -3,7 +3,7 @@
 use super::announce::answer_all;
 use super::care::{Care, treat};
 use super::context::{Error, Guarded, Leader, entropy, hashes, holder_of, readable, write_if_leading};
-use super::revision;
+use super::{revision, telemetry};
 use crate::api::{AssignmentStatus, CollectorGroup, CollectorGroupStatus, ConfigRollout, Strategy};
 use crate::cluster::Written;
 use crate::fleet::{Live, ObservedAgent};
@@ -72,6 +72,7 @@ pub async fn reconcile(guarded: Arc<Guarded<CollectorGroup>>, leader: Arc<Leader
         entropy: entropy()?,
         now,
     });
+    let telling = telemetry::bring_on(&leader, group, &members, &mut next, now).await?;
     next.leader_term = Some(leader.term);
     // What was decided on agents and could not be written yet is told when it is, unless others wait for the rest.
     if let Some(wait) = undone.filter(|_| prior.assignment == next.assignment && asked.is_none()) {
@@ -82,7 +83,8 @@ pub async fn reconcile(guarded: Arc<Guarded<CollectorGroup>>, leader: Arc<Leader
     // Only time brings an adoption on when no agent does.
     let adopting = next.assignment.as_ref().is_some_and(|assignment| assignment.adoption.is_some());
     let waits = wakes.into_iter().flatten().min().map(after);
-    let waits = [waits, undone, adopting.then_some(leader.status_interval)].into_iter().flatten().min();
+    let waits =
+        [waits, undone, telling, adopting.then_some(leader.status_interval)].into_iter().flatten().min();
     let idle = waits.map_or_else(Action::await_change, Action::requeue);
     if prior == next {
         return Ok(idle);

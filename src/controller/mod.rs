@@ -14,6 +14,7 @@ mod revision;
 mod rollout;
 mod sources;
 mod stamps;
+mod telemetry;
 mod term;
 
 pub use context::LeaderConfig;

@@ -89,6 +89,12 @@ fn each_way_to_drift_has_its_class_and_its_path() {
         ("processors: {}", "processors: {batch: {a: 1}}", "Changed at "),
         ("ppid: 1", "ppid: 2", "InSync"),
         ("pid: 1}}\n", "pid: 2}}\n", "InSync"),
+        // Where the agent was told to send its own telemetry.
+        ("level: Normal", "level: Normal, readers: [{periodic: 1}]", "InSync"),
+        ("encoding: json", "encoding: json, processors: [{batch: 1}]", "InSync"),
+        ("logs: {", "traces: {level: Basic, processors: [{batch: 1}]}, logs: {", "InSync"),
+        ("level: Normal", "level: Detailed", "Changed at "),
+        ("level: Normal", "level: Normal, processors: [{batch: 1}]", "Changed at "),
     ] {
         assert_eq!(after(from, to, &[]), expected, "{from} to {to}");
     }

@@ -19,6 +19,7 @@ mod moves;
 mod offers;
 mod orders;
 mod sights;
+mod told;
 mod verdicts;
 mod words;
 
@@ -90,6 +91,8 @@ struct Watch {
     asked: Option<Timestamp>,
     /// It has shown that a supervisor gave its Collector what it runs.
     supervised: bool,
+    /// What stands for the settings of its own telemetry that it was told over the present link.
+    telemetry: Option<ConfigHash>,
 }
 
 /// What few agents have any of.
@@ -238,6 +241,9 @@ impl Agent {
         self.link = Some(link);
         self.since = now;
         self.heard = false;
+        if let Some(watch) = &mut self.watch {
+            watch.telemetry = None;
+        }
         if let Some(unusual) = &mut self.unusual {
             unusual.ceased = None;
         }

@@ -9,7 +9,7 @@
 //! | --- | --- |
 //! | `uid`, `principal`, `attributes`, `builds`, `report`, `text` | who an agent is, who speaks for it, and what it says |
 //! | `agent`, `offer`, `offered`, `ledger`, `steadiness`, `sight`, `told`, `turns` | what is known of one agent, and when it is due which offer and which question |
-//! | `moving` | agents that are to use another token |
+//! | `moving`, `telemetry` | settings of connections: another token, and where own telemetry goes |
 //! | `view`, `cohort`, `ring`, `adoptees`, `assignment` | what an agent is to run |
 //! | `roster`, `slices` | all agents of a replica, and what is to be written of them |
 //! | `pack`, `unpack`, `observed` | slices as they are written, read back and merged |
@@ -38,6 +38,7 @@ mod roster;
 mod sight;
 mod slices;
 mod steadiness;
+mod telemetry;
 mod text;
 mod told;
 mod treatment;
@@ -61,10 +62,11 @@ pub use offer::Offer;
 pub use principal::{Principal, PrincipalMark, TokenName};
 pub use report::{Capabilities, ConfigReport, Description, Link, Outcome, Report, SettingsReport};
 pub use ring::{Ring, RingKey, Rings};
-pub use roster::Roster;
+pub use roster::{Roster, ToldTelemetry};
 pub use sight::{Drift, DriftClass, Shown, Sight};
 pub use slices::{Delays, SliceContent, SliceId, signed};
 pub use steadiness::Faltered;
+pub use telemetry::{Destination, HeaderError, Telemetry, TelemetryView, order_of, read_headers};
 pub use text::clean;
 pub use told::{Told, told};
 pub use treatment::{Cause, Done, Order, Ordered, Restart, Treatment};

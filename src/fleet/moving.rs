@@ -7,6 +7,7 @@ use super::{Link, PrincipalMark, TokenName};
 use crate::config::ConfigHash;
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
+use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -33,6 +34,32 @@ pub struct Successor {
     pub hash: ConfigHash,
     /// The settings of the connection as they go over the wire.
     pub payload: Bytes,
+}
+
+/// Which settings a message to an agent is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Those of its connection to the server.
+    Connection,
+    /// Those of its own telemetry.
+    Telemetry,
+}
+
+/// The hash under which settings go out. It stands for all that an agent is to be told, also what is left out of this
+/// message (specification, `ConnectionSettingsOffers.hash`), and for what the message is about: else nobody could tell
+/// which of them an agent refuses.
+pub fn wire_hash(part: Part, connection: Option<ConfigHash>, telemetry: Option<ConfigHash>) -> ConfigHash {
+    let (connection, telemetry) = match (connection, telemetry) {
+        (Some(one), None) | (None, Some(one)) => return one,
+        (None, None) => return ConfigHash::from_bytes([0; 32]),
+        (Some(connection), Some(telemetry)) => (connection, telemetry),
+    };
+    let part: &[u8] = match part {
+        Part::Connection => b"connection",
+        Part::Telemetry => b"telemetry",
+    };
+    let digest = Sha256::new().chain_update(connection.as_bytes()).chain_update(telemetry.as_bytes());
+    ConfigHash::from_bytes(digest.chain_update(part).finalize().into())
 }
 
 /// Where an agent is that uses another token than it is to use.

@@ -17,6 +17,9 @@ impl Capabilities {
     pub const ACCEPTS_CONNECTION_SETTINGS: Self = Self(0x100);
     /// The agent takes the command to start anew (specification, `AcceptsRestartCommand`).
     pub const ACCEPTS_RESTART_COMMAND: Self = Self(0x400);
+    /// Any of the agent's traces, metrics and logs of its own go where it is told (specification, `ReportsOwnTraces` and
+    /// the like).
+    pub const REPORTS_OWN_TELEMETRY: Self = Self(0x20 | 0x40 | 0x80);
     /// The agent tells what it was built with.
     pub const REPORTS_AVAILABLE_COMPONENTS: Self = Self(0x4000);
     /// The agent reports its health.
@@ -50,7 +53,7 @@ pub struct Report {
     /// What became of the last configuration.
     pub config: Option<ConfigReport>,
     /// What became of the last connection settings.
-    pub settings: Option<SettingsReport>,
+    pub settings: Option<Box<SettingsReport>>,
     /// The message carries what is in effect. That is looked at elsewhere.
     pub shows: bool,
 }

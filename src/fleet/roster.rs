@@ -20,6 +20,9 @@ mod holders;
 mod moves;
 mod offers;
 mod time;
+mod told;
+
+pub use told::ToldTelemetry;
 
 /// The agents of this replica.
 pub struct Roster {
@@ -108,7 +111,7 @@ impl Roster {
         if let Some(config) = &mut report.config {
             mask_secrets(config, &self.view, &key.namespace, group);
         }
-        let (build, settings) = (report.build.take(), report.settings.take());
+        let (build, settings) = (report.build.take(), report.settings.take().map(|settings| *settings));
         let shows_all = report.full && report.shows;
         if !known.agent.connected()
             && let Some(group) = group_of(&self.view, key, &known.agent)
@@ -129,6 +132,9 @@ impl Roster {
         }
         edge = edge.max(reconsider(&mut known.agent, key, &self.view, self.silence, now));
         self.slices.mark(known.slice_in(&key.namespace), edge, now);
+        if let Some(settings) = settings {
+            self.note_telemetry(key, settings);
+        }
         self.note_move(key, settings, link);
         if let Some(build) = build {
             self.note_build(key, build, now);

@@ -1,6 +1,8 @@
 //! What a replica acts on: the groups with their assignments, and the revisions that these name.
 
-use super::{Admission, AgentKey, Attributes, Belongings, Cohort, Rank, Restart, Ring, Treatment};
+use super::{
+    Admission, AgentKey, Attributes, Belongings, Cohort, Rank, Restart, Ring, TelemetryView, Treatment,
+};
 use crate::api::{AssignmentStatus, AttributeSelector, CollectorGroup, DriftMode, Term};
 #[cfg(doc)]
 use crate::config::Form;
@@ -108,6 +110,8 @@ pub struct GroupView {
     pub created: Timestamp,
     /// Whether drift is looked for, and where it does not count.
     pub drift: DriftRules,
+    /// Where its agents send their own telemetry; absent: they are told nothing of it.
+    pub telemetry: Option<Arc<TelemetryView>>,
     /// Silence that means disconnected for agents that poll.
     pub offline_after: Duration,
     /// How long a disconnected agent is remembered.
@@ -134,6 +138,7 @@ impl GroupView {
                 ignore: Ignore::new(&spec.drift.ignore).unwrap_or_default(),
                 scan_interval: spec.drift.scan_interval.get(),
             },
+            telemetry: None,
             offline_after: spec.offline_after.get(),
             forget_after: spec.forget_after.get(),
             assignment: assignment.map_or_else(Assignment::default, |assignment| read(assignment, load)),
@@ -152,6 +157,7 @@ impl GroupView {
             priority: 0,
             created: Timestamp::UNIX_EPOCH,
             drift: DriftRules::default(),
+            telemetry: None,
             offline_after: Duration::from_secs(90),
             forget_after: Duration::from_hours(1),
             assignment: Assignment {

@@ -14,7 +14,8 @@ use std::time::Duration;
 /// to remember who has heard it.
 const CAPABILITIES: u64 = ServerCapabilities::AcceptsStatus as u64
     | ServerCapabilities::OffersRemoteConfig as u64
-    | ServerCapabilities::AcceptsEffectiveConfig as u64;
+    | ServerCapabilities::AcceptsEffectiveConfig as u64
+    | ServerCapabilities::OffersConnectionSettings as u64;
 /// Longest invalid uid that an error echoes, in bytes. Some old clients have uids of 26 or 36 characters, and
 /// recognise only answers to those.
 const MAX_ECHOED_BYTES: usize = 64;
@@ -119,7 +120,7 @@ impl Answer {
 
     /// Adds what is due to an agent: an offer, and the question what it has in effect. That goes with every offer to an
     /// agent that cannot say what becomes of it, but shows what is in effect: it reports only changes unasked, and an
-    /// offer may change nothing for it. Another token waits for a message without an offer: an agent that changes its
+    /// offer may change nothing for it. Another token waits for a message without either: an agent that changes its
     /// connection may forget what else it was told.
     pub fn add_errands(&mut self, key: &AgentKey, roster: &mut Roster, now: Timestamp) {
         self.offer = roster.take_offer(key, now);
@@ -127,21 +128,16 @@ impl Answer {
         if roster.ask_what_is_in_effect(key, now) || shows {
             self.ask_full_state();
         }
-        if self.offer.is_none() {
-            self.message.connection_settings = roster.take_move(key, now).map(settings::offer);
+        // A supervisor that is told together with its configuration starts its Collector anew once.
+        self.message.connection_settings = roster.take_telemetry(key).and_then(settings::telemetry);
+        if self.offer.is_none() && self.message.connection_settings.is_none() {
+            self.message.connection_settings = roster.take_move(key, now).map(settings::token);
         }
     }
 
     /// Whether there is more in it than that the message has come.
     pub fn says_something(&self) -> bool {
         self.offer.is_some() || self.message.flags != 0 || self.message.connection_settings.is_some()
-    }
-
-    /// Says that connection settings may be offered, unless this is an error, which goes alone.
-    pub fn offers_settings(&mut self) {
-        if self.message.error_response.is_none() {
-            self.message.capabilities |= ServerCapabilities::OffersConnectionSettings as u64;
-        }
     }
 
     /// What became of the message that this answers.

@@ -20,7 +20,6 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use prost::Message;
 use state::State;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use tokio::sync::Notify;
 
@@ -35,8 +34,6 @@ pub struct Hub {
     key: OnceLock<HashKey>,
     /// What agents may take; those of production until the door says otherwise.
     limits: OnceLock<Limits>,
-    /// Whether agents may be offered settings of their connections.
-    offers_settings: AtomicBool,
     pub(super) metrics: Metrics,
 }
 
@@ -50,8 +47,7 @@ impl Hub {
     /// A hub of these agents.
     pub fn new(roster: Roster, metrics: Metrics) -> Arc<Self> {
         let (state, edges, key) = (Mutex::new(State::new(roster)), Notify::new(), OnceLock::new());
-        let (limits, offers_settings) = (OnceLock::new(), AtomicBool::new(false));
-        Arc::new(Self { state, edges, key, limits, offers_settings, metrics })
+        Arc::new(Self { state, edges, key, limits: OnceLock::new(), metrics })
     }
 
     /// Takes the limits of the door that the agents come through.
@@ -62,11 +58,6 @@ impl Hub {
 
     fn limits(&self) -> &Limits {
         self.limits.get_or_init(Limits::default)
-    }
-
-    /// Says to agents from now on that they may be offered settings of their connections.
-    pub fn offer_settings(&self) {
-        self.offers_settings.store(true, Relaxed);
     }
 
     /// Takes in which tokens there are and which of them are to be used. Agents are told as time passes.
@@ -154,9 +145,6 @@ impl Hub {
     /// Encodes what is to be sent. What would make it too long is left out (specification, "Message Size
     /// Limits"); it counts as sent, so that it is not tried again with every message.
     fn encode(&self, mut answer: Answer, link: Link, limit: usize) -> Encoded {
-        if self.offers_settings.load(Relaxed) {
-            answer.offers_settings();
-        }
         let mut encoded = answer.encode();
         if answer.message.connection_settings.is_some() {
             let fits = encoded.len() <= limit;

@@ -47,5 +47,5 @@ pub use limits::Limits;
 pub use metrics::Metrics;
 pub use offer::encode_files;
 pub use report::effective;
-pub use settings::Way;
+pub use settings::{Way, encode_telemetry};
 pub use watch::Baselines;

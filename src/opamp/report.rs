@@ -23,7 +23,7 @@ pub fn report(message: AgentToServer, full: bool) -> Report {
         started: message.health.as_ref().and_then(started),
         build: message.available_components.and_then(build),
         config: message.remote_config_status.map(config),
-        settings: message.connection_settings_status.as_ref().map(settings),
+        settings: message.connection_settings_status.as_ref().map(|status| settings(status).into()),
         shows: message.effective_config.is_some(),
     }
 }

@@ -38,7 +38,8 @@ pub fn assignment(
         ..AssignmentStatus::default()
     });
     let apply_timeout = apply_timeout.or(prior.and_then(|prior| prior.apply_timeout.as_ref())).cloned();
-    AssignmentStatus { generation, apply_timeout, ..next }
+    let telemetry = prior.and_then(|prior| prior.telemetry.clone());
+    AssignmentStatus { generation, apply_timeout, telemetry, ..next }
 }
 
 fn knows(assignment: Option<&AssignmentStatus>, ring: &AttributeSelector) -> bool {

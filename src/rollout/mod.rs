@@ -22,6 +22,7 @@ mod requests;
 mod standing;
 mod step;
 mod tally;
+mod telemetry;
 mod undo;
 
 pub use assignment::assignment;
@@ -33,6 +34,7 @@ pub use news::{News, news, stalled};
 pub use requests::{Asked, Request, take_restart};
 pub use step::{Next, is_under_way, step};
 use tally::tally;
+pub use telemetry::{TelemetryRules, Wanted, telemetry, telemetry_condition};
 
 #[cfg(test)]
 mod tests;

@@ -43,6 +43,7 @@ pub async fn lead_when_elected(
                 assumed_interval: timings.assumed_interval,
                 unreachable_for: timings.unreachable,
                 adoption_soaks: timings.adoption_soaks,
+                telemetry_settle: timings.telemetry_settle,
                 retry: timings.retry,
             };
             let mut lost = held.subscribe();

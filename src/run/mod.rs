@@ -95,9 +95,6 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
         settings,
         rotation,
     };
-    if parts.rotation.has_way() {
-        parts.hub.offer_settings();
-    }
     let mut tasks = JoinSet::new();
     parts.spawn_doors(&mut tasks, opamp_listener, admin_listener, &entrance);
     tasks.spawn(follow(parts.follower(), parts.closed()));
@@ -260,7 +257,7 @@ async fn follow(parts: Follower, closed: impl Future<Output = ()>) {
             hub.set_view(Arc::new(view));
             readiness.pass(Check::Groups);
         };
-        let groups = cluster::follow_groups(client.clone(), encode, publish);
+        let groups = cluster::follow_groups(client.clone(), key.clone(), ENCODE, publish);
         let rotating = rotation.follow(hub.clone(), key.clone());
         let leading = leadership::lead_when_elected(client.clone(), &settings, &mut keeper, key, &metrics);
         tokio::join!(groups, rotating, leading);
@@ -298,6 +295,9 @@ async fn hash_key(client: &Client, settings: &Settings, readiness: &Readiness) -
         tokio::time::sleep(settings.timings.retry).await;
     }
 }
+
+/// What goes over the wire.
+const ENCODE: cluster::Encode = cluster::Encode { revision: encode, telemetry: opamp::encode_telemetry };
 
 /// A revision as it is offered.
 fn encode(name: &str, body: &RevisionBody) -> Option<Revision> {

@@ -61,11 +61,6 @@ impl Rotation {
         Ok(Self { way, file, secrets: watch::Sender::default(), check })
     }
 
-    /// Whether agents may be told of tokens.
-    pub fn has_way(&self) -> bool {
-        self.way.is_some()
-    }
-
     /// Takes in the Secrets as they are now.
     pub fn take(&self, registered: Registered) {
         if self.way.is_none() && !registered.offers.is_empty() && self.secrets.borrow().offers.is_empty() {

@@ -359,6 +359,8 @@ pub struct Timings {
     pub session_age: Duration,
     /// How often the certificate files are looked at.
     pub certificate_check: Duration,
+    /// How long agents must be well that were told where to send their own telemetry, before the next are.
+    pub telemetry_settle: Duration,
 }
 
 impl Default for Timings {
@@ -380,6 +382,7 @@ impl Default for Timings {
             revocation_spacing: Duration::from_millis(50),
             session_age: Duration::from_hours(24),
             certificate_check: Duration::from_secs(5),
+            telemetry_settle: Duration::from_secs(30),
         }
     }
 }
@@ -405,6 +408,7 @@ impl Timings {
             revocation_spacing: self.revocation_spacing / scale,
             session_age: self.session_age / scale,
             certificate_check: self.certificate_check / scale,
+            telemetry_settle: self.telemetry_settle / scale,
         }
     }
 }

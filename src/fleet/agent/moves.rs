@@ -2,7 +2,7 @@
 
 use super::Agent;
 use crate::fleet::moving::{Moving, Successor, Tokens};
-use crate::fleet::{Capabilities, Link, Outcome, SettingsReport, TokenName};
+use crate::fleet::{Capabilities, Link, Outcome, TokenName};
 use jiff::Timestamp;
 
 impl Agent {
@@ -47,13 +47,11 @@ impl Agent {
         true
     }
 
-    /// It speaks: with the token that it is to use or not, and perhaps of what became of these settings. What was about
+    /// It speaks: with the token that it is to use or not, and perhaps it refuses that. What was about
     /// others is forgotten, so whoever comes without a token that it has had is told of it again.
-    pub fn note_move(&mut self, to: Option<&Successor>, report: Option<SettingsReport>, link: Link) {
+    pub fn note_move(&mut self, to: Option<&Successor>, refused: bool, link: Link) {
         let to = to.filter(|to| !self.uses(to));
-        let refuses =
-            |to: &&Successor| report.is_some_and(|report| report.failed && report.hash == Some(to.hash));
-        let next = match to.filter(refuses) {
+        let next = match to.filter(|_| refused) {
             Some(to) => Some(Moving::refused(to.hash)),
             None => to.and_then(|to| self.moving(to)).map(|moving| moving.speaks(link)),
         };

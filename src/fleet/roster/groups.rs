@@ -26,7 +26,10 @@ pub(super) fn mask_secrets(
         return;
     };
     let revisions = group.iter().flat_map(|group| group.assignment.revisions()).chain([spoken_of]);
-    let secrets: Vec<&str> = revisions.flat_map(|revision| &revision.secrets).map(|text| &**text).collect();
+    let told =
+        group.iter().filter_map(|group| group.telemetry.as_ref()).flat_map(|telemetry| &telemetry.secrets);
+    let secrets = revisions.flat_map(|revision| &revision.secrets).chain(told);
+    let secrets: Vec<&str> = secrets.map(|text| &**text).collect();
     *message = mask(message, &secrets, MAX_MESSAGE_BYTES);
 }
 

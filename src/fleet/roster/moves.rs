@@ -2,7 +2,8 @@
 
 use super::Roster;
 use super::offers::on_socket;
-use crate::fleet::moving::Progress;
+use crate::config::ConfigHash;
+use crate::fleet::moving::{Moving, Part, Progress, wire_hash};
 use crate::fleet::{AgentKey, Link, PrincipalMark, SettingsReport, Successor, TokenName, Tokens};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, HashMap};
@@ -53,7 +54,7 @@ impl Roster {
                 *left -= 1;
                 agent.choose(to);
             }
-            if on_socket(agent) && agent.moving(to).is_some_and(|moving| moving.is_chosen()) {
+            if on_socket(agent) && agent.moving(to).is_some_and(Moving::is_chosen) {
                 due.push(key.clone());
             }
         }
@@ -79,17 +80,23 @@ impl Roster {
         all
     }
 
-    /// The settings that an agent is to be told of now, noted as told.
-    pub fn take_move(&mut self, key: &AgentKey, now: Timestamp) -> Option<&Successor> {
+    /// The token that an agent is to be told of now and the hash under which it is, noted as told.
+    pub fn take_move(&mut self, key: &AgentKey, now: Timestamp) -> Option<(ConfigHash, &Successor)> {
+        let telemetry = self.agent(key).and_then(|agent| self.telemetry_of(key, agent));
         let agent = &mut self.agents.get_mut(key).filter(|_| !self.suspended)?.agent;
         let to = agent.successor(&self.tokens)?;
-        agent.take_move(to, now).then_some(to)
+        let hash = wire_hash(Part::Connection, Some(to.hash), telemetry);
+        agent.take_move(to, now).then_some((hash, to))
     }
 
     /// An agent has spoken over this link.
     pub(super) fn note_move(&mut self, key: &AgentKey, report: Option<SettingsReport>, link: Link) {
+        let telemetry = self.agent(key).and_then(|agent| self.telemetry_of(key, agent));
         let Some(known) = self.agents.get_mut(key) else { return };
         let to = known.agent.successor(&self.tokens);
-        known.agent.note_move(to, report, link);
+        let hash = to.map(|to| wire_hash(Part::Connection, Some(to.hash), telemetry));
+        let refused =
+            report.is_some_and(|report| report.failed && report.hash.is_some() && report.hash == hash);
+        known.agent.note_move(to, refused, link);
     }
 }

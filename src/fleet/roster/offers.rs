@@ -78,7 +78,10 @@ impl Roster {
 
     fn due_on_sockets(&self, now: Timestamp) -> Vec<AgentKey> {
         let due = |key: &AgentKey, agent: &Agent| {
-            on_socket(agent) && (self.due_to(key, agent, now).is_some() || self.is_to_restart(key, agent))
+            on_socket(agent)
+                && (self.due_to(key, agent, now).is_some()
+                    || self.is_to_restart(key, agent)
+                    || self.is_to_be_told(key, agent))
         };
         let known = self.agents.iter().filter(|(key, known)| due(key, &known.agent));
         known.map(|(key, _)| key.clone()).collect()

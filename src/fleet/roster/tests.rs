@@ -15,6 +15,7 @@ mod principals;
 mod restore;
 mod rings;
 mod secrets;
+mod told;
 mod written;
 
 /// A roster with this target and stable revision for all agents of the namespace.

@@ -198,7 +198,7 @@ fn sequence_goes_on_over_a_reconnect() {
 #[test]
 fn answer_carries_the_uid_and_what_the_server_does() {
     let answer = Server::new().hear(socket(1), full(0)).message;
-    assert_eq!((answer.instance_uid, answer.capabilities), (UID.to_vec(), 0x7));
+    assert_eq!((answer.instance_uid, answer.capabilities), (UID.to_vec(), 0x27));
 }
 
 #[test]

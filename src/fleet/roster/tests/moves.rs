@@ -65,7 +65,7 @@ fn agent_by_another_token_is_told_once_until_it_comes_with_the_new_one() {
     let mut roster = moving(1);
     assert!(roster.take_move(&key(0), at(0)).is_none(), "it is not its turn yet");
     assert_eq!(roster.expire(at(1)), [key(0)]);
-    let told = roster.take_move(&key(0), at(1)).map(|to| (&*to.key, to.hash));
+    let told = roster.take_move(&key(0), at(1)).map(|(hash, to)| (&*to.key, hash));
     assert_eq!(told, Some(("b", hash(A))));
     assert_eq!(tell(&mut roster, 1, at(2)), [0; 0]);
     assert_eq!(tell(&mut roster, 1, at(3600)), [0; 0], "it does not answer, and is left alone");
@@ -101,9 +101,9 @@ fn refusal_stands_for_these_settings_also_after_a_restart_of_the_operator() {
     ] {
         // The agent repeats what it said to the operator before this one.
         let mut roster = moving(0);
-        roster.receive(&key(0), Report { settings: report, ..full_by("a") }, SOCKET, at(0));
+        roster.receive(&key(0), Report { settings: report.map(Box::new), ..full_by("a") }, SOCKET, at(0));
         assert_eq!(tell(&mut roster, 1, at(1)).len(), told, "{report:?}");
-        roster.receive(&key(0), Report { settings: failed(A), ..alive("a") }, SOCKET, at(2));
+        roster.receive(&key(0), Report { settings: failed(A).map(Box::new), ..alive("a") }, SOCKET, at(2));
         assert_eq!(tell(&mut roster, 1, at(3600)), [0; 0]);
         roster.set_tokens(nothing_to_use());
         roster.set_tokens(tokens("b", A));
@@ -162,7 +162,9 @@ fn agents_that_never_return_are_told_one_a_minute() {
     let told: Vec<usize> = (1..=180)
         .map(|second| {
             let told = tell(&mut roster, 40, at(second));
-            told.iter().for_each(|n| roster.disconnect(&key(*n), link(*n, 0), at(second)));
+            for n in &told {
+                roster.disconnect(&key(*n), link(*n, 0), at(second));
+            }
             told.len()
         })
         .collect();
@@ -239,7 +241,7 @@ proptest! {
                 }
                 Step::Leaves(n) => roster.disconnect(&key(n), link(n, times[n as usize]), at(now)),
                 Step::Refuses(n) => {
-                    let settings = to.map(|to| SettingsReport { hash: Some(hash(to)), failed: true });
+                    let settings = to.map(|to| SettingsReport { hash: Some(hash(to)), failed: true }.into());
                     let report = Report { settings, ..alive(if by_new[n as usize] { "b" } else { "a" }) };
                     roster.receive(&key(n), report, link(n, times[n as usize]), at(now));
                 }

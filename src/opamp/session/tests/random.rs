@@ -89,7 +89,7 @@ fn check(server: &Server, heard: &mut Heard, says: &Says, answer: &Answer) -> Re
         prop_assert!(alone && message.flags == 0 && message.capabilities == 0);
         return Ok(());
     }
-    prop_assert!(message.error_response.is_none() && message.capabilities == 0x7);
+    prop_assert!(message.error_response.is_none() && message.capabilities == 0x27);
     if message.agent_identification.is_some() {
         prop_assert!(answer.offer.is_none());
         return Ok(());
