@@ -17,7 +17,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_tungstenite::tungstenite::Message;
 
 /// What this server does: it accepts statuses and effective configurations, and offers configurations.
-const WORKS: u64 = 0x1 | 0x2 | 0x4;
+const WORKS: u64 = 0x1 | 0x2 | 0x4 | 0x20;
 
 /// Whether an answer says only that the message has come.
 fn acknowledges(answer: &ServerToAgent, uid: [u8; 16]) -> bool {

@@ -33,7 +33,7 @@ async fn both_transports_are_on_one_path() {
     let server = Server::new().await;
     let answer = request(server.address, post(&full(uid(1), 0))).await;
     assert_eq!((answer.status, answer.header("content-type")), (StatusCode::OK, "application/x-protobuf"));
-    assert_eq!((answer.message().instance_uid, answer.message().capabilities), (uid(1).to_vec(), 0x7));
+    assert_eq!((answer.message().instance_uid, answer.message().capabilities), (uid(1).to_vec(), 0x27));
     let mut socket = Socket::open(server.address).await;
     assert_eq!(socket.ask(&full(uid(2), 0)).await.instance_uid, uid(2));
     for number in [1, 2] {

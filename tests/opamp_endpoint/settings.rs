@@ -4,13 +4,17 @@ use super::gate::Tokens;
 use super::raw::{Answer, Socket, TAKES_CONFIG, bare, full, post, request};
 use super::server::{NAMESPACE, Server, group, revision, uid};
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use opamp_operator::api::TelemetryStatus;
 use opamp_operator::config::ConfigHash;
-use opamp_operator::fleet::{self, Successor, TokenName};
+use opamp_operator::fleet::{
+    self, Destination, GroupView, Rank, Successor, Telemetry, TelemetryView, TokenName,
+};
 use opamp_operator::opamp::proto::{
     AgentToServer, ConnectionSettingsOffers, ConnectionSettingsStatus, ConnectionSettingsStatuses,
     ServerToAgent,
 };
-use opamp_operator::opamp::{Limits, Way};
+use opamp_operator::opamp::{Limits, Way, encode_telemetry};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,7 +31,6 @@ async fn server() -> Server {
         tokens.give_key(token, "default/edge", token);
     }
     let server = Server::guarded(Limits::default(), tokens).await;
-    server.hub.offer_settings();
     server.assign([]);
     wants_new(&server, HASH);
     server
@@ -176,12 +179,51 @@ async fn configuration_goes_first_and_settings_alone() {
     assert_complete(next.connection_settings, HASH);
 }
 
+/// A group whose agents send their own metrics to this host.
+fn measured(host: &str, hash: [u8; 32]) -> GroupView {
+    let endpoint = format!("http://{host}/v1/metrics");
+    let metrics = Some(Destination { endpoint, headers: vec![("api-key".to_owned(), "1".to_owned())] });
+    let payload = encode_telemetry(&Telemetry { metrics, ..Telemetry::default() });
+    let hash = ConfigHash::from_bytes(hash);
+    let at = Time(Timestamp::UNIX_EPOCH);
+    let status = TelemetryStatus {
+        hash: hash.to_string(),
+        boundary: Rank::ALL.to_string(),
+        began: at.clone(),
+        since: at,
+    };
+    let telemetry = TelemetryView::new(hash, payload, Box::default(), &status).map(Arc::new);
+    GroupView { telemetry, ..group(None, None) }
+}
+
 #[tokio::test]
-async fn server_says_that_it_offers_settings_only_if_it_may_and_never_in_an_error() {
-    let plain = Server::new().await;
-    let answer = request(plain.address, post(&takes(full(uid(1), 0)))).await.message();
-    assert_eq!(answer.capabilities & OFFERS_SETTINGS, 0);
+async fn own_telemetry_is_offered_with_the_first_answer_and_when_it_changes() {
+    let server = Server::new().await;
+    server.assign([measured("a", HASH)]);
+    let reports = |message| AgentToServer { capabilities: TAKES_CONFIG | 0x40, ..message };
+    let offered = |answer: ServerToAgent| {
+        let settings = answer.connection_settings?;
+        assert!(settings.opamp.is_none() && settings.own_logs.is_none() && settings.own_traces.is_none());
+        Some((settings.hash.to_vec(), settings.own_metrics.expect("metrics").destination_endpoint))
+    };
+    let expected = |host: &str, hash: [u8; 32]| Some((hash.to_vec(), format!("http://{host}/v1/metrics")));
+    let mut socket = Socket::open(server.address).await;
+    assert_eq!(offered(socket.ask(&reports(full(uid(1), 0))).await), expected("a", HASH));
+    let mut unable = Socket::open(server.address).await;
+    assert_eq!(offered(unable.ask(&full(uid(2), 0)).await), None);
+    server.assign([measured("a", HASH)]);
+    assert_eq!(offered(socket.ask(&reports(bare(uid(1), 1))).await), None, "it is not repeated");
+    server.assign([measured("b", OTHER_HASH)]);
+    assert_eq!(offered(socket.next().await), expected("b", OTHER_HASH), "a change is pushed");
+    assert_eq!(offered(socket.ask(&reports(bare(uid(1), 2))).await), None);
+    assert_eq!(offered(unable.ask(&bare(uid(2), 1)).await), None);
+}
+
+#[tokio::test]
+async fn server_says_that_it_offers_settings_and_never_in_an_error() {
     let server = server().await;
+    let answer = poll(&server, "old", &takes(full(uid(1), 0))).await;
+    assert_eq!(answer.capabilities & OFFERS_SETTINGS, OFFERS_SETTINGS);
     let wrong = AgentToServer { instance_uid: vec![1; 3], ..AgentToServer::default() };
     let error = poll(&server, "old", &wrong).await;
     assert!(error.error_response.is_some());

@@ -198,7 +198,34 @@ fn groups() -> Vec<Refusal> {
             vec!["spec.forgetAfter", DURATION],
         ));
     }
+    refusals.extend(telemetry());
     refusals
+}
+
+fn telemetry() -> Vec<Refusal> {
+    let to = |endpoint: &str| spec("telemetry", json!({"metrics": {"endpoint": endpoint}}));
+    let place = "spec.telemetry.metrics.endpoint";
+    let scheme = "an endpoint is a URL that begins with http:// or https://";
+    let bare = "an endpoint has no user, no password, no fragment and no space";
+    vec![
+        (
+            "telemetry without a signal",
+            spec("telemetry", json!({})),
+            vec!["spec.telemetry", "telemetry has at least one of metrics, logs and traces"],
+        ),
+        ("a host and port", to("otlp.example.org:4318"), vec![place, scheme]),
+        ("gRPC", to("grpc://otlp.example.org:4317"), vec![place, scheme]),
+        ("no host", to("https:///v1/metrics"), vec![place, scheme]),
+        ("no text", to(""), vec![place, "at least 1 chars long"]),
+        ("a password", to("https://me:secret@otlp.example.org/v1/metrics"), vec![place, bare]),
+        ("a fragment", to("https://otlp.example.org/v1/metrics#x"), vec![place, bare]),
+        ("a space", to("https://otlp.example.org/v1/me trics"), vec![place, bare]),
+        (
+            "a Secret without a key",
+            spec("telemetry", json!({"logs": {"endpoint": "http://a/b", "headersSecretRef": {"name": "x"}}})),
+            vec!["spec.telemetry.logs.headersSecretRef.key", "Required value"],
+        ),
+    ]
 }
 
 fn selectors() -> Vec<Refusal> {
