@@ -35,9 +35,23 @@ impl Verdict {
         matches!(self, Self::Failed(_) | Self::RolledBackByAgent)
     }
 
+    /// The verdict alone.
+    #[must_use]
+    pub fn without_words(&self) -> Self {
+        match self {
+            Self::Failed(_) => Self::Failed(Box::default()),
+            other => other.clone(),
+        }
+    }
+
+    /// Whether this has the words that the same failure lacks.
+    fn covers_in_words(&self, other: Option<&Self>) -> bool {
+        matches!((self, other), (Self::Failed(_), Some(Self::Failed(words))) if words.is_empty())
+    }
+
     /// Whether `newer` adds nothing: the same again, or a failure of which the words could not be kept.
     fn covers(&self, newer: &Self) -> bool {
-        self == newer || matches!((self, newer), (Self::Failed(_), Self::Failed(words)) if words.is_empty())
+        self == newer || self.covers_in_words(Some(newer))
     }
 }
 
@@ -77,16 +91,49 @@ impl Ledger {
         self.shorten();
     }
 
-    /// Adds what another replica, or an earlier run, heard of the same agent. A refusal on either side stands.
+    /// Adds what another replica, or an earlier run, heard of the same agent. A refusal on either side stands, the later
+    /// of two.
     pub fn merge(&mut self, other: &Self) {
         for given in other.iter() {
-            let refused = given.verdict.is_refusal() && !self.refuses(given.hash);
-            if refused || self.get(given.hash).is_none() {
-                self.put(given.clone());
+            let stands = |known: &Given| {
+                known.verdict.is_refusal() && known.at >= given.at || !given.verdict.is_refusal()
+            };
+            if !self.given(given.hash).is_some_and(stands) {
+                self.put_again(given);
+            } else if given.verdict.covers_in_words(self.get(given.hash)) {
+                self.0.iter_mut().filter(|known| known.hash == given.hash).for_each(|known| {
+                    known.verdict = given.verdict.clone();
+                });
             }
         }
         self.0.sort_by_key(|given| given.at);
         self.shorten();
+    }
+
+    /// Adds what others heard of the same agent later than what is known here; true if that is anything. Times are
+    /// compared by the second, as they are written.
+    pub fn learn(&mut self, other: &Self) -> bool {
+        let is_news = |given: &&Given| {
+            self.given(given.hash).is_none_or(|known| known.at.as_second() < given.at.as_second())
+        };
+        let news: Vec<Given> = other.iter().filter(is_news).cloned().collect();
+        for given in &news {
+            self.put_again(given);
+        }
+        self.0.sort_by_key(|given| given.at);
+        self.shorten();
+        !news.is_empty()
+    }
+
+    /// Puts a verdict in place of the one before, without losing that one's words.
+    fn put_again(&mut self, given: &Given) {
+        let mut given = given.clone();
+        if let Some(before) =
+            self.get(given.hash).filter(|before| before.covers_in_words(Some(&given.verdict)))
+        {
+            given.verdict = before.clone();
+        }
+        self.put(given);
     }
 
     /// Most agents have one or two verdicts, and room for more is memory times the number of agents.
@@ -108,13 +155,17 @@ impl Ledger {
 
     /// What the agent said of a revision.
     pub fn get(&self, hash: ConfigHash) -> Option<&Verdict> {
-        self.0.iter().find(|given| given.hash == hash).map(|given| &given.verdict)
+        self.given(hash).map(|given| &given.verdict)
+    }
+
+    fn given(&self, hash: ConfigHash) -> Option<&Given> {
+        self.0.iter().find(|given| given.hash == hash)
     }
 
     /// The agent's refusal of a revision, unless it was `forgiven` since. Both times are compared by the second, as
     /// they are written, so that replicas and the leader come to the same answer.
     pub fn refusal(&self, hash: ConfigHash, forgiven: Option<Timestamp>) -> Option<&Given> {
-        let given = self.0.iter().find(|given| given.hash == hash)?;
+        let given = self.given(hash)?;
         let stands = forgiven.is_none_or(|forgiven| given.at.as_second() > forgiven.as_second());
         (given.verdict.is_refusal() && stands).then_some(given)
     }

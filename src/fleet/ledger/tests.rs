@@ -119,6 +119,51 @@ fn refusal_on_either_side_stands_when_ledgers_are_merged() {
     }
 }
 
+/// The refusal before a retry must not stand for the one after it.
+#[test]
+fn later_of_two_refusals_stands_with_the_words_of_either_when_ledgers_are_merged() {
+    let of = |words: &str, second: i64| {
+        let mut ledger = Ledger::default();
+        let at = Timestamp::from_second(second).expect("in range");
+        ledger.note(hash(1), Verdict::failed(words), at);
+        ledger
+    };
+    for (one, other, together) in [
+        (of("a", 5), of("b", 9), of("b", 9)),
+        (of("a", 9), of("b", 5), of("a", 9)),
+        (of("a", 5), of("", 9), of("a", 9)),
+        (of("", 9), of("b", 5), of("b", 9)),
+        (of("a", 5), of("b", 5), of("a", 5)),
+    ] {
+        let mut merged = one.clone();
+        merged.merge(&other);
+        assert_eq!(merged, together, "{one:?} with {other:?}");
+    }
+}
+
+#[test]
+fn what_others_heard_is_learnt_unless_something_else_was_heard_since() {
+    let of = |verdict: &Verdict, milliseconds: i64| {
+        let mut ledger = Ledger::default();
+        let at = Timestamp::from_millisecond(milliseconds).expect("in range");
+        ledger.note(hash(1), verdict.clone(), at);
+        ledger
+    };
+    let (applied, failed, bare) = (Verdict::Applied, Verdict::failed("no"), Verdict::failed(""));
+    for (own, told, learnt) in [
+        (Ledger::default(), of(&bare, 5000), Some(of(&bare, 5000))),
+        (of(&applied, 4000), of(&bare, 5000), Some(of(&bare, 5000))),
+        (of(&applied, 6000), of(&bare, 5000), None),
+        (of(&failed, 4000), of(&bare, 5000), Some(of(&failed, 5000))),
+        (of(&failed, 5900), of(&bare, 5000), None),
+        (of(&failed, 5000), of(&bare, 5900), None),
+    ] {
+        let mut ledger = own.clone();
+        assert_eq!(ledger.learn(&told), learnt.is_some(), "{own:?} told {told:?}");
+        assert_eq!(ledger, learnt.unwrap_or_else(|| own.clone()), "{own:?} told {told:?}");
+    }
+}
+
 #[test]
 fn merged_ledger_is_in_order_of_time_and_bounded() {
     let mut sides = [Ledger::default(), Ledger::default()];
