@@ -1,8 +1,11 @@
-//! Slices of exceptions: whom the leader treats or has started anew. Written by the leader for each group, read by every replica.
+//! Slices of exceptions: whom the leader treats or has started anew, and who refused what. Written by the leader for each
+//! group, read by every replica.
 
 use super::Written;
 use crate::api::{AgentSlice, AgentSliceSpec, CONTENT_LABEL, CollectorGroup, EXCEPTIONS};
-use crate::fleet::{AgentKey, Restart, Treatment, unpack_exceptions, unpack_restarts};
+use crate::fleet::{
+    AgentKey, Ledger, Restart, Treatment, unpack_exceptions, unpack_refusals, unpack_restarts,
+};
 use kube::api::{Api, DeleteParams, ObjectMeta, PostParams, Preconditions};
 use kube::core::DeserializeGuard;
 use kube::runtime::watcher;
@@ -19,12 +22,17 @@ pub fn tells_of_exceptions(labels: &BTreeMap<String, String>) -> bool {
 type SliceKey = (Arc<str>, String);
 
 /// What one slice tells.
-type Known = (Vec<(AgentKey, Treatment)>, Vec<(AgentKey, Restart)>);
+#[derive(Default, PartialEq)]
+struct Told {
+    treatments: Vec<(AgentKey, Treatment)>,
+    restarts: Vec<(AgentKey, Restart)>,
+    refusals: Vec<(AgentKey, Ledger)>,
+}
 
-/// All treatments and restarts as a replica knows them.
+/// All exceptions as a replica knows them.
 #[derive(Default)]
 pub struct Exceptions {
-    known: BTreeMap<SliceKey, Known>,
+    known: BTreeMap<SliceKey, Told>,
     /// The slices seen by the list that is under way; the others are gone when it ends.
     listing: Option<BTreeSet<SliceKey>>,
     listed: bool,
@@ -72,7 +80,12 @@ impl Exceptions {
         let agent = |uid| AgentKey { namespace: key.0.clone(), uid };
         let treatments = unpack_exceptions(&read.spec).map(|(uid, treatment)| (agent(uid), treatment));
         let restarts = unpack_restarts(&read.spec).map(|(uid, restart)| (agent(uid), restart));
-        let new = (treatments.collect(), restarts.collect());
+        let refusals = unpack_refusals(&read.spec).map(|(uid, refused)| (agent(uid), refused));
+        let new = Told {
+            treatments: treatments.collect(),
+            restarts: restarts.collect(),
+            refusals: refusals.collect(),
+        };
         self.known.get(&key) != Some(&new) && {
             self.known.insert(key, new);
             true
@@ -81,12 +94,17 @@ impl Exceptions {
 
     /// All agents that are treated.
     pub fn treatments(&self) -> impl Iterator<Item = &(AgentKey, Treatment)> {
-        self.known.values().flat_map(|(treatments, _)| treatments)
+        self.known.values().flat_map(|told| &told.treatments)
     }
 
     /// All agents that are started anew, because a person asked for that.
     pub fn restarts(&self) -> impl Iterator<Item = &(AgentKey, Restart)> {
-        self.known.values().flat_map(|(_, restarts)| restarts)
+        self.known.values().flat_map(|told| &told.restarts)
+    }
+
+    /// All agents that refused what they may be offered.
+    pub fn refusals(&self) -> impl Iterator<Item = &(AgentKey, Ledger)> {
+        self.known.values().flat_map(|told| &told.refusals)
     }
 }
 
@@ -158,7 +176,7 @@ async fn put(api: &Api<AgentSlice>, slice: AgentSlice) -> kube::Result<bool> {
     unless_changed(written.map(drop))
 }
 
-async fn delete(api: &Api<AgentSlice>, slice: &AgentSlice) -> kube::Result<bool> {
+pub(super) async fn delete(api: &Api<AgentSlice>, slice: &AgentSlice) -> kube::Result<bool> {
     let preconditions = Preconditions { resource_version: slice.resource_version(), uid: slice.uid() };
     let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
     unless_changed(api.delete(&slice.name_any(), &params).await.map(drop))

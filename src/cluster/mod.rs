@@ -30,7 +30,7 @@ pub use policies::{STAMPS_POLICY, stamped_since};
 pub use preflight::{OWN_RIGHTS, RIGHTS, Right, StartError, connect, preflight};
 pub use reviews::{AUDIENCE, Rejected, Reviewer};
 pub use revisions::{LoadError, RevisionBody, files_secret_name, load as load_revision};
-pub use slices::SliceWriter;
+pub use slices::{SliceWriter, delete_slice};
 pub use telemetry::{TelemetryError, load_telemetry, telemetry_secrets};
 pub use view::{Encode, follow_groups};
 

@@ -64,6 +64,24 @@ impl Observatory {
         Some(agents)
     }
 
+    /// The slices of replicas that are dead, of every namespace, of which `outlived` says that they have nothing more to
+    /// tell; nothing until slices and Leases have been read once.
+    pub fn outlived(
+        &self,
+        outlived: impl for<'a> Fn(&str, &[SliceSource<'a>]) -> Vec<&'a str>,
+    ) -> Vec<Arc<AgentSlice>> {
+        let inner = self.lock();
+        if !inner.slices_listed || !inner.leases_listed {
+            return Vec::new();
+        }
+        let of = |(namespace, slices): (&String, &BTreeMap<String, Arc<AgentSlice>>)| {
+            let sources: Vec<SliceSource<'_>> = inner.sources(namespace).collect();
+            let names = outlived(namespace, &sources);
+            names.into_iter().filter_map(|name| slices.get(name).cloned()).collect::<Vec<_>>()
+        };
+        inner.slices.iter().flat_map(of).collect()
+    }
+
     /// The slices of a group's exceptions.
     pub fn exceptions(&self, namespace: &str, group: &str) -> Vec<Arc<AgentSlice>> {
         let inner = self.lock();
@@ -133,20 +151,23 @@ impl Observatory {
 }
 
 impl Inner {
+    /// The slices of a namespace, each with what is known of its replica.
+    fn sources(&self, namespace: &str) -> impl Iterator<Item = SliceSource<'_>> {
+        let slices = self.slices.get(namespace).into_iter().flatten();
+        slices.map(|(name, slice)| SliceSource {
+            name,
+            replica: self
+                .replicas
+                .get(&slice.spec.replica)
+                .copied()
+                .unwrap_or(Replica::Dead(Timestamp::UNIX_EPOCH)),
+            slice: &slice.spec,
+        })
+    }
+
     /// In order of group, so that a group's agents are one part of the list: it is asked for at every step.
     fn merge(&self, namespace: &str) -> Vec<ObservedAgent> {
-        let slices = self.slices.get(namespace).into_iter().flatten();
-        let mut agents = merge(slices.map(|(name, slice)| {
-            SliceSource {
-                name,
-                replica: self
-                    .replicas
-                    .get(&slice.spec.replica)
-                    .copied()
-                    .unwrap_or(Replica::Dead(Timestamp::UNIX_EPOCH)),
-                slice: &slice.spec,
-            }
-        }));
+        let mut agents = merge(self.sources(namespace));
         agents.sort_by(|a, b| (&a.group, a.uid).cmp(&(&b.group, b.uid)));
         agents
     }

@@ -87,6 +87,15 @@ impl SliceWriter {
     }
 }
 
+/// Deletes a slice of a dead replica, unless it has changed since it was read; true if it is gone.
+///
+/// # Errors
+/// When the API server does not take it for another reason.
+pub async fn delete_slice(client: &Client, slice: &AgentSlice) -> kube::Result<bool> {
+    let api: Api<AgentSlice> = Api::namespaced(client.clone(), &slice.namespace().unwrap_or_default());
+    super::exceptions::delete(&api, slice).await
+}
+
 async fn delete(api: &Api<AgentSlice>, name: &str) -> kube::Result<()> {
     match api.delete(name, &DeleteParams::default()).await {
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),

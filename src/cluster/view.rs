@@ -269,6 +269,9 @@ impl Follower {
         for (agent, restart) in self.exceptions.restarts() {
             view.restart(agent.clone(), *restart);
         }
+        for (agent, refused) in self.exceptions.refusals() {
+            view.refuse(agent.clone(), refused.clone());
+        }
         view
     }
 }

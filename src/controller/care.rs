@@ -1,10 +1,12 @@
-//! Treats single agents of a group: decides, publishes the orders, and tells of what came of them.
+//! Treats single agents of a group: decides, publishes the orders and what agents refused, and tells of what came of
+//! them.
 
 use super::context::{Error, Leader};
 use crate::api::{CollectorGroup, RestartStatus};
 use crate::cluster::{Written, write_exceptions};
 use crate::fleet::{
-    Cause, Live, ObservedAgent, Restarts, Treatments, pack_exceptions, unpack_exceptions, unpack_restarts,
+    Cause, Live, Memory, ObservedAgent, Refusals, Restarts, Treatments, pack_exceptions, unpack_exceptions,
+    unpack_refusals, unpack_restarts,
 };
 use crate::heal::{Happened, News, Rules, Step, Terms, restart, step, tell, tell_missed};
 use crate::rollout::Judged;
@@ -27,7 +29,8 @@ pub struct Care {
     pub undone: Option<Duration>,
 }
 
-/// Brings the treatments of a group's agents on, and their restarts; an agent is missed after `patience`.
+/// Brings the treatments of a group's agents on, and their restarts, and has every replica know what they refused; an
+/// agent is missed after `patience`.
 ///
 /// # Errors
 /// When the API server does not take the orders; it is tried again.
@@ -36,6 +39,7 @@ pub async fn treat(
     group: &CollectorGroup,
     agents: &[&ObservedAgent],
     live: &Live<'_>,
+    memory: &Memory,
     judged: &Judged,
     patience: Duration,
 ) -> Result<Care, Error> {
@@ -52,7 +56,9 @@ pub async fn treat(
     let is_busy = |agent: &ObservedAgent| agent.adoptee.is_some() || judged.has_reached(agent);
     let round = restart(asked, &under_way, agents, &treatments, is_busy, &terms);
     let wake = [wake, round.wake].into_iter().flatten().min();
-    if (&treatments, &round.restarts) == (&prior, &under_way) {
+    let told: Refusals = known.iter().flat_map(|slice| unpack_refusals(&slice.spec)).collect();
+    let refusals = memory.refusals(&told, agents);
+    if (&treatments, &round.restarts, &refusals) == (&prior, &under_way, &told) {
         return Ok(Care { treatments, restarts: under_way, restart: round.status, wake, undone: None });
     }
     let later = |undone| {
@@ -66,7 +72,7 @@ pub async fn treat(
     if !leader.may_write() {
         return later(leader.retry);
     }
-    let wanted = pack_exceptions(&name, &treatments, &round.restarts);
+    let wanted = pack_exceptions(&name, &treatments, &round.restarts, &refusals);
     match write_exceptions(&leader.client, group, &known, wanted).await? {
         Written::Yes | Written::Unchanged => {}
         Written::Conflict | Written::Deposed => return later(leader.status_interval),

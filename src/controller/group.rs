@@ -3,7 +3,7 @@
 use super::announce::answer_all;
 use super::care::{Care, treat};
 use super::context::{Error, Guarded, Leader, entropy, hashes, holder_of, readable, write_if_leading};
-use super::{revision, telemetry};
+use super::{memory, revision, telemetry};
 use crate::api::{AssignmentStatus, CollectorGroup, CollectorGroupStatus, ConfigRollout, Strategy};
 use crate::cluster::Written;
 use crate::fleet::{Live, ObservedAgent};
@@ -27,7 +27,7 @@ use std::time::Duration;
 pub async fn reconcile(guarded: Arc<Guarded<CollectorGroup>>, leader: Arc<Leader>) -> Result<Action, Error> {
     let Some(group) = readable(&guarded) else { return Ok(Action::await_change()) };
     let (namespace, name) = (group.namespace().unwrap_or_default(), group.name_any());
-    let Some(agents) = leader.observatory.agents(&namespace) else { return Ok(Action::await_change()) };
+    let Some(agents) = leader.agents(&namespace) else { return Ok(Action::await_change()) };
     if !leader.stores.are_ready() {
         return Ok(Action::await_change());
     }
@@ -43,9 +43,11 @@ pub async fn reconcile(guarded: Arc<Guarded<CollectorGroup>>, leader: Arc<Leader
     let revisions = hashes(&leader.revisions(&namespace));
     let members: Vec<&ObservedAgent> = agents.iter().filter(|agent| in_group(agent, &name)).collect();
     let live = Live::new(&standing, &revisions, &needs);
+    let memory = memory::of(group, &standing, &revisions);
     let patience = standing.apply_timeout.clone().unwrap_or_else(|| Strategy::default().apply_timeout).get();
+    let judged = Judged::new(status.as_ref());
     let Care { treatments, restarts, mut restart, wake, undone } =
-        treat(&leader, group, &members, &live, &Judged::new(status.as_ref()), patience).await?;
+        treat(&leader, group, &members, &live, &memory, &judged, patience).await?;
     let now = Timestamp::now();
     let mut handled = prior.handled.clone();
     let asked = take_restart(group.annotations(), &mut handled);

@@ -72,7 +72,14 @@ async fn run(leader: &Arc<Leader>, feeds: Feeds, poke: &watch::Sender<u64>) {
         leader.tell_metrics();
         std::future::ready(())
     });
-    tokio::join!(rollouts, groups, feeds.others, observed, told);
+    let swept = async {
+        let mut ticks = tokio::time::interval(leader.assumed_interval);
+        loop {
+            ticks.tick().await;
+            leader.sweep().await;
+        }
+    };
+    tokio::join!(rollouts, groups, feeds.others, observed, told, swept);
 }
 
 /// Each change of a number that only grows.

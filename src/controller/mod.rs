@@ -10,6 +10,7 @@ mod contents;
 mod context;
 mod group;
 mod leader;
+mod memory;
 mod revision;
 mod rollout;
 mod sources;

@@ -23,7 +23,7 @@ use std::sync::Arc;
 pub async fn reconcile(guarded: Arc<Guarded<ConfigRollout>>, leader: Arc<Leader>) -> Result<Action, Error> {
     let Some(rollout) = readable(&guarded) else { return Ok(Action::await_change()) };
     let namespace = rollout.namespace().unwrap_or_default();
-    let Some(agents) = leader.observatory.agents(&namespace) else { return Ok(Action::await_change()) };
+    let Some(agents) = leader.agents(&namespace) else { return Ok(Action::await_change()) };
     if rollout.metadata.deletion_timestamp.is_some() || !leader.stores.are_ready() {
         return Ok(Action::await_change());
     }

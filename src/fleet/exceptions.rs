@@ -1,37 +1,75 @@
-//! Treatments and restarts as slices of exceptions: what the leader publishes for one group, and replicas act on.
+//! Treatments, restarts and refusals as slices of exceptions: what the leader publishes for one group, and replicas act
+//! on.
 
-use super::{Cause, InstanceUid, Order, Restart, Treatment};
-use crate::api::{AgentEntry, AgentSliceSpec, RestartEntry, SLICE_FORMAT_VERSION, TreatmentEntry};
+use super::pack::{FAILED, ROLLED_BACK};
+use super::unpack::unpack;
+use super::{
+    Cause, Given, InstanceUid, Ledger, Order, Refusals, Restart, Restarts, Treatment, Treatments, Verdict,
+};
+use crate::api::{
+    AgentEntry, AgentSliceSpec, RestartEntry, SLICE_FORMAT_VERSION, TreatmentEntry, VerdictEntry,
+};
 use crate::config::ConfigHash;
 use crate::fleet::treatment::Ordered;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Most agents of one slice (design, section 4).
-const MAX_ENTRIES: usize = 250;
+/// Most agents of one slice: so many of which all is told are below 62 KiB (design, section 4).
+const MAX_ENTRIES: usize = 200;
+
+/// What is said of one agent.
+#[derive(Clone, Copy)]
+struct Exception<'a> {
+    treatment: Option<&'a Treatment>,
+    restart: Option<&'a Restart>,
+    refused: Option<&'a Ledger>,
+}
+
+impl Exception<'_> {
+    fn refusals(&self) -> impl Iterator<Item = &Given> {
+        self.refused.into_iter().flat_map(Ledger::iter)
+    }
+
+    fn hashes(&self) -> impl Iterator<Item = ConfigHash> {
+        let treated = self.treatment.map(|treatment| treatment.of);
+        self.refusals().map(|given| given.hash).chain(treated)
+    }
+}
 
 /// The slices of one group, in order: an agent stays in its slice for as long as their number is the same, which is a
 /// power of two, so that a change rewrites one of them.
 pub fn pack_exceptions(
     group: &str,
-    treatments: &BTreeMap<InstanceUid, Treatment>,
-    restarts: &BTreeMap<InstanceUid, Restart>,
+    treatments: &Treatments,
+    restarts: &Restarts,
+    refusals: &Refusals,
 ) -> Vec<AgentSliceSpec> {
-    let agents: BTreeSet<&InstanceUid> = treatments.keys().chain(restarts.keys()).collect();
-    if agents.is_empty() {
+    let uids = treatments.keys().chain(restarts.keys()).chain(refusals.keys());
+    let uids: BTreeSet<InstanceUid> = uids.copied().collect();
+    if uids.is_empty() {
         return Vec::new();
     }
     let mut count = 1;
     loop {
         let mut shards = vec![BTreeMap::new(); count];
-        for uid in &agents {
-            shards[shard(**uid, count)].insert(**uid, (treatments.get(uid), restarts.get(uid)));
+        for uid in &uids {
+            let told = Exception {
+                treatment: treatments.get(uid),
+                restart: restarts.get(uid),
+                refused: refusals.get(uid),
+            };
+            shards[shard(*uid, count)].insert(*uid, told);
         }
-        if shards.iter().all(|shard| shard.len() <= MAX_ENTRIES) || count > agents.len() {
+        if shards.iter().all(|shard| shard.len() <= MAX_ENTRIES) || count > uids.len() {
             return shards.iter().map(|shard| slice(group, shard)).collect();
         }
         count *= 2;
     }
+}
+
+/// The refusals of a slice, each with its agent; none if it has a format that this program does not know.
+pub fn unpack_refusals(slice: &AgentSliceSpec) -> impl Iterator<Item = (InstanceUid, Ledger)> {
+    unpack(slice).map(|read| (read.uid, read.ledger)).filter(|(_, ledger)| ledger.iter().next().is_some())
 }
 
 /// The treatments of a slice, each with its agent; none if it has a format that this program does not know.
@@ -62,28 +100,33 @@ fn shard(uid: InstanceUid, count: usize) -> usize {
     sum % count
 }
 
-/// What is ordered for one agent.
-type Orders<'a> = (Option<&'a Treatment>, Option<&'a Restart>);
-
-fn slice(group: &str, agents: &BTreeMap<InstanceUid, Orders<'_>>) -> AgentSliceSpec {
-    let mut revisions: Vec<ConfigHash> =
-        agents.values().filter_map(|(treatment, _)| Some(treatment.as_ref()?.of)).collect();
+fn slice(group: &str, exceptions: &BTreeMap<InstanceUid, Exception<'_>>) -> AgentSliceSpec {
+    let mut revisions: Vec<ConfigHash> = exceptions.values().flat_map(Exception::hashes).collect();
     revisions.sort_unstable();
     revisions.dedup();
-    let index = |of: ConfigHash| u32::try_from(revisions.binary_search(&of).ok()?).ok();
-    let entry = |(uid, (treatment, restart)): (&InstanceUid, &Orders<'_>)| AgentEntry {
+    let index = |hash: ConfigHash| u32::try_from(revisions.binary_search(&hash).ok()?).ok();
+    let verdict = |given: &Given| {
+        let code = match given.verdict {
+            Verdict::Applied => return None,
+            Verdict::Failed(_) => FAILED,
+            Verdict::RolledBackByAgent => ROLLED_BACK,
+        };
+        Some(VerdictEntry { revision: index(given.hash)?, code, message: None, at: given.at.as_second() })
+    };
+    let entry = |(uid, told): (&InstanceUid, &Exception<'_>)| AgentEntry {
         uid: uid.to_hex(),
         group: Some(0),
-        running: treatment.and_then(|treatment| index(treatment.of)),
-        since: treatment.map_or(0, |treatment| treatment.began.as_second()),
-        treatment: treatment.map(written),
-        restart: restart.map(written_restart),
+        running: told.treatment.and_then(|treatment| index(treatment.of)),
+        since: told.treatment.map_or(0, |treatment| treatment.began.as_second()),
+        treatment: told.treatment.map(written),
+        restart: told.restart.map(written_restart),
+        verdicts: told.refusals().filter_map(verdict).collect(),
         ..AgentEntry::default()
     };
     AgentSliceSpec {
         format_version: SLICE_FORMAT_VERSION,
         groups: vec![group.to_owned()],
-        agents: agents.iter().map(entry).collect(),
+        agents: exceptions.iter().map(entry).collect(),
         revisions: revisions.iter().map(ToString::to_string).collect(),
         ..AgentSliceSpec::default()
     }
@@ -169,7 +212,7 @@ fn read(entry: &AgentEntry, of: ConfigHash) -> Option<Treatment> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fleet::fixtures::{A, B, at, hash, uid};
+    use crate::fleet::fixtures::{A, B, C, at, hash, uid};
 
     fn treatment(n: u8, cause: Cause, order: Option<Order>) -> Treatment {
         let last = order.map(|order| Ordered { order, given: at(5), done: None });
@@ -199,7 +242,7 @@ mod tests {
         third.sent_back = true;
         third.well = Some(at(8));
         third.quarantined = Some(at(9));
-        let slices = pack_exceptions("edge", &treatments, &BTreeMap::new());
+        let slices = pack_exceptions("edge", &treatments, &Restarts::new(), &Refusals::new());
         assert_eq!(slices.len(), 1);
         assert_eq!(slices[0].groups, ["edge"]);
         let written = serde_json::to_value(&slices[0]).expect("JSON");
@@ -222,7 +265,7 @@ mod tests {
             (uid(3), restart(None, Some(99), Some(at(85)))),
         ]
         .into();
-        let slices = pack_exceptions("edge", &treatments, &restarts);
+        let slices = pack_exceptions("edge", &treatments, &restarts, &Refusals::new());
         assert_eq!((slices.len(), slices[0].agents.len()), (1, 3));
         let written = serde_json::to_value(&slices[0]).expect("JSON");
         let read: AgentSliceSpec = serde_json::from_value(written).expect("a slice");
@@ -235,20 +278,69 @@ mod tests {
     fn many_are_spread_over_slices_and_one_more_changes_one_slice() {
         let one = treatment(A, Cause::Drift, Some(Order::Offer));
         let mut treatments: BTreeMap<_, _> = (0..3_000).map(|n| (uid(n), one.clone())).collect();
-        let before = pack_exceptions("edge", &treatments, &BTreeMap::new());
+        let before = pack_exceptions("edge", &treatments, &Restarts::new(), &Refusals::new());
         assert!(before.len() <= 32 && before.iter().all(|slice| slice.agents.len() <= MAX_ENTRIES));
         assert_eq!(before.iter().map(|slice| slice.agents.len()).sum::<usize>(), 3_000);
         treatments.insert(uid(3_000), one);
-        let after = pack_exceptions("edge", &treatments, &BTreeMap::new());
+        let after = pack_exceptions("edge", &treatments, &Restarts::new(), &Refusals::new());
         assert_eq!(before.iter().zip(&after).filter(|(before, after)| before != after).count(), 1);
-        assert!(pack_exceptions("edge", &BTreeMap::new(), &BTreeMap::new()).is_empty());
+        assert!(pack_exceptions("edge", &Treatments::new(), &Restarts::new(), &Refusals::new()).is_empty());
+    }
+
+    fn refused(verdicts: &[(u8, Verdict)]) -> Ledger {
+        let mut ledger = Ledger::default();
+        for (n, verdict) in verdicts {
+            ledger.note(hash(*n), verdict.clone(), at(4));
+        }
+        ledger
+    }
+
+    #[test]
+    fn refusals_come_back_as_they_were_written_beside_treatments() {
+        let treatments = Treatments::from([(uid(1), treatment(A, Cause::Drift, None))]);
+        let refusals = Refusals::from([
+            (uid(1), refused(&[(B, Verdict::failed("")), (A, Verdict::RolledBackByAgent)])),
+            (uid(2), refused(&[(B, Verdict::RolledBackByAgent)])),
+        ]);
+        let slices = pack_exceptions("edge", &treatments, &Restarts::new(), &refusals);
+        assert_eq!((slices.len(), &slices[0].groups[..]), (1, &["edge".to_owned()][..]));
+        let written = serde_json::to_value(&slices[0]).expect("JSON");
+        let read: AgentSliceSpec = serde_json::from_value(written).expect("a slice");
+        assert_eq!(unpack_exceptions(&read).collect::<Treatments>(), treatments);
+        assert_eq!(unpack_refusals(&read).collect::<Refusals>(), refusals);
+        let newer = AgentSliceSpec { format_version: 2, ..read };
+        assert_eq!(unpack_refusals(&newer).count(), 0);
+    }
+
+    #[test]
+    fn slice_of_agents_of_which_all_is_told_stays_below_its_size() {
+        let order = Ordered { order: Order::Restart, given: at(99_999), done: Some(at(199_999)) };
+        let one = Treatment {
+            orders: u32::MAX,
+            last: Some(order),
+            well: Some(at(999_999)),
+            quarantined: Some(at(999_999)),
+            sent_back: true,
+            ..treatment(C, Cause::Drift, None)
+        };
+        let both = refused(&[(A, Verdict::failed("")), (B, Verdict::RolledBackByAgent)]);
+        let entries = u32::try_from(MAX_ENTRIES).expect("few");
+        let treatments: Treatments = (0..entries).map(|n| (uid(n), one.clone())).collect();
+        let refusals: Refusals = (0..entries).map(|n| (uid(n), both.clone())).collect();
+        let ordered = Ordered { order: Order::Restart, given: at(25), done: Some(at(26)) };
+        let restart = Restart { asked: at(20), ordered, started: Some(-99_999), missed: Some(at(85)) };
+        let restarts: Restarts = (0..entries).map(|n| (uid(n), restart)).collect();
+        let slices = pack_exceptions("edge", &treatments, &restarts, &refusals);
+        assert_eq!(slices.len(), 1);
+        let bytes = serde_json::to_vec(&slices[0]).expect("JSON").len();
+        assert!(bytes <= 62 * 1024, "{bytes} bytes");
     }
 
     /// An order of a newer leader is not known here: nothing is done rather than something else.
     #[test]
     fn what_a_newer_leader_wrote_and_what_is_damaged_is_left_out() {
         let treatments = [(uid(1), treatment(A, Cause::Drift, Some(Order::Offer)))].into();
-        let whole = pack_exceptions("edge", &treatments, &BTreeMap::new()).remove(0);
+        let whole = pack_exceptions("edge", &treatments, &Restarts::new(), &Refusals::new()).remove(0);
         assert_eq!(unpack_exceptions(&whole).count(), 1);
         let with = |change: &dyn Fn(&mut AgentEntry)| {
             let mut slice = whole.clone();

@@ -13,7 +13,7 @@
 //! | `view`, `cohort`, `ring`, `adoptees`, `assignment` | what an agent is to run |
 //! | `roster`, `slices` | all agents of a replica, and what is to be written of them |
 //! | `pack`, `unpack`, `observed` | slices as they are written, read back and merged |
-//! | `live`, `treatment`, `exceptions` | what the leader makes of them: what each agent is to run, and who is put right |
+//! | `live`, `treatment`, `memory`, `exceptions` | what the leader makes of them: what each agent is to run, who is put right, what is worth remembering and what replicas are to know |
 
 mod adoptees;
 mod agent;
@@ -26,6 +26,7 @@ mod exceptions;
 pub(crate) mod fixtures;
 mod ledger;
 mod live;
+mod memory;
 mod moving;
 mod observed;
 mod offer;
@@ -53,9 +54,10 @@ pub use assignment::{Side, Sides, assigned, side};
 pub use attributes::{Attributes, matches, matches_verified};
 pub use builds::{Build, BuildKey, BuildReport};
 pub use cohort::{Cohort, Rank, Seed};
-pub use exceptions::{pack_exceptions, unpack_exceptions, unpack_restarts};
+pub use exceptions::{pack_exceptions, unpack_exceptions, unpack_refusals, unpack_restarts};
 pub use ledger::{Given, Ledger, MAX_MESSAGE_BYTES, Verdict};
 pub use live::{Live, Restarts, ToRun, Treatments};
+pub use memory::{FORGET_UNGROUPED_AFTER, Memory, Refusals, outlived};
 pub use moving::{Successor, Tokens};
 pub use observed::{ObservedAgent, Replica, SliceSource, merge};
 pub use offer::Offer;

@@ -143,8 +143,12 @@ impl ObservedAgent {
 
     /// Adds what another replica knows of the same agent: its verdicts, and how it did not stay well. Of an agent
     /// that was started anew and came back by another replica, only the two together can tell.
-    fn absorb(&mut self, other: &Self) {
+    pub(super) fn absorb(&mut self, other: &Self) {
         self.ledger.merge(&other.ledger);
+        // It was away from this replica because it was connected to the one that died.
+        if !self.connected && other.unreachable.is_some() && other.since > self.since {
+            (self.unreachable, self.since) = (other.unreachable, other.since);
+        }
         // What another replica has carried out is not to be done again.
         self.done = [self.done, other.done].into_iter().flatten().max_by_key(|done| (done.order, done.at));
         if self.running.is_none() || self.running != other.running {
@@ -220,13 +224,17 @@ fn time(seconds: i64) -> Timestamp {
     Timestamp::from_second(seconds).unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
+/// The agents of one slice.
+pub(super) fn read<'a>(source: &SliceSource<'a>) -> impl Iterator<Item = ObservedAgent> + use<'a> {
+    let replica = source.replica;
+    unpack(source.slice).map(move |read| ObservedAgent::new(read, replica))
+}
+
 /// Merges the slices of one namespace. An agent that stands in several is taken from the connected one, then from
 /// a living replica's, then from the later connection, then from the greater name; its verdicts are merged, and a
 /// refusal in any copy stands (design, section 4).
 pub fn merge<'a>(slices: impl IntoIterator<Item = SliceSource<'a>>) -> Vec<ObservedAgent> {
-    let copies = slices.into_iter().flat_map(|source| {
-        unpack(source.slice).map(move |read| Copy { source, agent: ObservedAgent::new(read, source.replica) })
-    });
+    let copies = slices.into_iter().flat_map(|source| read(&source).map(move |agent| Copy { source, agent }));
     let mut copies: Vec<Copy<'_>> = copies.collect();
     copies.sort_by(|a, b| a.agent.uid.cmp(&b.agent.uid).then_with(|| b.precedence().cmp(&a.precedence())));
     let mut merged: Vec<ObservedAgent> = Vec::with_capacity(copies.len());

@@ -100,6 +100,7 @@ impl Roster {
             let mut agent = Agent::new(key.uid, now);
             agent.treat(self.view.treatment(key), now);
             agent.note_restart(self.view.restart_of(key));
+            agent.learn(self.view.refused(key));
             Known { agent: agent.into(), slice: self.slices.place(&key.namespace, key.uid) }
         });
         // Nothing else moves an agent between groups, and selectors are not asked with every heartbeat.

@@ -101,6 +101,13 @@ impl Slices {
         self.next_due = earliest(self.next_due);
     }
 
+    /// Has all slices written in time for the edge.
+    pub fn mark_all(&mut self, edge: Edge, now: Timestamp) {
+        for id in self.by_id.keys().cloned().collect::<Vec<_>>() {
+            self.mark(id, edge, now);
+        }
+    }
+
     /// When the next slice is due.
     pub fn next_due(&self) -> Option<Timestamp> {
         self.next_due

@@ -1,7 +1,8 @@
 //! What a replica acts on: the groups with their assignments, and the revisions that these name.
 
 use super::{
-    Admission, AgentKey, Attributes, Belongings, Cohort, Rank, Restart, Ring, TelemetryView, Treatment,
+    Admission, AgentKey, Attributes, Belongings, Cohort, Ledger, Rank, Restart, Ring, TelemetryView,
+    Treatment,
 };
 use crate::api::{AssignmentStatus, AttributeSelector, CollectorGroup, DriftMode, Term};
 #[cfg(doc)]
@@ -217,6 +218,8 @@ pub struct View {
     treatments: HashMap<AgentKey, Treatment>,
     /// The agents that it has started anew, because a person asked for that.
     restarts: HashMap<AgentKey, Restart>,
+    /// What agents refused, whichever replica heard it.
+    refusals: HashMap<AgentKey, Ledger>,
 }
 
 /// The groups that match an agent.
@@ -261,6 +264,16 @@ impl View {
     /// The restart of an agent that a person asked for.
     pub fn restart_of(&self, agent: &AgentKey) -> Option<Restart> {
         self.restarts.get(agent).copied()
+    }
+
+    /// Adds what an agent refused.
+    pub fn refuse(&mut self, agent: AgentKey, refused: Ledger) {
+        self.refusals.insert(agent, refused);
+    }
+
+    /// What an agent refused, as the leader tells all replicas.
+    pub fn refused(&self, agent: &AgentKey) -> Option<&Ledger> {
+        self.refusals.get(agent)
     }
 
     /// Adds whose the revisions of a namespace are. Without that no agent is taken to run another group's.

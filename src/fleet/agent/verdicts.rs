@@ -2,7 +2,7 @@
 
 use super::{Agent, Edge};
 use crate::config::{ConfigHash, Form};
-use crate::fleet::{ConfigReport, GroupView, Outcome, Revision, Verdict};
+use crate::fleet::{ConfigReport, GroupView, Ledger, Outcome, Revision, Verdict};
 use jiff::Timestamp;
 use std::sync::Arc;
 
@@ -85,6 +85,11 @@ impl Agent {
         }
         self.ledger.renew(hash, verdict, at);
         true
+    }
+
+    /// Takes in what another replica heard the agent refuse, unless it said something else here since.
+    pub fn learn(&mut self, refused: Option<&Ledger>) -> Edge {
+        if refused.is_some_and(|refused| self.ledger.learn(refused)) { Edge::Urgent } else { Edge::None }
     }
 
     /// Remembers the report, without the text that now stands in the ledger.

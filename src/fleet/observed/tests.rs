@@ -35,6 +35,18 @@ fn merged(sources: &[(&str, bool, &AgentSliceSpec)]) -> ObservedAgent {
     agents.remove(0)
 }
 
+/// It left another replica for the one that died: nobody has seen it leave there.
+#[test]
+fn agent_of_a_dead_replica_is_unreachable_though_it_left_a_living_one_before() {
+    for (left, expected) in [(5, Some(at(99))), (7, None)] {
+        let living = slice(entry(0, left, "living"));
+        let dead = slice(entry(CONNECTED, 6, "dead"));
+        let agent = merged(&[("dead", false, &dead), ("living", true, &living)]);
+        assert_eq!((agent.unreachable, agent.connected), (expected, false), "left at {left}");
+        assert_eq!(agent.away_since().map(|since| since == at(99)), Some(expected.is_some()));
+    }
+}
+
 #[test]
 fn entry_is_read_with_its_tables() {
     let flags = CONNECTED

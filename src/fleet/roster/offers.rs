@@ -64,14 +64,19 @@ impl Roster {
             }
             edge = edge.max(known.agent.treat(self.view.treatment(key), now));
             known.agent.note_restart(self.view.restart_of(key));
+            edge = edge.max(known.agent.learn(self.view.refused(key)));
             edge = edge.max(reconsider(&mut known.agent, key, &self.view, self.silence, now));
             self.slices.mark(known.slice_in(&key.namespace), edge, now);
         }
         self.due_on_sockets(now)
     }
 
-    /// Stops or resumes all offers; returns the agents on sockets that are due one now.
+    /// Stops or resumes all offers. While they are stopped this replica may have been taken for dead, and its slices
+    /// for outlived: they are all written again. Returns the agents on sockets that are due one now.
     pub fn suspend(&mut self, suspended: bool, now: Timestamp) -> Vec<AgentKey> {
+        if self.suspended && !suspended {
+            self.slices.mark_all(Edge::Slow, now);
+        }
         self.suspended = suspended;
         self.due_on_sockets(now)
     }

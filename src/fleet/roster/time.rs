@@ -3,12 +3,9 @@
 use super::Roster;
 use super::groups::{group_of, reconsider};
 use super::offers::on_socket;
-use crate::fleet::{Agent, AgentKey, GroupView, Link, signed};
+use crate::fleet::{Agent, AgentKey, FORGET_UNGROUPED_AFTER, GroupView, Link, signed};
 use jiff::Timestamp;
 use std::time::Duration;
-
-/// How long a disconnected agent that is in no group is remembered.
-const FORGET_UNGROUPED_AFTER: Duration = Duration::from_hours(24);
 
 impl Roster {
     /// Lets time pass: agents that poll and fell silent become disconnected, agents that are gone for long are

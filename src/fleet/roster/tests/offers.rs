@@ -41,6 +41,47 @@ fn new_view_returns_exactly_the_agents_on_sockets_that_are_due() {
     assert_eq!(take(&mut roster, 3), Some(C), "with its next poll");
 }
 
+/// A view in which agent 1 refused B at this second, as another replica has heard.
+fn told_of_a_refusal(second: i64) -> Arc<View> {
+    let mut view = View::new([("ns".into(), group("g", Some(B), Some(A)))]);
+    let mut refused = Ledger::default();
+    refused.note(hash(B), Verdict::failed(""), at(second));
+    view.refuse(key(1), refused);
+    Arc::new(view)
+}
+
+#[test]
+fn agent_is_not_offered_what_it_refused_at_another_replica() {
+    let offered = |roster: &Roster, n| roster.due_offer(&key(n), at(9)).map(|offer| offer.hash());
+    let mut roster = roster();
+    roster.set_view(told_of_a_refusal(5), at(6));
+    connect(&mut roster, 1, SOCKET, at(7));
+    connect(&mut roster, 2, OTHER_SOCKET, at(7));
+    assert_eq!((offered(&roster, 1), offered(&roster, 2)), (Some(hash(A)), Some(hash(B))));
+    // The same of one that was here when the leader told it; and it is written, for whoever leads then.
+    let mut roster = serving(Some(B), Some(A));
+    connect(&mut roster, 1, SOCKET, at(1));
+    roster.take_due(Timestamp::MAX);
+    roster.set_view(told_of_a_refusal(5), at(6));
+    assert_eq!(offered(&roster, 1), Some(hash(A)));
+    let written = roster.take_due(at(7)).remove(0).spec.expect("a slice");
+    assert_eq!(written.agents[0].verdicts.len(), 1);
+}
+
+/// The leader may have taken this replica for dead, and deleted what it wrote.
+#[test]
+fn all_slices_are_written_again_after_a_suspension() {
+    let mut roster = serving(Some(B), Some(A));
+    connect(&mut roster, 1, SOCKET, at(0));
+    roster.take_due(Timestamp::MAX);
+    roster.suspend(false, at(1));
+    assert_eq!(roster.next_due(), None, "it was not suspended");
+    roster.suspend(true, at(2));
+    assert_eq!(roster.next_due(), None);
+    roster.suspend(false, at(3));
+    assert_eq!(roster.take_due(at(13)).len(), 1);
+}
+
 #[test]
 fn nothing_is_offered_while_suspended() {
     let mut roster = serving(Some(B), None);
