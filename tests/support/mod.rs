@@ -16,6 +16,7 @@ pub mod process;
 pub mod resources;
 pub mod rules;
 pub mod supervisor;
+pub mod switch;
 pub mod tap;
 pub mod witness;
 

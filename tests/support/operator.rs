@@ -28,7 +28,16 @@ impl Operator {
         Self::start_on(plane, namespace, "127.0.0.2:0").await
     }
 
-    /// The same, on a fixed address: so that agents find it again after a restart.
+    /// Starts one of several replicas, with an identity of its own.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub async fn start_as(plane: &ControlPlane, namespace: &str, identity: &str) -> Self {
+        let (agents, identity) = (format!("--agent-namespace={namespace}"), format!("--identity={identity}"));
+        Self::start_guarded(plane, namespace, &["--agent-auth=none", &agents, &identity]).await
+    }
+
+    /// Starts one on a fixed address: so that agents find it again after a restart.
     ///
     /// # Panics
     /// When it does not come up.
