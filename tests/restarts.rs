@@ -257,6 +257,7 @@ impl Staged<'_> {
                 assert_eq!(self.fleet.running(&self.hash(2).await), everybody);
             }
             RolloutState::RolledBack | RolloutState::Halted => self.retry(before).await,
+            RolloutState::Unknown => unreachable!("this version writes no state that it does not know"),
         }
     }
 

@@ -126,4 +126,8 @@ pub enum RevisionState {
     Rejected,
     /// Replaced by other content before it was proven.
     Superseded,
+    /// A state that a newer version writes. Never written: whoever reads it leaves the object to that version.
+    #[serde(other)]
+    #[schemars(skip)]
+    Unknown,
 }

@@ -212,6 +212,10 @@ pub enum RolloutState {
     Halted,
     /// The configuration is not sent, because agents could not run it.
     Invalid,
+    /// A state that a newer version writes. Never written: whoever reads it leaves the object to that version.
+    #[serde(other)]
+    #[schemars(skip)]
+    Unknown,
 }
 
 /// The agents of a group that are to run the target: the union of the terms. Within an attempt it only grows.
@@ -389,6 +393,22 @@ mod tests {
         for (state, name) in states {
             assert_eq!(serde_json::to_value(state).expect("JSON"), name);
             assert_eq!(serde_json::from_value::<RolloutState>(json!(name)).expect(name), state);
+        }
+    }
+
+    /// A newer replica may write them while this one still runs.
+    #[test]
+    fn state_of_a_newer_version_is_read_and_no_user_can_write_it() {
+        let read: ConfigRolloutStatus =
+            serde_json::from_value(json!({"state": "Rehearsing"})).expect("a status");
+        assert_eq!(read.state, RolloutState::Unknown);
+        let read: crate::api::RevisionState = serde_json::from_value(json!("Expired")).expect("a state");
+        assert_eq!(read, crate::api::RevisionState::Unknown);
+        for schema in [schemars::schema_for!(RolloutState), schemars::schema_for!(crate::api::RevisionState)]
+        {
+            let text = serde_json::to_string(&schema).expect("JSON");
+            assert!(text.contains("Pending") || text.contains("Proven"), "{text}");
+            assert!(!text.contains("Unknown"), "{text}");
         }
     }
 

@@ -3,6 +3,7 @@
 use super::announce::answer_all;
 use super::care::{Care, treat};
 use super::context::{Error, Guarded, Leader, entropy, hashes, holder_of, readable, write_if_leading};
+use super::rollout::is_newer;
 use super::{memory, revision, telemetry};
 use crate::api::{AssignmentStatus, CollectorGroup, CollectorGroupStatus, ConfigRollout, Strategy};
 use crate::cluster::Written;
@@ -33,6 +34,9 @@ pub async fn reconcile(guarded: Arc<Guarded<CollectorGroup>>, leader: Arc<Leader
     }
     let prior = group.status.clone().unwrap_or_default();
     let rollout = holding_rollout(&leader, &namespace, &name);
+    if rollout.as_ref().is_some_and(is_newer) {
+        return Ok(Action::await_change());
+    }
     let status = rollout.as_ref().map(|rollout| rollout.status.clone().unwrap_or_default());
     let generation = group.metadata.generation.unwrap_or_default();
     let apply_timeout = rollout.as_ref().map(|rollout| &rollout.spec.strategy.apply_timeout);

@@ -4,7 +4,9 @@ use super::announce::{announce, answer};
 use super::contents::content;
 use super::context::{Error, Guarded, Leader, entropy, facts, holder_of, lock, readable, write_if_leading};
 use super::revision;
-use crate::api::{ConfigRevision, ConfigRollout, ConfigRolloutStatus, RevisionState, Stage, UNDO_ANNOTATION};
+use crate::api::{
+    ConfigRevision, ConfigRollout, ConfigRolloutStatus, RevisionState, RolloutState, Stage, UNDO_ANNOTATION,
+};
 use crate::cluster::Written;
 use crate::fleet::ObservedAgent;
 use crate::rollout::{Content, GroupFacts, Input, Next, is_under_way, stalled, step};
@@ -25,6 +27,10 @@ pub async fn reconcile(guarded: Arc<Guarded<ConfigRollout>>, leader: Arc<Leader>
     let namespace = rollout.namespace().unwrap_or_default();
     let Some(agents) = leader.agents(&namespace) else { return Ok(Action::await_change()) };
     if rollout.metadata.deletion_timestamp.is_some() || !leader.stores.are_ready() {
+        return Ok(Action::await_change());
+    }
+    if is_newer(rollout) {
+        tracing::warn!(namespace, name = rollout.name_any(), "left to a newer version, whose state it has");
         return Ok(Action::await_change());
     }
     let group = match group_facts(&leader, rollout).await? {
@@ -59,6 +65,12 @@ pub async fn reconcile(guarded: Arc<Guarded<ConfigRollout>>, leader: Arc<Leader>
     prune(&leader, rollout, &next.status, wanted.as_deref(), &agents).await?;
     // Only time brings an attempt on when no agent does.
     Ok(if is_under_way(&next.status) { Action::requeue(leader.status_interval) } else { action })
+}
+
+/// Whether a newer version has brought a rollout into a state that is not known here. Nothing is decided on it, and it
+/// holds its group as before.
+pub fn is_newer(rollout: &ConfigRollout) -> bool {
+    rollout.status.as_ref().is_some_and(|status| status.state == RolloutState::Unknown)
 }
 
 /// A group's part of a namespace's agents, which come in order of group.
@@ -183,6 +195,9 @@ async fn settle(
         return Ok(());
     }
     let before = revision.status.as_ref().map_or(RevisionState::Candidate, |status| status.state);
+    if before == RevisionState::Unknown {
+        return Ok(());
+    }
     let state = revision::state(&revision.name_any(), before, standing);
     Ok(revision::settle(&leader.client, revision, state, Timestamp::now()).await?)
 }

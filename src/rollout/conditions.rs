@@ -86,7 +86,12 @@ fn shape(state: RolloutState, stalled: bool) -> Shape {
     use RolloutState as State;
     match state {
         _ if stalled => Shape::Stuck,
-        State::Pending | State::Progressing | State::Soaking | State::RollingBack => Shape::Working,
+        State::Pending
+        | State::Progressing
+        | State::Soaking
+        | State::RollingBack
+        // Nothing is decided on it.
+        | State::Unknown => Shape::Working,
         State::AwaitingApproval | State::Paused => Shape::Standing,
         State::Completed => Shape::Done,
         State::RolledBack | State::Halted | State::Invalid => Shape::Failed,
