@@ -125,13 +125,19 @@ impl Keeper {
     /// # Errors
     /// When the API server does not take the write.
     pub async fn release(&self) -> kube::Result<()> {
-        let Some(mut lease) = self.api.get_opt(&self.name).await? else { return Ok(()) };
-        let spec = lease.spec.get_or_insert_default();
-        if spec.holder_identity.as_deref() == Some(&self.identity) {
+        loop {
+            let Some(mut lease) = self.api.get_opt(&self.name).await? else { return Ok(()) };
+            let spec = lease.spec.get_or_insert_default();
+            if spec.holder_identity.as_deref() != Some(&self.identity) {
+                return Ok(());
+            }
             spec.holder_identity = None;
-            self.api.replace(&self.name, &PostParams::default(), &lease).await?;
+            match self.api.replace(&self.name, &PostParams::default(), &lease).await {
+                // The last renewal, which nobody waits for any more, came between.
+                Err(kube::Error::Api(status)) if status.code == 409 => {}
+                other => return other.map(drop),
+            }
         }
-        Ok(())
     }
 
     fn observe(&mut self, spec: &LeaseSpec, now: Instant) -> Duration {
