@@ -5,6 +5,7 @@ use opamp_operator::settings::{Cli, Command, RunArgs, Settings};
 use opamp_operator::{api, run, telemetry};
 use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
@@ -32,8 +33,15 @@ async fn serve(args: &RunArgs) -> anyhow::Result<()> {
     let settings = Settings::new(args, |name| std::env::var(name).ok())?;
     telemetry::init_logs(args.log_format);
     let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let shutdown = async move {
-        tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
+    let (stop, stopped) = oneshot::channel();
+    let mut signalled = async || tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} };
+    let ended_twice = async {
+        signalled().await;
+        let _ = stop.send(());
+        signalled().await;
     };
-    Ok(run::run(settings, shutdown).await?)
+    tokio::select! {
+        ended = run::run(settings, async { drop(stopped.await) }) => Ok(ended?),
+        () = ended_twice => anyhow::bail!("stopped at once by a second signal"),
+    }
 }

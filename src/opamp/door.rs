@@ -4,6 +4,7 @@
 //! any other opens a WebSocket (specification, "Plain HTTP Transport").
 
 use super::credentials::{Authorization, Chain, Credentials, Gate, Pass, Shown};
+use super::drain::Drain;
 use super::http::{self, Response};
 use super::hub::Hub;
 use super::limits::Limits;
@@ -13,6 +14,7 @@ use super::stop::{Stop, Stopper};
 use super::tls::Identity;
 use super::websocket::{Connection, accept_key, is_upgrade};
 use hyper::body::Incoming;
+use hyper::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::upgrade::{OnUpgrade, Upgraded};
@@ -31,7 +33,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::select;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 mod patience;
 mod responses;
@@ -48,8 +50,8 @@ const MAX_REFUSAL_RATE: u32 = 100;
 /// How long accepting pauses when the process has no more sockets; without it the loop would spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves agents until `shutdown` resolves: then it accepts nobody any more, sends every WebSocket a Close frame,
-/// and returns when all connections have ended or had their time. Nothing is taken from a peer that the credentials do
+/// Serves agents until `shutdown` resolves: then it accepts nobody any more, ends every connection at a moment of its
+/// own, WebSockets with a Close frame, and returns when all have ended or had their time. Nothing is taken from a peer that the credentials do
 /// not know. With an `identity` all connections are TLS, and each sees the latest.
 pub async fn serve(
     listener: TcpListener,
@@ -84,8 +86,7 @@ pub async fn serve(
         }
     }
     drop(listener);
-    stopper.stop();
-    door.empty().await;
+    door.drain(&stopper).await;
 }
 
 /// How often the door does what.
@@ -183,26 +184,35 @@ impl Door {
     ) -> Option<(Upgraded, Pass)> {
         let upgrade: Mutex<Option<(OnUpgrade, Pass)>> = Mutex::new(None);
         let patience = Patience::new(self.limits.header_read_timeout);
-        let came = AtomicBool::new(false);
+        let (came, ending) = (AtomicBool::new(false), AtomicBool::new(false));
         let service = service_fn(|request| async {
             patience.stop();
             came.store(true, Ordering::Relaxed);
-            let (response, on_upgrade) = self.respond(request, peer, chain.clone()).await;
-            if on_upgrade.is_some() {
+            let (mut response, on_upgrade) = self.respond(request, peer, chain.clone()).await;
+            if on_upgrade.is_none() && ending.load(Ordering::Relaxed) {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            } else if on_upgrade.is_some() {
                 *upgrade.lock().unwrap_or_else(PoisonError::into_inner) = on_upgrade;
             }
             patience.start(self.limits.write_timeout + self.limits.header_read_timeout);
             Ok::<_, Infallible>(response)
         });
+        // A poll that comes before the end is answered, and told to be the last.
+        let ended_by_order = async {
+            let end = stop.requested().await;
+            ending.store(true, Ordering::Relaxed);
+            sleep_until(end).await;
+        };
         let mut connection =
             pin!(self.builder().serve_connection(TokioIo::new(stream), service).with_upgrades());
         let ended = select! {
-            ended = &mut connection => ended.map_err(|error| why(&error, came.load(Ordering::Relaxed))),
-            () = patience.ended() => Err(Some(if came.load(Ordering::Relaxed) { "slow" } else { "no_request" })),
-            () = stop.requested() => {
+            biased;
+            () = ended_by_order => {
                 connection.as_mut().graceful_shutdown();
                 timeout(self.limits.write_timeout, connection).await.ok()?.map_err(|_| None)
             }
+            ended = &mut connection => ended.map_err(|error| why(&error, came.load(Ordering::Relaxed))),
+            () = patience.ended() => Err(Some(if came.load(Ordering::Relaxed) { "slow" } else { "no_request" })),
         };
         if let Err(Some(reason)) = ended {
             self.hub.metrics.refused(reason);
@@ -267,11 +277,15 @@ impl Door {
         let _ = timeout(self.limits.header_read_timeout + self.limits.write_timeout, refusing).await;
     }
 
-    /// Waits until all connections have ended, for as long as one may take to end.
-    async fn empty(&self) {
-        let all = u32::try_from(self.limits.max_connections).unwrap_or(u32::MAX);
-        let patience = self.limits.write_timeout + self.limits.close_timeout;
-        if timeout(patience, self.places.acquire_many(all)).await.is_err() {
+    /// Ends all connections, one after the other, and waits until they have ended, for as long as the last may take.
+    async fn drain(&self, stopper: &Stopper) {
+        let (limits, places) = (&self.limits, &self.places);
+        let connections = limits.max_connections - places.available_permits();
+        tracing::info!(connections, "draining");
+        stopper.drain(Drain::new(Instant::now(), limits.drain_period, connections, limits.drain_pause));
+        let all = u32::try_from(limits.max_connections).unwrap_or(u32::MAX);
+        let patience = limits.drain_period + limits.write_timeout + limits.close_timeout;
+        if timeout(patience, places.acquire_many(all)).await.is_err() {
             tracing::warn!("agent connections did not end in time");
         }
     }

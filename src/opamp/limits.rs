@@ -61,6 +61,11 @@ pub struct Limits {
     pub recheck_interval: Duration,
     /// How much later than the one before each WebSocket is closed whose credential is gone.
     pub revocation_spacing: Duration,
+    /// For how long the ends of connections are spread when the door closes. Their agents come back to other replicas
+    /// as they are closed; 20,000 in the default make 2000 a second.
+    pub drain_period: Duration,
+    /// Longest time between two ends then: few connections are closed in less than the period.
+    pub drain_pause: Duration,
     /// How long a WebSocket may be open at most. Each is closed at a moment of its own in the last quarter of this.
     pub max_age: Duration,
 }
@@ -85,6 +90,8 @@ impl Default for Limits {
             refused_attempts_window: Duration::from_mins(1),
             recheck_interval: Duration::from_mins(10),
             revocation_spacing: Duration::from_millis(50),
+            drain_period: Duration::from_secs(10),
+            drain_pause: Duration::from_millis(50),
             max_age: Duration::from_hours(24),
         }
     }

@@ -22,6 +22,7 @@ mod answer;
 mod chance;
 pub mod credentials;
 mod door;
+mod drain;
 pub mod framing;
 mod http;
 mod hub;

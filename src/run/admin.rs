@@ -21,18 +21,11 @@ const MAX_CONNECTIONS: usize = 64;
 /// How OpenMetrics text announces itself.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Serves until `closed` resolves.
-pub async fn serve(
-    listener: TcpListener,
-    readiness: Readiness,
-    metrics: Arc<Metrics>,
-    closed: impl Future<Output = ()>,
-) {
+/// Serves for as long as it is polled.
+pub async fn serve(listener: TcpListener, readiness: Readiness, metrics: Arc<Metrics>) {
     let mut connections = JoinSet::new();
-    tokio::pin!(closed);
     loop {
         tokio::select! {
-            () = &mut closed => return,
             Some(_) = connections.join_next() => {}
             accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => {
                 if let Ok((stream, _)) = accepted {

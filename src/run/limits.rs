@@ -15,6 +15,7 @@ pub fn limits(flags: &DoorLimits, timings: &Timings) -> Limits {
         header_read_timeout: flags.handshake_timeout,
         idle_deadline: flags.idle_timeout,
         ping_interval: flags.ping_interval,
+        drain_period: flags.drain_period,
         recheck_interval: timings.credential_check,
         revocation_spacing: timings.revocation_spacing,
         max_age: timings.session_age,
@@ -54,6 +55,7 @@ mod tests {
             "--max-attributes=5",
             "--handshake-timeout=6s",
             "--idle-timeout=10s",
+            "--drain-period=7s",
         ];
         let set = limits_with(&flags);
         let counts = [set.max_connections, set.max_agents, set.max_agents_per_credential, set.max_attributes];
@@ -61,7 +63,7 @@ mod tests {
             (set.max_message_bytes, set.max_connection_rate.get(), counts),
             (1_000_000, 2, [1, 3, 4, 5])
         );
-        let times = [set.header_read_timeout, set.idle_deadline, set.ping_interval];
-        assert_eq!(times.map(|time| time.as_secs()), [6, 10, 4]);
+        let times = [set.header_read_timeout, set.idle_deadline, set.ping_interval, set.drain_period];
+        assert_eq!(times.map(|time| time.as_secs()), [6, 10, 4, 7]);
     }
 }

@@ -32,10 +32,11 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-/// How long the doors may take to close: longer than one peer may take to read its last message and the Close
-/// frame. With [`LAST_WRITES`] it fits into the 30 s that Kubernetes gives by default.
-const CLOSING: Duration = Duration::from_secs(15);
-/// How long the last writes may take after that.
+/// How long the doors may take to close after the drain's period, which is the moment of the last connection: longer
+/// than a peer may take to answer its Close frame. One that does not even read is left alone then.
+const CLOSING: Duration = Duration::from_secs(6);
+/// How long the last writes may take after that. What 10,000 agents leave behind is 40 slices, which take 2 s.
+/// All three together fit into the 30 s that Kubernetes gives by default.
 const LAST_WRITES: Duration = Duration::from_secs(10);
 
 /// Why the program ends: one line that says what to do.
@@ -67,7 +68,8 @@ pub enum RunError {
     OwnSlices(kube::Error),
 }
 
-/// Serves until `shutdown` resolves, then closes the doors, writes what is due, and gives the Leases back.
+/// Serves until `shutdown` resolves. Then it gives the leader's Lease back, so that another replica leads at once, ends
+/// the agents' connections one after the other, writes what is due, and gives its own Lease back.
 ///
 /// # Errors
 /// When the program cannot start; once it runs, it goes on.
@@ -90,21 +92,23 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
         readiness: Readiness::default(),
         closing: watch::Sender::new(false),
         replica_lease: watch::Sender::new(None),
+        key: watch::Sender::new(None),
         client,
         metrics,
         settings,
         rotation,
     };
     let mut tasks = JoinSet::new();
-    parts.spawn_doors(&mut tasks, opamp_listener, admin_listener, &entrance);
-    tasks.spawn(follow(parts.follower(), parts.closed()));
-    let tickers = parts.spawn_tickers(entrance);
+    parts.spawn_door(&mut tasks, opamp_listener, &entrance);
+    tasks.spawn(parts.lead());
+    let tickers = parts.spawn_tickers(admin_listener, entrance);
     let keepers = parts.spawn_keepers(writer);
     shutdown.await;
     tracing::info!("shutting down");
+    parts.readiness.fail(Check::Draining, "this replica was told to stop");
     parts.closing.send_replace(true);
     let closed = async { while tasks.join_next().await.is_some() {} };
-    if tokio::time::timeout(CLOSING, closed).await.is_err() {
+    if tokio::time::timeout(parts.settings.limits.drain_period + CLOSING, closed).await.is_err() {
         tracing::warn!("not every connection was closed before the end");
     }
     drop(tickers);
@@ -150,6 +154,8 @@ struct Parts {
     closing: watch::Sender<bool>,
     /// Whether this replica holds its own Lease: without it, no new offers.
     replica_lease: watch::Sender<Option<Held>>,
+    /// The key of the content hashes, once it is there.
+    key: watch::Sender<Option<config::HashKey>>,
 }
 
 impl Parts {
@@ -162,18 +168,31 @@ impl Parts {
         async move { drop(closing.wait_for(|closing| *closing).await) }
     }
 
-    /// The two listeners; they end by themselves when the program does.
-    fn spawn_doors(
-        &self,
-        tasks: &mut JoinSet<()>,
-        opamp: TcpListener,
-        admin: TcpListener,
-        entrance: &Entrance,
-    ) {
+    /// The agents' listener; it ends by itself when the program does.
+    fn spawn_door(&self, tasks: &mut JoinSet<()>, listener: TcpListener, entrance: &Entrance) {
         let limits = limits::limits(&self.settings.limits, &self.settings.timings);
         let (credentials, identity) = (entrance.credentials.clone(), entrance.identity());
-        tasks.spawn(opamp::serve(opamp, self.hub.clone(), credentials, identity, limits, self.closed()));
-        tasks.spawn(admin::serve(admin, self.readiness.clone(), self.metrics.clone(), self.closed()));
+        tasks.spawn(opamp::serve(listener, self.hub.clone(), credentials, identity, limits, self.closed()));
+    }
+
+    /// Leads when it may, until the program ends. The leader's Lease is given back then, so that another replica need
+    /// not wait for it to run out.
+    fn lead(&self) -> impl Future<Output = ()> + Send + 'static {
+        let (client, settings, metrics) = (self.client.clone(), self.settings.clone(), self.metrics.clone());
+        let (mut key, closed) = (self.key.subscribe(), self.closed());
+        async move {
+            let mut keeper = leadership::keeper(client.clone(), &settings);
+            let leading = async {
+                let key = key.wait_for(Option::is_some).await.ok().and_then(|key| key.clone());
+                let Some(key) = key else { return };
+                leadership::lead_when_elected(client, &settings, &mut keeper, key, &metrics).await;
+            };
+            tokio::select! { () = leading => {}, () = closed => {} }
+            metrics.leading.set(0);
+            if let Err(error) = keeper.release().await {
+                tracing::warn!(%error, "cannot give the leader's lease back");
+            }
+        }
     }
 
     fn follower(&self) -> Follower {
@@ -182,14 +201,17 @@ impl Parts {
             settings: self.settings.clone(),
             hub: self.hub.clone(),
             readiness: self.readiness.clone(),
-            metrics: self.metrics.clone(),
             rotation: self.rotation.clone(),
+            key: self.key.clone(),
         }
     }
 
-    /// What goes on for ever, and is ended at once when the program ends.
-    fn spawn_tickers(&self, entrance: Entrance) -> JoinSet<()> {
+    /// What goes on for ever, and is ended at once when the agents' door is closed: agents that wait for their turn to
+    /// end are served as ever.
+    fn spawn_tickers(&self, admin: TcpListener, entrance: Entrance) -> JoinSet<()> {
         let mut tasks = JoinSet::new();
+        tasks.spawn(admin::serve(admin, self.readiness.clone(), self.metrics.clone()));
+        tasks.spawn(follow(self.follower()));
         if let Some(keyring) = entrance.keyring {
             let rotation = self.rotation.clone();
             // The door knows a token before any agent is told of it.
@@ -244,29 +266,20 @@ impl Entrance {
     }
 }
 
-/// Waits for the hash key, then follows groups for the replica and leads when it may; until the program ends.
-/// The leader's Lease is given back then, so that another replica need not wait for it to run out.
-async fn follow(parts: Follower, closed: impl Future<Output = ()>) {
-    let Follower { client, settings, hub, readiness, metrics, rotation } = parts;
-    let mut keeper = leadership::keeper(client.clone(), &settings);
-    let work = async {
-        let key = hash_key(&client, &settings, &readiness).await;
-        readiness.pass(Check::HashKey);
-        hub.know(key.clone());
-        let publish = |view: View| {
-            hub.set_view(Arc::new(view));
-            readiness.pass(Check::Groups);
-        };
-        let groups = cluster::follow_groups(client.clone(), key.clone(), ENCODE, publish);
-        let rotating = rotation.follow(hub.clone(), key.clone());
-        let leading = leadership::lead_when_elected(client.clone(), &settings, &mut keeper, key, &metrics);
-        tokio::join!(groups, rotating, leading);
+/// Waits for the hash key, then follows groups and moves agents to other tokens, for ever.
+async fn follow(parts: Follower) {
+    let Follower { client, settings, hub, readiness, rotation, key } = parts;
+    let found = hash_key(&client, &settings, &readiness).await;
+    readiness.pass(Check::HashKey);
+    hub.know(found.clone());
+    key.send_replace(Some(found.clone()));
+    let publish = |view: View| {
+        hub.set_view(Arc::new(view));
+        readiness.pass(Check::Groups);
     };
-    tokio::select! { () = work => {}, () = closed => {} }
-    metrics.leading.set(0);
-    if let Err(error) = keeper.release().await {
-        tracing::warn!(%error, "cannot give the leader's lease back");
-    }
+    let groups = cluster::follow_groups(client, found.clone(), ENCODE, publish);
+    let rotating = rotation.follow(hub.clone(), found);
+    tokio::join!(groups, rotating);
 }
 
 /// What [`follow`] works with.
@@ -275,8 +288,8 @@ struct Follower {
     settings: Settings,
     hub: Arc<Hub>,
     readiness: Readiness,
-    metrics: Arc<Metrics>,
     rotation: Arc<Rotation>,
+    key: watch::Sender<Option<config::HashKey>>,
 }
 
 /// The key of the content hashes, awaited: without it nothing is offered.
@@ -368,5 +381,14 @@ mod tests {
             let desired = revision.desired.expect("something is desired");
             assert_eq!(desired.is_covered_by(&effective), covered, "{format:?}");
         }
+    }
+
+    #[test]
+    fn drain_and_what_follows_fit_into_the_grace_period_of_kubernetes() {
+        let drain = opamp::Limits::default().drain_period;
+        assert!(
+            drain + CLOSING + LAST_WRITES < Duration::from_secs(30),
+            "with a margin for the process itself"
+        );
     }
 }

@@ -12,6 +12,8 @@ pub enum Check {
     Groups,
     /// This replica's own Lease is held.
     ReplicaLease,
+    /// It has not been told to stop.
+    Draining,
 }
 
 /// All checks, with the reason of each that does not hold. A handle.

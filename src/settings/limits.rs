@@ -15,6 +15,8 @@ const ATTRIBUTES: RangeInclusive<usize> = 1..=1000;
 const HANDSHAKE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_mins(5);
 /// With less, agents would be asked for a sign of life every second or two, and a moment's trouble would close them all.
 const IDLE: RangeInclusive<Duration> = Duration::from_secs(5)..=Duration::from_hours(1);
+/// Kubernetes gives hours if it is told to, and nobody wants to wait for longer.
+const DRAIN: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_hours(1);
 /// Longest time between two pings: usual balancers close what is silent for a minute.
 const LONGEST_PING_INTERVAL: Duration = Duration::from_secs(30);
 
@@ -44,6 +46,11 @@ pub struct LimitArgs {
     /// after 30 seconds at the latest, so a balancer in front has to tolerate a silence of that length.
     #[arg(long, env = "OPAMP_OPERATOR_IDLE_TIMEOUT", default_value = "75s", value_name = "DURATION")]
     pub idle_timeout: api::Duration,
+    /// For how long the ends of connections are spread when the operator is told to stop, 0s to 1h; few take less. It
+    /// needs up to 16 seconds more to end the last of them and to write what is left, so give the pod a
+    /// terminationGracePeriodSeconds that is 20 above this. The default fits into that of Kubernetes, which is 30.
+    #[arg(long, env = "OPAMP_OPERATOR_DRAIN_PERIOD", default_value = "10s", value_name = "DURATION")]
+    pub drain_period: api::Duration,
     /// Most agents that this replica knows, those included that are gone and not yet forgotten. Above it, new ones are
     /// refused; those that are known go on.
     #[arg(long, env = "OPAMP_OPERATOR_MAX_AGENTS", default_value_t = 50_000, value_name = "COUNT")]
@@ -78,6 +85,8 @@ pub struct DoorLimits {
     pub idle_timeout: Duration,
     /// After how long a silence it is sent a ping.
     pub ping_interval: Duration,
+    /// For how long the ends of connections are spread at the end.
+    pub drain_period: Duration,
     /// Most agents.
     pub max_agents: usize,
     /// Most of them with one credential.
@@ -101,6 +110,7 @@ impl DoorLimits {
             idle_timeout,
             // Two pings, and some time for the answer to the second, so that one lost ping closes nothing.
             ping_interval: (idle_timeout * 2 / 5).min(LONGEST_PING_INTERVAL),
+            drain_period: time("--drain-period", &args.drain_period, &DRAIN)?,
             max_agents: count("--max-agents", args.max_agents, &COUNT)?,
             max_agents_per_credential: count(
                 "--max-agents-per-credential",

@@ -118,6 +118,7 @@ fn limit_that_would_let_nobody_in_or_bound_nothing_is_an_error_that_names_the_ra
             "--max-message-bytes 100000 is out of range: it takes 524288 to 1073741824",
         ),
         ("--handshake-timeout=999ms", "--handshake-timeout 999ms is out of range: it takes 1s to 300s"),
+        ("--drain-period=3601s", "--drain-period 3601s is out of range: it takes 0s to 3600s"),
         ("--idle-timeout=4s", "--idle-timeout 4s is out of range: it takes 5s to 3600s"),
     ] {
         let error = settings(&[GOOD, &[flags]].concat(), &[]).expect_err("a mistake");

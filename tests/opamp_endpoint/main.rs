@@ -3,6 +3,7 @@
 //! Well-behaved agents are those of `sim`; `raw` has peers that do what no agent should. Nothing sleeps: what is
 //! waited for is observed, within [`PATIENCE`].
 
+mod drain;
 mod exchange;
 mod fleetsim;
 mod gate;

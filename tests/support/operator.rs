@@ -126,7 +126,7 @@ impl Operator {
             format!("--opamp-listen={}", options.opamp),
             format!("--time-scale={}", options.time_scale),
         );
-        let args = ["run", &namespace, &opamp, "--admin-listen=127.0.0.1:0"];
+        let args = ["run", &namespace, &opamp, "--admin-listen=127.0.0.1:0", "--drain-period=1s"];
         let args = [&args[..], &["--log-format=json", &time_scale], flags].concat();
         let kubeconfig = options.kubeconfig.to_str().expect("a path in UTF-8");
         let identity = "OPAMP_OPERATOR_IDENTITY";

@@ -136,8 +136,10 @@ pub struct Connection<S> {
     greeted: bool,
     /// When the credential is checked again.
     check: Instant,
-    /// When the connection has been open for long enough.
+    /// When the connection has been open for long enough, or its turn comes while the replica stops.
     end: Instant,
+    /// Whether the replica stops.
+    is_draining: bool,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
@@ -156,6 +158,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             greeted: false,
             check: opened + limits.recheck_interval,
             end: opened + jittered(limits.max_age),
+            is_draining: false,
             limits,
         }
     }
@@ -183,7 +186,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             select! {
                 biased;
                 order = stop.next() => match order {
-                    Order::Stop => return Err(End::Shutdown),
+                    Order::EndAt(end) => {
+                        self.end_at(end);
+                        let next = self.end.min(alarm.deadline());
+                        alarm.as_mut().reset(next);
+                    }
                     Order::LookAgain if self.pass.seems_valid() => {}
                     Order::LookAgain => return Err(End::Revoked),
                 },
@@ -204,6 +211,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 }
             }
         }
+    }
+
+    /// The replica stops, and this is the connection's moment to end.
+    fn end_at(&mut self, end: Instant) {
+        self.is_draining = true;
+        self.end = self.end.min(end);
     }
 
     /// Sends the offers that are due, each decided when it is its turn.
@@ -256,7 +269,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     async fn alarm(&mut self) -> Result<Instant, End> {
         let now = Instant::now();
         if now >= self.end {
-            return Err(End::Aged);
+            return Err(if self.is_draining { End::Shutdown } else { End::Aged });
         }
         if now >= self.check {
             if !self.pass.is_valid().await {
@@ -344,7 +357,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 /// Waits until it is a peer's turn to be closed. Nothing is taken from it any more, and nothing is sent.
 async fn wait_for_turn(turn: Instant, stop: &mut Stop) -> End {
     select! {
-        () = stop.requested() => End::Shutdown,
+        end = stop.requested() => {
+            sleep_until(turn.min(end)).await;
+            End::Shutdown
+        }
         () = sleep_until(turn) => End::Revoked,
     }
 }
