@@ -1,5 +1,6 @@
 //! What the reconciles share: the leader's stores, its Lease, and the guarded ways to read and write.
 
+use super::order::Order;
 use super::revision::Known;
 use crate::api::{CollectorGroup, ConfigRevision, ConfigRollout};
 use crate::cluster::{Announcer, Held, Observatory, Written, write_status};
@@ -80,6 +81,8 @@ pub struct Leader {
     /// What stands for the telemetry of each group's agents, by the group's uid.
     pub(super) telemetry: Mutex<HashMap<String, (Basis, ConfigHash)>>,
     held: watch::Receiver<Option<Held>>,
+    /// How often the Lease had changed hands when office was taken.
+    transitions: i64,
     paces: Mutex<HashMap<String, Instant>>,
     pub(super) status_interval: Duration,
     pub(super) assumed_interval: Duration,
@@ -88,6 +91,7 @@ pub struct Leader {
     pub(super) telemetry_settle: Duration,
     pub(super) retry: Duration,
     pub(super) deposed: watch::Sender<bool>,
+    pub(super) order: Order,
 }
 
 /// What the leader has read of the cluster. Revisions are kept without their bodies.
@@ -123,8 +127,8 @@ impl From<kube::Error> for Error {
 }
 
 impl Leader {
-    /// The state of a leader in this term.
-    pub(super) fn new(config: LeaderConfig, term: i64, stores: Stores) -> Self {
+    /// The state of a leader in this term, which began when the Lease had changed hands so often.
+    pub(super) fn new(config: LeaderConfig, transitions: i64, term: i64, stores: Stores) -> Self {
         Self {
             announcer: Announcer::new(config.client.clone(), &config.identity),
             client: config.client,
@@ -138,18 +142,20 @@ impl Leader {
             adoption_soaks: config.adoption_soaks,
             telemetry_settle: config.telemetry_settle,
             retry: config.retry,
+            transitions,
             term,
             stores,
             contents: Mutex::default(),
             telemetry: Mutex::default(),
             paces: Mutex::default(),
             deposed: watch::Sender::new(false),
+            order: Order::default(),
         }
     }
 
-    /// Whether this process may still write; asked at every write.
+    /// Whether this process may still write; asked at every write. A Lease that was lost and taken back is another one.
     pub(super) fn may_write(&self) -> bool {
-        self.held.borrow().is_some_and(|held| held.is_valid())
+        self.held.borrow().is_some_and(|held| held.is_valid() && held.transitions == self.transitions)
     }
 
     /// Fails when this process may no longer write.

@@ -96,7 +96,7 @@ pub async fn reconcile(guarded: Arc<Guarded<CollectorGroup>>, leader: Arc<Leader
         return Ok(idle);
     }
     own_revisions(&leader, group, &next).await?;
-    Ok(write(&leader, group, &prior, &next, asked).await?.unwrap_or(idle))
+    Ok(write(&leader, group, &prior, &next, rollout.as_ref(), asked).await?.unwrap_or(idle))
 }
 
 fn holding_rollout(leader: &Leader, namespace: &str, group: &str) -> Option<ConfigRollout> {
@@ -128,15 +128,26 @@ async fn write(
     group: &CollectorGroup,
     prior: &CollectorGroupStatus,
     next: &CollectorGroupStatus,
+    rollout: Option<&ConfigRollout>,
     asked: Option<Result<String, String>>,
 ) -> Result<Option<Action>, Error> {
     let id = format!("group/{}", group.uid().unwrap_or_default());
     if let Some(wait) = leader.hold_back(&id, prior.assignment != next.assignment || asked.is_some()) {
         return Ok(Some(Action::requeue(wait)));
     }
-    let api: Api<CollectorGroup> =
-        Api::namespaced(leader.client.clone(), &group.namespace().unwrap_or_default());
-    match write_if_leading(leader, &api, group, prior, next).await? {
+    let namespace = group.namespace().unwrap_or_default();
+    let turn = leader.order.turn(&namespace, &group.name_any()).await;
+    let seen = holding_rollout(leader, &namespace, &group.name_any());
+    let version = |rollout: Option<&ConfigRollout>| rollout.and_then(ResourceExt::resource_version);
+    let is_latest = turn.allows(version(rollout).as_deref(), version(seen.as_ref()).as_deref());
+    if prior.assignment != next.assignment && !is_latest {
+        // The watch brings the rollout as it is now.
+        return Ok(Some(Action::requeue(leader.status_interval)));
+    }
+    let api: Api<CollectorGroup> = Api::namespaced(leader.client.clone(), &namespace);
+    let written = write_if_leading(leader, &api, group, prior, next).await?;
+    drop(turn);
+    match written {
         Written::Yes | Written::Unchanged => {
             let agents = next.restart.as_ref().map_or(0, |restart| restart.agents);
             let done = |token| ("restart", format!("restart {token} of {agents} agents has begun"));

@@ -31,7 +31,7 @@ pub async fn lead(config: LeaderConfig) -> kube::Result<()> {
     tracing::info!(term, "leading");
     let poke = watch::Sender::new(0_u64);
     let (stores, feeds) = Feeds::new(&config.client, &poke);
-    let leader = Arc::new(Leader::new(config, term, stores));
+    let leader = Arc::new(Leader::new(config, transitions, term, stores));
     let mut deposed = leader.deposed.subscribe();
     // Whoever ceases to lead ceases to tell of the fleet, however that ends.
     let _silent = Silence(leader.fleet_metrics.clone());

@@ -11,12 +11,16 @@ mod context;
 mod group;
 mod leader;
 mod memory;
+mod order;
 mod revision;
 mod rollout;
 mod sources;
 mod stamps;
 mod telemetry;
 mod term;
+
+#[cfg(test)]
+mod model;
 
 pub use context::LeaderConfig;
 pub use leader::lead;

@@ -123,7 +123,13 @@ async fn write(
         let namespace = rollout.namespace().unwrap_or_default();
         settle_left_target(leader, rollout, prior, next).await?;
         let api: Api<ConfigRollout> = Api::namespaced(leader.client.clone(), &namespace);
-        match write_if_leading(leader, &api, rollout, prior, next).await? {
+        let mut turn = leader.order.turn(&namespace, &rollout.spec.group_name).await;
+        let written = write_if_leading(leader, &api, rollout, prior, next).await?;
+        if written == Written::Yes {
+            turn.overtakes(rollout.resource_version());
+        }
+        drop(turn);
+        match written {
             Written::Yes => {
                 announce(leader, rollout, prior, next).await;
                 answer(leader, rollout, notices).await;

@@ -47,13 +47,14 @@ pub async fn lead_when_elected(
                 retry: timings.retry,
             };
             let mut lost = held.subscribe();
+            let elected_at = transitions(*lost.borrow_and_update());
             tokio::select! {
                 ended = controller::lead(config) => if let Err(error) = ended {
                     tracing::warn!(%error, "cannot take office");
                     tokio::time::sleep(timings.retry).await;
                 },
                 () = watching => {}
-                () = lost_by(&mut lost) => tracing::warn!("the leader's lease is lost"),
+                () = lost_by(&mut lost, elected_at) => tracing::warn!("the leader's lease is lost"),
             }
             metrics.leading.set(0);
         }
@@ -61,6 +62,34 @@ pub async fn lead_when_elected(
     tokio::join!(election, work);
 }
 
-async fn lost_by(held: &mut watch::Receiver<Option<Held>>) {
-    drop(held.wait_for(Option::is_none).await);
+fn transitions(held: Option<Held>) -> Option<i64> {
+    held.map(|held| held.transitions)
+}
+
+/// Resolves when the Lease is lost, also if it was taken back meanwhile: somebody else may have led in between, and
+/// whoever leads after that takes office anew.
+async fn lost_by(held: &mut watch::Receiver<Option<Held>>, elected_at: Option<i64>) {
+    drop(held.wait_for(|held| transitions(*held) != elected_at || held.is_none()).await);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::FutureExt;
+    use std::time::Duration;
+    use tokio::time::Instant;
+
+    #[tokio::test]
+    async fn lease_is_lost_when_it_runs_out_and_when_it_changed_hands_and_back_and_not_when_it_is_renewed() {
+        let held = |transitions, seconds| {
+            Some(Held { transitions, until: Instant::now() + Duration::from_secs(seconds) })
+        };
+        for (later, expected) in [(held(3, 20), None), (None, Some(())), (held(5, 20), Some(()))] {
+            let sender = watch::Sender::new(held(3, 15));
+            let mut receiver = sender.subscribe();
+            let elected_at = transitions(*receiver.borrow_and_update());
+            sender.send_replace(later);
+            assert_eq!(lost_by(&mut receiver, elected_at).now_or_never(), expected, "{later:?}");
+        }
+    }
 }
