@@ -85,7 +85,7 @@ impl World {
         let since =
             self.replicas[me].seen.filter(|(seen, _)| *seen == version).map_or(now, |(_, since)| since);
         self.replicas[me].seen = Some((version, since));
-        let lease = Observed { holder: Self::name(self.holder), unchanged_for: now - since };
+        let lease = Observed { holder: Self::name(self.holder), unchanged_for: now.saturating_sub(since) };
         let step = evaluate(Some(lease), Self::name(Some(me)), DURATION);
         self.replicas[me].asked = (step != Step::Wait).then_some((version, now));
     }
