@@ -6,10 +6,10 @@ mod support;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, Patch, PatchParams};
 use opamp_operator::api::CollectorGroup;
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use serde_json::{Value, json};
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use support::authority::Authority;
 use support::control_plane::ControlPlane;
 use support::eventually;
 use support::operator::Operator;
@@ -21,38 +21,31 @@ const FIRST: &str = "first-0123456789abcdef0123456789abcdef";
 const SECOND: &str = "second-0123456789abcdef0123456789abcdef";
 const THIRD: &str = "third-0123456789abcdef0123456789abcdef";
 
-/// The files of an operator whose agents check who it is.
+/// An operator's agents' port, with a certificate that agents check.
 struct Door {
     /// Where it listens.
     address: String,
-    /// What vouches for it, in PEM.
-    authority: String,
-    dir: PathBuf,
+    /// What vouches for it.
+    authority: Authority,
 }
 
 impl Door {
     fn new(dir: &Path) -> Self {
-        let dir = dir.join("tls");
-        std::fs::create_dir_all(&dir).expect("a folder");
-        let (authority, issuer) = authority();
-        let key = KeyPair::generate().expect("a key");
-        let params = CertificateParams::new(["127.0.0.2".to_owned()]).expect("a name");
-        let certificate = params.signed_by(&key, &issuer).expect("a certificate").pem();
+        let authority = Authority::new(&dir.join("tls"));
+        authority.sign("door", &["127.0.0.2"]);
         let free = TcpListener::bind("127.0.0.2:0").expect("a port").local_addr().expect("an address");
-        let door = Self { address: free.to_string(), authority, dir };
-        door.write("ca.crt", &door.authority);
-        door.write("public.crt", &door.authority);
-        door.write("door.crt", &certificate);
-        door.write("door.key", &key.serialize_pem());
+        let door = Self { address: free.to_string(), authority };
+        door.name_authority(&door.authority);
         door
     }
 
-    fn write(&self, file: &str, content: &str) {
-        std::fs::write(self.dir.join(file), content).expect("written");
+    /// Tells agents that this authority vouches for the door.
+    fn name_authority(&self, authority: &Authority) {
+        std::fs::write(self.path("public.crt"), &authority.pem).expect("written");
     }
 
     fn path(&self, file: &str) -> String {
-        self.dir.join(file).to_str().expect("UTF-8").to_owned()
+        self.authority.path(file)
     }
 
     fn endpoint(&self) -> String {
@@ -70,14 +63,6 @@ impl Door {
         let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
         Operator::start_guarded_on(plane, namespace, &self.address, &flags, &[]).await
     }
-}
-
-fn authority() -> (String, Issuer<'static, KeyPair>) {
-    let mut params = CertificateParams::default();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let key = KeyPair::generate().expect("a key");
-    let pem = params.self_signed(&key).expect("a certificate").pem();
-    (pem, Issuer::new(params, key))
 }
 
 /// The Secret with all tokens, whose agents are in the group `all`.
@@ -153,7 +138,7 @@ async fn clients_move_to_the_token_that_their_secret_names_and_keep_their_uids()
         for told in settings {
             assert_eq!(told["endpoint"], door.endpoint());
             assert_eq!(told["headers"], json!({"Authorization": format!("Bearer {SECOND}")}));
-            assert_eq!(told["ca"], door.authority);
+            assert_eq!(told["ca"], door.authority.pem);
             assert_eq!(told["heartbeat"], 6, "30 seconds, in a test five times faster");
         }
     }
@@ -210,7 +195,7 @@ async fn supervisor_moves_checks_the_server_and_has_forgotten_it_all_after_a_res
     until(&operator, &[agents(&edge, "a", 0), agents(&edge, "b", 1), told(2)]).await;
 
     // It checks the server by what it is told, and goes on trying where it was sent.
-    door.write("public.crt", &authority().0);
+    door.name_authority(&Authority::new(&plane.dir().join("other-tls")));
     eventually("the other authority to be read", async || {
         operator.log().contains("authority of the public endpoint was reloaded").then_some(())
     })
