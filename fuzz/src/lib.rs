@@ -19,7 +19,7 @@ use std::time::Duration;
 /// Longest message, in bytes. Short, so that what happens at a limit is found soon.
 const LIMIT: usize = 16 << 10;
 /// What the server says that it does.
-const CAPABILITIES: u64 = 0x7;
+const CAPABILITIES: u64 = 0x27;
 
 /// A stream of frames. The first byte says in how long pieces it comes too: that must change nothing.
 ///
