@@ -1,16 +1,17 @@
 //! Forgets: agents that have been away for too long are in no count, and slices of dead replicas that say nothing any
 //! more are deleted.
 
-use super::context::{Leader, hashes, readable};
+use super::context::{Guarded, Leader, hashes, readable};
 use crate::api::{AssignmentStatus, CollectorGroup};
 use crate::cluster::delete_slice;
 use crate::config::ConfigHash;
-use crate::fleet::{Memory, ObservedAgent, outlived};
+use crate::fleet::{FORGET_UNGROUPED_AFTER, Memory, ObservedAgent, is_forgotten, outlived};
 use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What is remembered of a group's agents.
 pub fn of(
@@ -31,18 +32,13 @@ impl Leader {
     pub(super) fn agents(&self, namespace: &str) -> Option<Arc<[ObservedAgent]>> {
         let agents = self.observatory.agents(namespace)?;
         let now = Timestamp::now();
-        let mut memories: BTreeMap<Option<&str>, Memory> = BTreeMap::new();
-        let lost: Vec<bool> = agents
-            .iter()
-            .map(|agent| {
-                let group = agent.group.as_deref();
-                !agent.connected
-                    && memories
-                        .entry(group)
-                        .or_insert_with(|| self.memory(namespace, group))
-                        .has_lost(agent, now)
-            })
-            .collect();
+        let mut patience: BTreeMap<Option<&str>, Duration> = BTreeMap::new();
+        let mut is_lost = |agent: &ObservedAgent, group| {
+            let known = patience.entry(group).or_insert_with(|| self.forget_after(namespace, group));
+            is_forgotten(agent, *known, now)
+        };
+        let lost: Vec<bool> =
+            agents.iter().map(|agent| !agent.connected && is_lost(agent, agent.group.as_deref())).collect();
         if !lost.contains(&true) {
             return Some(agents);
         }
@@ -50,18 +46,26 @@ impl Leader {
         Some(kept.collect())
     }
 
-    /// What is remembered of the agents of a group. Of one that cannot be read nothing is known, so nothing is forgotten.
+    /// How long a disconnected agent of a group is remembered.
+    fn forget_after(&self, namespace: &str, group: Option<&str>) -> Duration {
+        self.group(namespace, group).map_or(FORGET_UNGROUPED_AFTER, |group| {
+            // Of a group that cannot be read nothing is known, so nothing is forgotten.
+            readable(&group).map_or(Duration::MAX, |group| group.spec.forget_after.get())
+        })
+    }
+
+    /// What is remembered of the agents of a group.
     fn memory(&self, namespace: &str, group: Option<&str>) -> Memory {
-        let Some(name) = group else { return Memory::default() };
-        let Some(group) = self.stores.groups.get(&ObjectRef::new(name).within(namespace)) else {
-            return Memory::default();
-        };
-        let Some(group) = readable(&group) else {
-            return Memory { forget_after: std::time::Duration::MAX, ..Memory::default() };
-        };
+        let unread = || Memory { forget_after: self.forget_after(namespace, group), ..Memory::default() };
+        let Some(found) = self.group(namespace, group) else { return unread() };
+        let Some(group) = readable(&found) else { return unread() };
         let assignment =
             group.status.as_ref().and_then(|status| status.assignment.clone()).unwrap_or_default();
         of(group, &assignment, &hashes(&self.revisions(namespace)))
+    }
+
+    fn group(&self, namespace: &str, name: Option<&str>) -> Option<Arc<Guarded<CollectorGroup>>> {
+        self.stores.groups.get(&ObjectRef::new(name?).within(namespace))
     }
 
     /// Deletes the slices of dead replicas that say nothing any more.

@@ -33,12 +33,6 @@ impl Default for Memory {
 }
 
 impl Memory {
-    /// Whether an agent has been away for too long to be counted. One whose replica died was there until then.
-    pub fn has_lost(&self, agent: &ObservedAgent, now: Timestamp) -> bool {
-        let seen = agent.unreachable.map_or(agent.since, |died| died.max(agent.since));
-        !agent.connected && now.duration_since(seen) > signed(self.forget_after)
-    }
-
     /// The refusals in a ledger that matter.
     fn refused<'a>(&self, ledger: &'a Ledger) -> impl Iterator<Item = &'a super::Given> {
         self.live.iter().filter_map(|hash| ledger.refusal(*hash, self.retried_at))
@@ -63,6 +57,12 @@ impl Memory {
     }
 }
 
+/// Whether an agent has been away for too long to be counted. One whose replica died was there until then.
+pub fn is_forgotten(agent: &ObservedAgent, forget_after: Duration, now: Timestamp) -> bool {
+    let seen = agent.unreachable.map_or(agent.since, |died| died.max(agent.since));
+    !agent.connected && now.duration_since(seen) > signed(forget_after)
+}
+
 /// The slices of dead replicas of one namespace that can go, by name: each agent in them is forgotten, or stands in a
 /// living replica's slice and the leader would think the same of it without this one. `memory` is that of a group.
 pub fn outlived<'a>(
@@ -81,7 +81,7 @@ pub fn outlived<'a>(
     let mut is_spent = |agent: &ObservedAgent| {
         let of = |group: &Option<String>| memory(group.as_deref());
         let known = memories.entry(agent.group.clone()).or_insert_with_key(of);
-        if known.has_lost(agent, now) {
+        if is_forgotten(agent, known.forget_after, now) {
             return true;
         }
         let Some(elsewhere) = living.get(&agent.uid) else { return false };

@@ -57,7 +57,7 @@ pub use cohort::{Cohort, Rank, Seed};
 pub use exceptions::{pack_exceptions, unpack_exceptions, unpack_refusals, unpack_restarts};
 pub use ledger::{Given, Ledger, MAX_MESSAGE_BYTES, Verdict};
 pub use live::{Live, Restarts, ToRun, Treatments};
-pub use memory::{FORGET_UNGROUPED_AFTER, Memory, Refusals, outlived};
+pub use memory::{FORGET_UNGROUPED_AFTER, Memory, Refusals, is_forgotten, outlived};
 pub use moving::{Successor, Tokens};
 pub use observed::{ObservedAgent, Replica, SliceSource, merge};
 pub use offer::Offer;

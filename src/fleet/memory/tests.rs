@@ -101,7 +101,7 @@ fn agents_of_a_replica_without_a_lease_are_remembered_from_when_they_were_seen()
             SliceSource { name: "dead", replica: Replica::Dead(Timestamp::UNIX_EPOCH), slice: &slice };
         assert_eq!(!outlived(&[source], |_| memory(None), at(1000)).is_empty(), expected, "{since}");
         let agent = merge([source]).remove(0);
-        assert_eq!(memory(None).has_lost(&agent, at(1000)), expected, "{since}");
+        assert_eq!(is_forgotten(&agent, memory(None).forget_after, at(1000)), expected, "{since}");
     }
 }
 
@@ -109,7 +109,7 @@ fn agents_of_a_replica_without_a_lease_are_remembered_from_when_they_were_seen()
 fn connected_agent_is_never_forgotten() {
     let slice = slice(vec![entry(1, CONNECTED, 1)]);
     let source = SliceSource { name: "s", replica: Replica::Alive(at(0)), slice: &slice };
-    assert!(!memory(None).has_lost(&merge([source]).remove(0), at(100_000)));
+    assert!(!is_forgotten(&merge([source]).remove(0), memory(None).forget_after, at(100_000)));
 }
 
 fn ledger(verdicts: &[(u8, Verdict, i64)]) -> Ledger {
