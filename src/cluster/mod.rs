@@ -8,6 +8,7 @@ mod events;
 mod exceptions;
 mod hash_key;
 mod lease;
+mod liveness;
 mod observe;
 mod origins;
 mod patch;
@@ -23,7 +24,8 @@ pub use credentials::{AgentAuthority, AgentSecrets, OfferedToken, follow_agent_s
 pub use events::Announcer;
 pub use exceptions::write_exceptions;
 pub use hash_key::{HASH_KEY_SECRET, HashKeyProblem, load_or_create as load_hash_key};
-pub use lease::{Held, Keeper, Liveness, Observed, Step, evaluate, keep};
+pub use lease::{Held, Keeper, Observed, Step, evaluate, keep};
+pub use liveness::Liveness;
 pub use observe::{Changes, Observatory};
 pub use patch::{Written, merge_diff, write_status};
 pub use policies::{STAMPS_POLICY, stamped_since};

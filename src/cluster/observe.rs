@@ -1,7 +1,7 @@
 //! What the leader sees: the slices of all replicas, and which of these are alive.
 
 use super::exceptions::tells_of_exceptions;
-use super::lease::{Liveness, Moment};
+use super::liveness::{Liveness, Moment};
 use crate::api::{AgentSlice, REPLICA_LABEL};
 use crate::fleet::{ObservedAgent, Replica, SliceSource, merge};
 use futures::{StreamExt, TryStreamExt};
