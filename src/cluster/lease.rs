@@ -1,16 +1,21 @@
-//! Leases: the pure decision, and the loop that carries it out.
+//! Leases: the pure decisions, and the loop that carries them out.
 //!
 //! The leader holds one Lease, each replica its own. Whether somebody else's Lease has run out is judged by the
-//! observer's own clock since the last change that it saw, so clocks that differ between replicas do no harm.
+//! observer's own clock since the last change that it saw, so clocks that differ between replicas do no harm. Whoever
+//! waits for a Lease is told of its changes, so that it knows when the Lease runs out and asks for it then.
 
+use futures::stream::BoxStream;
+use futures::{Stream, StreamExt};
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::{Api, ObjectMeta, PostParams};
+use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::watch_object;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until, timeout};
 
 /// What an observer knows of a Lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +49,19 @@ pub fn evaluate(lease: Option<Observed<'_>>, me: &str, duration: Duration) -> St
     }
 }
 
+/// How long to wait before the next look at a Lease that lasts for `duration` and is renewed every `renewal`: none if it
+/// can be had, else until it runs out. A look in between finds what nobody told of.
+pub fn look_after(lease: Option<Observed<'_>>, me: &str, duration: Duration, renewal: Duration) -> Duration {
+    match evaluate(lease, me, duration) {
+        Step::Create | Step::TakeOver => Duration::ZERO,
+        Step::Renew => renewal,
+        Step::Wait => {
+            let left = lease.map_or(duration, |lease| duration.saturating_sub(lease.unchanged_for));
+            left.min(renewal)
+        }
+    }
+}
+
 /// For how long a holder relies on a Lease that lasts for `duration`, counted from before it asked for it. The tenth
 /// that is left is for clocks that do not go equally fast: the holder's may be slow, and that of whoever waits fast.
 fn relied_on(duration: Duration) -> Duration {
@@ -73,7 +91,16 @@ pub struct Keeper {
     identity: String,
     labels: BTreeMap<String, String>,
     duration: Duration,
-    seen: Option<(Option<MicroTime>, String, Instant)>,
+    /// The last change that was seen; nothing: there is no Lease, as far as is known.
+    seen: Option<Seen>,
+}
+
+/// A Lease as it was seen.
+struct Seen {
+    holder: String,
+    renewed: Option<MicroTime>,
+    /// Since when it stands so, by this process's clock.
+    since: Instant,
 }
 
 impl Keeper {
@@ -96,6 +123,17 @@ impl Keeper {
         self
     }
 
+    /// Tells of the Lease as it is now and whenever it changes; nothing where there is none. Without an answer of the
+    /// API server it is silent.
+    pub fn news(&self) -> BoxStream<'static, Option<Lease>> {
+        let name = self.name.clone();
+        let heard = watch_object(self.api.clone(), &name).default_backoff().filter_map(move |heard| {
+            let heard = heard.inspect_err(|error| tracing::warn!(lease = name, %error, "cannot watch lease"));
+            std::future::ready(heard.ok())
+        });
+        heard.boxed()
+    }
+
     /// Tries once to get or keep the Lease.
     ///
     /// # Errors
@@ -103,11 +141,10 @@ impl Keeper {
     pub async fn turn(&mut self) -> kube::Result<Option<Held>> {
         let asked = Instant::now();
         let current = self.api.get_opt(&self.name).await?;
+        // Not when it was asked for: a renewal may have come between, on which its holder relies for longer.
+        self.observe(current.as_ref(), Instant::now());
+        let step = evaluate(self.observed(Instant::now()), &self.identity, self.duration);
         let spec = current.as_ref().and_then(|lease| lease.spec.clone()).unwrap_or_default();
-        let holder = spec.holder_identity.clone().unwrap_or_default();
-        let observed =
-            current.as_ref().map(|_| Observed { holder: &holder, unchanged_for: self.observe(&spec, asked) });
-        let step = evaluate(observed, &self.identity, self.duration);
         let transitions = spec.lease_transitions.unwrap_or_default() + i32::from(step == Step::TakeOver);
         let acquired = if step == Step::Renew { spec.acquire_time } else { None };
         let metadata = current.map(|lease| lease.metadata);
@@ -145,14 +182,32 @@ impl Keeper {
         }
     }
 
-    fn observe(&mut self, spec: &LeaseSpec, now: Instant) -> Duration {
-        let holder = spec.holder_identity.clone().unwrap_or_default();
-        let same = |(renewed, who, _): &&(Option<MicroTime>, String, Instant)| {
-            *renewed == spec.renew_time && *who == holder
-        };
-        let since = self.seen.as_ref().filter(same).map_or(now, |(_, _, since)| *since);
-        self.seen = Some((spec.renew_time.clone(), holder, since));
-        now - since
+    /// Takes in the Lease as it stands.
+    fn observe(&mut self, lease: Option<&Lease>, now: Instant) {
+        let spec = lease.map(|lease| lease.spec.clone().unwrap_or_default());
+        self.seen = spec.map(|spec| {
+            let (holder, renewed) = (spec.holder_identity.unwrap_or_default(), spec.renew_time);
+            let unchanged =
+                self.seen.as_ref().filter(|seen| seen.holder == holder && seen.renewed == renewed);
+            let since = unchanged.map_or(now, |seen| seen.since);
+            Seen { holder, renewed, since }
+        });
+    }
+
+    fn observed(&self, now: Instant) -> Option<Observed<'_>> {
+        self.seen
+            .as_ref()
+            .map(|seen| Observed { holder: &seen.holder, unchanged_for: now.duration_since(seen.since) })
+    }
+
+    /// When to look at the Lease again, as it was seen last.
+    fn next_look(&self, renewal: Duration, now: Instant) -> Instant {
+        now + look_after(self.observed(now), &self.identity, self.duration, renewal)
+    }
+
+    /// Whether it was seen in this process's own hands.
+    fn is_mine(&self) -> bool {
+        self.seen.as_ref().is_some_and(|seen| seen.holder == self.identity)
     }
 
     fn metadata(&self) -> ObjectMeta {
@@ -175,28 +230,77 @@ impl Keeper {
 }
 
 /// Keeps a Lease for as long as it is polled, and tells through `held` whether it is held. It is renewed only
-/// while `may_renew` says so: a replica's Lease says that its slices are written.
+/// while `may_renew` says so: a replica's Lease says that its slices are written. `news` tells of its changes.
 pub async fn keep(
     keeper: &mut Keeper,
-    every: Duration,
+    renewal: Duration,
     held: &watch::Sender<Option<Held>>,
     may_renew: impl Fn() -> bool,
+    mut news: impl Stream<Item = Option<Lease>> + Unpin,
 ) {
-    let mut ticks = tokio::time::interval(every);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
-        if may_renew() {
-            match tokio::time::timeout(every, keeper.turn()).await {
-                Ok(Ok(now)) => drop(held.send_replace(now)),
-                Ok(Err(error)) => tracing::warn!(lease = keeper.name, %error, "cannot renew lease"),
-                Err(_) => tracing::warn!(lease = keeper.name, "no answer to a lease renewal in time"),
+    let asking = async {
+        let mut next = Instant::now();
+        loop {
+            tokio::select! {
+                Some(lease) = news.next() => {
+                    let now = Instant::now();
+                    keeper.observe(lease.as_ref(), now);
+                    // Its own renewals, of which the news tells too, are in time as they are.
+                    if !keeper.is_mine() {
+                        next = keeper.next_look(renewal, now);
+                    }
+                }
+                () = sleep_until(next) => next = try_once(keeper, renewal, held, &may_renew).await,
             }
         }
-        held.send_if_modified(|now| now.take_if(|now| !now.is_valid()).is_some());
+    };
+    tokio::select! { () = asking => {}, () = let_run_out(held) => {} }
+}
+
+/// One turn at the Lease; when the next one is due. One that came to nothing is tried again before long.
+async fn try_once(
+    keeper: &mut Keeper,
+    renewal: Duration,
+    held: &watch::Sender<Option<Held>>,
+    may_renew: impl Fn() -> bool,
+) -> Instant {
+    let asked = Instant::now();
+    if may_renew() {
+        match timeout(renewal, keeper.turn()).await {
+            Ok(Ok(now)) => {
+                held.send_replace(now);
+                let now_waits = || keeper.next_look(renewal, Instant::now());
+                return now.map_or_else(now_waits, |_| asked + renewal);
+            }
+            Ok(Err(error)) => tracing::warn!(lease = keeper.name, %error, "cannot renew lease"),
+            Err(_) => tracing::warn!(lease = keeper.name, "no answer to a lease renewal in time"),
+        }
+    }
+    Instant::now() + renewal / 5
+}
+
+/// Tells when a Lease that is not renewed can be relied on no more: at that moment, whatever a renewal waits for.
+async fn let_run_out(held: &watch::Sender<Option<Held>>) {
+    let mut changes = held.subscribe();
+    loop {
+        let until = changes.borrow_and_update().map(|held| held.until);
+        let over = async {
+            match until {
+                Some(until) => sleep_until(until).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = changes.changed() => {}
+            () = over => {
+                held.send_if_modified(|now| now.take_if(|now| !now.is_valid()).is_some());
+            }
+        }
     }
 }
 
+#[cfg(test)]
+mod keeping;
 #[cfg(test)]
 mod skew;
 
@@ -221,6 +325,24 @@ mod tests {
             (Some(observed("other", 15)), Step::TakeOver),
         ] {
             assert_eq!(evaluate(lease, "me", DURATION), expected, "{lease:?}");
+        }
+    }
+
+    #[test]
+    fn lease_is_looked_at_when_it_runs_out_and_no_later_than_it_would_be_renewed() {
+        for (lease, expected) in [
+            (None, 0),
+            (Some(observed("me", 0)), 5),
+            (Some(observed("me", 100)), 5),
+            (Some(observed("", 0)), 0),
+            (Some(observed("other", 0)), 5),
+            (Some(observed("other", 10)), 5),
+            (Some(observed("other", 13)), 2),
+            (Some(observed("other", 15)), 0),
+            (Some(observed("other", 100)), 0),
+        ] {
+            let after = look_after(lease, "me", DURATION, Duration::from_secs(5));
+            assert_eq!(after, Duration::from_secs(expected), "{lease:?}");
         }
     }
 }

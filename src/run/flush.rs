@@ -117,7 +117,8 @@ async fn renew_until(
         hub.with_roster(|roster| roster.next_due()).is_none_or(|due| due > late)
     };
     tokio::select! {
-        () = keep(&mut keeper, renewal, &held, flushed) => {}
+        // Nobody else asks for it, so there is nothing to be told of.
+        () = keep(&mut keeper, renewal, &held, flushed, futures::stream::pending()) => {}
         () = stopped(&mut stop) => {}
     }
     keeper

@@ -25,7 +25,9 @@ pub async fn lead_when_elected(
 ) {
     let timings = settings.timings;
     let held = watch::Sender::new(None);
-    let election = keep(keeper, timings.lease_renewal, &held, || true);
+    // Whoever waits learns of each renewal, and when the Lease is given back.
+    let news = keeper.news();
+    let election = keep(keeper, timings.lease_renewal, &held, || true, news);
     let mut elected = held.subscribe();
     let work = async {
         while elected.wait_for(Option::is_some).await.map(drop).is_ok() {

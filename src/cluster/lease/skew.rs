@@ -2,6 +2,7 @@
 
 use super::{Observed, Step, evaluate, relied_on};
 use proptest::prelude::*;
+use std::collections::VecDeque;
 use std::time::Duration;
 
 const DURATION: Duration = Duration::from_secs(15);
@@ -24,22 +25,37 @@ impl Clock {
 enum Move {
     /// So many milliseconds pass.
     Wait(u64),
-    /// Reads the Lease and decides.
+    /// Asks for the Lease.
     Ask(usize),
+    /// The API server answers with the Lease as it is.
+    Serve(usize),
+    /// The answer comes, and it decides.
+    Decide(usize),
+    /// The API server tells of the Lease as it is to whoever watches it.
+    Tell(usize),
+    /// What was told first comes.
+    Hear(usize),
     /// Writes what it decided, if the Lease is still the one that it read.
     Write(usize),
     Release(usize),
     Crash(usize),
 }
 
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Default)]
 struct Replica {
     /// The Lease's version, and when it was first seen.
     seen: Option<(u64, Duration)>,
+    /// When it asked, and the version and holder that it was answered with.
+    asking: Option<(Duration, Option<Answer>)>,
+    /// The versions that it was told of and has not heard.
+    told: VecDeque<u64>,
     /// What it is about to write: over which version, and when it began to ask.
     asked: Option<(u64, Duration)>,
     until: Option<Duration>,
 }
+
+/// A version of the Lease, and who held it.
+type Answer = (u64, Option<usize>);
 
 struct World {
     real: Duration,
@@ -51,7 +67,7 @@ struct World {
 
 impl World {
     fn new(clocks: [Clock; 2]) -> Self {
-        let replicas = [Replica::default(); 2];
+        let replicas = [const { Replica::default }; 2].map(|replica| replica());
         Self { real: Duration::ZERO, clocks, replicas, holder: None, version: 0 }
     }
 
@@ -62,7 +78,20 @@ impl World {
     fn make(&mut self, next: Move) {
         match next {
             Move::Wait(milliseconds) => self.real += Duration::from_millis(milliseconds),
-            Move::Ask(me) => self.ask(me),
+            Move::Ask(me) => self.replicas[me].asking = Some((self.clocks[me].at(self.real), None)),
+            Move::Serve(me) => {
+                let answer = (self.version, self.holder);
+                if let Some((_, waits @ None)) = &mut self.replicas[me].asking {
+                    *waits = Some(answer);
+                }
+            }
+            Move::Decide(me) => self.decide(me),
+            Move::Tell(me) => self.replicas[me].told.push_back(self.version),
+            Move::Hear(me) => {
+                if let Some(version) = self.replicas[me].told.pop_front() {
+                    self.see(me, version);
+                }
+            }
             Move::Write(me) => {
                 let asked = self.replicas[me].asked.take();
                 if let Some((_, at)) = asked.filter(|(version, _)| *version == self.version) {
@@ -80,14 +109,23 @@ impl World {
         }
     }
 
-    fn ask(&mut self, me: usize) {
-        let (now, version) = (self.clocks[me].at(self.real), self.version);
-        let since =
-            self.replicas[me].seen.filter(|(seen, _)| *seen == version).map_or(now, |(_, since)| since);
+    /// Takes a version in; since when it has been seen.
+    fn see(&mut self, me: usize, version: u64) -> Duration {
+        let now = self.clocks[me].at(self.real);
+        let unchanged = self.replicas[me].seen.filter(|(seen, _)| *seen == version);
+        let since = unchanged.map_or(now, |(_, since)| since);
         self.replicas[me].seen = Some((version, since));
-        let lease = Observed { holder: Self::name(self.holder), unchanged_for: now.saturating_sub(since) };
+        since
+    }
+
+    fn decide(&mut self, me: usize) {
+        let Some((asked, Some((version, holder)))) = self.replicas[me].asking else { return };
+        self.replicas[me].asking = None;
+        let since = self.see(me, version);
+        let unchanged_for = self.clocks[me].at(self.real).saturating_sub(since);
+        let lease = Observed { holder: Self::name(holder), unchanged_for };
         let step = evaluate(Some(lease), Self::name(Some(me)), DURATION);
-        self.replicas[me].asked = (step != Step::Wait).then_some((version, now));
+        self.replicas[me].asked = (step != Step::Wait).then_some((version, asked));
     }
 
     fn leaders(&self) -> usize {
@@ -107,11 +145,15 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
         6 => (0..6000_u64).prop_map(Move::Wait),
         2 => (12_000..17_000_u64).prop_map(Move::Wait),
         6 => (0..2_usize).prop_map(Move::Ask),
+        6 => (0..2_usize).prop_map(Move::Serve),
+        6 => (0..2_usize).prop_map(Move::Decide),
+        3 => (0..2_usize).prop_map(Move::Tell),
+        3 => (0..2_usize).prop_map(Move::Hear),
         6 => (0..2_usize).prop_map(Move::Write),
         1 => (0..2_usize).prop_map(Move::Release),
         1 => (0..2_usize).prop_map(Move::Crash),
     ];
-    prop::collection::vec(one, 1..80)
+    prop::collection::vec(one, 1..160)
 }
 
 proptest! {
@@ -128,6 +170,27 @@ proptest! {
     }
 }
 
+/// Each replica asks for the Lease in turn, and is answered late: what the random walk would seldom meet.
+#[test]
+fn two_replicas_never_lead_at_the_same_moment_however_late_an_answer_is() {
+    let clock = Clock { ahead: Duration::ZERO, speed: 1000 };
+    let turn = |me| [Move::Ask(me), Move::Serve(me), Move::Decide(me), Move::Write(me)];
+    for late in (0..5000).step_by(500) {
+        let mut world = World::new([clock; 2]);
+        let begins = [Move::Ask(1), Move::Wait(late)];
+        let answered = [Move::Serve(1), Move::Wait(4999 - late), Move::Decide(1)];
+        for next in turn(0).into_iter().chain(begins).chain(turn(0)).chain(answered) {
+            world.make(next);
+        }
+        for _ in 0..200 {
+            world.make(Move::Wait(100));
+            turn(1).into_iter().for_each(|next| world.make(next));
+            assert!(world.leaders() < 2, "both lead after {:?}, asked {late} ms early", world.real);
+        }
+        assert_eq!(world.holder, Some(1));
+    }
+}
+
 #[test]
 fn lease_of_a_slow_clock_runs_out_before_a_fast_one_takes_it() {
     let hour = Duration::from_hours(1);
@@ -136,10 +199,15 @@ fn lease_of_a_slow_clock_runs_out_before_a_fast_one_takes_it() {
         let mut taken_after = None;
         for milliseconds in 10_000..20_000 {
             let mut world = World::new(clocks);
-            for next in [Move::Ask(0), Move::Write(0), Move::Ask(1), Move::Wait(milliseconds), Move::Ask(1)] {
-                world.make(next);
+            for next in [Some(0), Some(1), None, Some(1)] {
+                let Some(me) = next else {
+                    world.make(Move::Wait(milliseconds));
+                    continue;
+                };
+                for next in [Move::Ask(me), Move::Serve(me), Move::Decide(me), Move::Write(me)] {
+                    world.make(next);
+                }
             }
-            world.make(Move::Write(1));
             assert!(world.leaders() < 2, "both lead after {milliseconds} ms");
             taken_after = taken_after.or((world.holder == Some(1)).then_some(milliseconds));
         }
