@@ -86,7 +86,7 @@ pub async fn serve(
         }
     }
     drop(listener);
-    door.drain(&stopper).await;
+    door.drain(&stopper, &mut changes).await;
 }
 
 /// How often the door does what.
@@ -278,15 +278,25 @@ impl Door {
     }
 
     /// Ends all connections, one after the other, and waits until they have ended, for as long as the last may take.
-    async fn drain(&self, stopper: &Stopper) {
+    async fn drain(&self, stopper: &Stopper, changes: &mut watch::Receiver<u64>) {
         let (limits, places) = (&self.limits, &self.places);
         let connections = limits.max_connections - places.available_permits();
         tracing::info!(connections, "draining");
         stopper.drain(Drain::new(Instant::now(), limits.drain_period, connections, limits.drain_pause));
         let all = u32::try_from(limits.max_connections).unwrap_or(u32::MAX);
         let patience = limits.drain_period + limits.write_timeout + limits.close_timeout;
-        if timeout(patience, places.acquire_many(all)).await.is_err() {
-            tracing::warn!("agent connections did not end in time");
+        // A credential that is taken away now ends its sockets before their turn.
+        let looking = async {
+            while changes.changed().await.is_ok() {
+                stopper.look_again();
+            }
+            std::future::pending::<()>().await;
+        };
+        select! {
+            ended = timeout(patience, places.acquire_many(all)) => if ended.is_err() {
+                tracing::warn!("agent connections did not end in time");
+            },
+            () = looking => {}
         }
     }
 }

@@ -11,7 +11,13 @@ pub struct Stopper(watch::Sender<Said>);
 
 /// Hears them.
 #[derive(Clone)]
-pub struct Stop(watch::Receiver<Said>);
+pub struct Stop {
+    said: watch::Receiver<Said>,
+    /// When this connection ends: its place is taken once.
+    end: Option<Instant>,
+    /// The credentials that it has been told to look at.
+    credentials: u32,
+}
 
 /// An order to a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +28,12 @@ pub enum Order {
     LookAgain,
 }
 
-type Said = Option<Arc<Places>>;
+#[derive(Clone, Default)]
+struct Said {
+    end: Option<Arc<Places>>,
+    /// How often the credentials have changed.
+    credentials: u32,
+}
 
 /// Gives each connection that asks its moment.
 struct Places {
@@ -39,36 +50,59 @@ impl Places {
 impl Stopper {
     /// A stopper, and what hears it.
     pub fn new() -> (Self, Stop) {
-        let (sender, receiver) = watch::channel(None);
-        (Self(sender), Stop(receiver))
+        let (sender, said) = watch::channel(Said::default());
+        (Self(sender), Stop { said, end: None, credentials: 0 })
     }
 
     /// Orders all to end, each in its turn, those included that begin to listen later.
     pub fn drain(&self, drain: Drain) {
-        self.0.send_replace(Some(Arc::new(Places { drain, next: AtomicU32::new(0) })));
+        let places = Arc::new(Places { drain, next: AtomicU32::new(0) });
+        self.0.send_modify(|said| said.end = Some(places));
     }
 
-    /// Orders all to look at their credentials again.
+    /// Orders all to look at their credentials again, also while they wait for their turn to end.
     pub fn look_again(&self) {
-        self.0.send_modify(|_| ());
+        self.0.send_modify(|said| said.credentials = said.credentials.wrapping_add(1));
     }
 }
 
 impl Stop {
     /// Resolves once the order to end was given, to the moment of this connection.
     pub async fn requested(&mut self) -> Instant {
-        // An error means that nobody can give the order any more, which is one.
-        let said = self.0.wait_for(Option::is_some).await.ok().and_then(|said| said.clone());
-        said.map_or_else(Instant::now, |places| places.take())
+        loop {
+            if let Some(end) = self.end.or_else(|| self.take_place()) {
+                return end;
+            }
+            // An error means that nobody can give the order any more, which is one.
+            if self.said.changed().await.is_err() {
+                return Instant::now();
+            }
+        }
     }
 
     /// The next order. A connection that was opened after the credentials changed may hear of it all the same.
     pub async fn next(&mut self) -> Order {
-        if self.0.changed().await.is_err() {
-            return Order::EndAt(Instant::now());
+        loop {
+            if self.end.is_none()
+                && let Some(end) = self.take_place()
+            {
+                return Order::EndAt(end);
+            }
+            let credentials = self.said.borrow_and_update().credentials;
+            if credentials != self.credentials {
+                self.credentials = credentials;
+                return Order::LookAgain;
+            }
+            if self.said.changed().await.is_err() {
+                return Order::EndAt(Instant::now());
+            }
         }
-        let said = self.0.borrow_and_update().clone();
-        said.map_or(Order::LookAgain, |places| Order::EndAt(places.take()))
+    }
+
+    fn take_place(&mut self) -> Option<Instant> {
+        let places = self.said.borrow_and_update().end.clone();
+        self.end = places.map(|places| places.take());
+        self.end
     }
 }
 
@@ -93,6 +127,10 @@ mod tests {
         assert_eq!(early.next().now_or_never(), None, "each hears it once");
         assert_eq!(template.clone().next().now_or_never(), Some(Order::EndAt(start + second)));
         assert_eq!(template.clone().requested().now_or_never(), Some(start + second * 2));
+        assert_eq!(early.requested().now_or_never(), Some(start), "and has one moment");
+        stopper.look_again();
+        assert_eq!(early.next().now_or_never(), Some(Order::LookAgain), "while it waits for its turn");
+        assert_eq!(early.next().now_or_never(), None);
         drop(stopper);
         assert_eq!(early.next().now_or_never(), Some(Order::EndAt(start)), "nobody is left to wait for");
     }

@@ -1,5 +1,6 @@
 //! The door closes: connections end one after the other, and are served until then.
 
+use super::gate::Tokens;
 use super::raw::{Socket, bare, full, upgraded_tcp};
 use super::server::{Server, uid};
 use super::within;
@@ -7,6 +8,7 @@ use futures::StreamExt;
 use futures::future::{join_all, select_all};
 use opamp_operator::opamp::{Limits, PATH};
 use prost::Message as _;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -62,6 +64,35 @@ async fn sockets_are_served_until_their_moment_comes() {
         assert_eq!((answer.instance_uid, answer.error_response), (uid(*number).to_vec(), None));
     }
     assert!(!stopped.is_finished());
+    drop(sockets);
+    within("the server, which waits for nobody now", stopped).await.expect("no panic");
+}
+
+#[tokio::test]
+async fn socket_whose_credential_is_taken_away_does_not_wait_for_its_turn() {
+    let tokens = Arc::new(Tokens::default());
+    tokens.give("first", "one");
+    tokens.give("good", "two");
+    tokens.give("bad", "three");
+    let server = Server::guarded(slowly(), tokens.clone()).await;
+    let mut sockets = Vec::new();
+    for (number, token) in (0..).zip(["first", "bad", "good", "bad"]) {
+        let mut socket = Socket::open_with(server.address, &format!("Bearer {token}")).await;
+        socket.ask(&full(uid(number), 0)).await;
+        sockets.push(socket);
+    }
+    let stopped = server.stop();
+    let (code, first, _) = select_all(sockets.iter_mut().map(|socket| Box::pin(socket.closed()))).await;
+    assert_eq!(code, Some(1001));
+    tokens.take("bad");
+    for (number, socket) in sockets.iter_mut().enumerate().filter(|(number, _)| *number != first) {
+        if number % 2 == 1 {
+            assert_eq!(socket.closed().await, Some(1008), "the socket of a token that is gone");
+        } else {
+            let number = u8::try_from(number).expect("few");
+            assert_eq!(socket.ask(&bare(uid(number), 1)).await.instance_uid, uid(number));
+        }
+    }
     drop(sockets);
     within("the server, which waits for nobody now", stopped).await.expect("no panic");
 }

@@ -359,7 +359,7 @@ async fn wait_for_turn(turn: Instant, stop: &mut Stop) -> End {
     select! {
         end = stop.requested() => {
             sleep_until(turn.min(end)).await;
-            End::Shutdown
+            if turn < end { End::Revoked } else { End::Shutdown }
         }
         () = sleep_until(turn) => End::Revoked,
     }
