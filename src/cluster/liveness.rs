@@ -18,6 +18,8 @@ pub struct Liveness {
 struct Renewal {
     told: Option<MicroTime>,
     at: Moment,
+    /// When it was seen to be renewed. One that was only found may have been renewed long ago, by somebody who is dead.
+    renewed: Option<Timestamp>,
     /// Since when it has been renewed without a break.
     alive_from: Timestamp,
     duration: Duration,
@@ -44,14 +46,15 @@ impl Liveness {
     pub fn observe(&mut self, lease: &Lease, now: Moment) {
         let Some(spec) = &lease.spec else { return };
         let holder = spec.holder_identity.clone().unwrap_or_default();
-        let duration =
-            Duration::from_secs(spec.lease_duration_seconds.unwrap_or_default().unsigned_abs().into());
+        let duration = duration_of(lease);
         let unchanged = self.seen.get(&holder).is_some_and(|renewal| renewal.told == spec.renew_time);
         if !holder.is_empty() && !unchanged {
-            let unbroken = self.seen.get(&holder).filter(|before| before.holds(now.instant));
+            let before = self.seen.get(&holder);
+            let unbroken = before.filter(|before| before.holds(now.instant));
             let alive_from = unbroken.map_or(now.wall, |before| before.alive_from);
+            let renewed = before.map(|_| now.wall);
             let told = spec.renew_time.clone();
-            self.seen.insert(holder, Renewal { told, at: now, alive_from, duration });
+            self.seen.insert(holder, Renewal { told, at: now, renewed, alive_from, duration });
         }
     }
 
@@ -72,9 +75,10 @@ impl Liveness {
     }
 
     /// Until when every living replica is known to have watched its agents: its Lease is renewed only when its slices
-    /// are written. Nothing if no replica is alive.
+    /// are written. Nothing if no replica is alive, or of one no renewal was seen yet.
     pub fn watched_until(&self, now: Instant) -> Option<Timestamp> {
-        self.seen.values().filter(|renewal| renewal.holds(now)).map(|renewal| renewal.at.wall).min()
+        let living = self.seen.values().filter(|renewal| renewal.holds(now));
+        living.map(|renewal| renewal.renewed).min().flatten()
     }
 }
 
@@ -82,6 +86,11 @@ impl Renewal {
     fn holds(&self, now: Instant) -> bool {
         now.duration_since(self.at.instant) < self.duration
     }
+}
+
+fn duration_of(lease: &Lease) -> Duration {
+    let seconds = lease.spec.as_ref().and_then(|spec| spec.lease_duration_seconds).unwrap_or_default();
+    Duration::from_secs(seconds.unsigned_abs().into())
 }
 
 #[cfg(test)]
@@ -135,11 +144,18 @@ mod tests {
         let mut liveness = Liveness::default();
         assert_eq!(liveness.watched_until(start.instant), None);
         liveness.observe(&of("a", 1), after(0));
-        liveness.observe(&of("b", 1), after(5));
-        assert_eq!(liveness.watched_until(after(6).instant), Some(after(0).wall));
-        liveness.observe(&of("a", 2), after(10));
+        liveness.observe(&of("b", 1), after(0));
+        liveness.observe(&of("a", 2), after(1));
+        assert_eq!(liveness.watched_until(after(2).instant), None, "b was found, and may be dead");
+        liveness.observe(&of("b", 2), after(5));
+        assert_eq!(liveness.watched_until(after(6).instant), Some(after(1).wall));
+        liveness.observe(&of("a", 3), after(10));
         assert_eq!(liveness.watched_until(after(11).instant), Some(after(5).wall));
         assert_eq!(liveness.watched_until(after(20).instant), Some(after(10).wall), "b is dead");
+        liveness.observe(&of("c", 1), after(21));
+        assert_eq!(liveness.watched_until(after(21).instant), None, "who comes is watched from now on");
+        liveness.observe(&of("c", 2), after(22));
+        assert_eq!(liveness.watched_until(after(22).instant), Some(after(10).wall));
     }
 
     fn later(moment: Moment, duration: Duration) -> Moment {

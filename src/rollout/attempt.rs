@@ -13,6 +13,7 @@ use crate::api::{
     Approval, Cohort, ConfigRolloutStatus, Duration, OnFailure, PhaseOutcome, Reason, RolloutState, Stage,
 };
 use crate::fleet::{ObservedAgent, Seed, signed};
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use std::time;
 
@@ -117,6 +118,7 @@ impl Attempt<'_> {
                 .map(|time| time.0),
             over: status.cohort.as_ref().is_some_and(|cohort| cohort.stage == Stage::Completed),
             now: self.input.now,
+            watched_until: self.input.watched_until.unwrap_or(Timestamp::MIN),
         });
         let before = status.agents.updated;
         let to_come = phases::to_come(status, &self.crowd(status));

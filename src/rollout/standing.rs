@@ -23,6 +23,16 @@ pub struct Rules {
     pub over: bool,
     /// The time.
     pub now: Timestamp,
+    /// Until when every living replica is known to have watched its agents: what would have had to come later may have
+    /// come, to a replica that is dead and could not tell.
+    pub watched_until: Timestamp,
+}
+
+impl Rules {
+    /// For how long something has not happened that somebody would have seen.
+    fn watched_since(&self, time: Timestamp) -> SignedDuration {
+        self.now.min(self.watched_until).duration_since(time)
+    }
 }
 
 /// Where an agent stands.
@@ -120,7 +130,7 @@ fn refusal(agent: &ObservedAgent, rules: &Rules) -> Option<Failure> {
 fn away(agent: &ObservedAgent, admitted: Admission, rules: &Rules) -> Standing {
     if agent.since < admitted.first {
         Standing::Absent
-    } else if rules.now.duration_since(agent.since) > rules.offline_after {
+    } else if rules.watched_since(agent.since) > rules.offline_after {
         Standing::Lost(agent.since)
     } else {
         Standing::Pending
@@ -135,7 +145,7 @@ fn unanswered(agent: &ObservedAgent, admitted: Admission, rules: &Rules) -> Stan
         .max(rules.retried_at.unwrap_or(Timestamp::MIN));
     let patience =
         if agent.polling { rules.apply_timeout.max(rules.interval * 3) } else { rules.apply_timeout };
-    if rules.now.duration_since(offered) <= patience {
+    if rules.watched_since(offered) <= patience {
         Standing::Pending
     } else if agent.exempt {
         Standing::Exempt
@@ -167,7 +177,7 @@ fn applied(agent: &ObservedAgent, admitted: Admission, rules: &Rules) -> Standin
     }
     // One that was not healthy yet has two heartbeats to become so: supervisors start unhealthy.
     let fell = agent.health_since > well_from;
-    if fell || rules.now.duration_since(counts_from) > rules.interval * 2 {
+    if fell || rules.watched_since(counts_from) > rules.interval * 2 {
         Standing::Failed(Failure::new(
             "Unhealthy",
             "unhealthy with the target",

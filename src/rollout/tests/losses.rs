@@ -116,3 +116,86 @@ fn agents_of_a_replica_that_was_cut_off_have_their_whole_time_to_answer() {
     }
     world.run_until(State::RolledBack);
 }
+
+/// A replica dies with all canaries before any has answered. Until its Lease runs out nobody knows, and the time for an
+/// answer passes; until its agents are given up nobody can tell; and then they come back.
+#[test]
+fn replica_that_dies_before_any_verdict_is_no_verdict_itself() {
+    let mut world = World::with_stable(100);
+    world.all(Manner::Silent);
+    world.tick(1);
+    let cohort = world.cohort();
+    assert_eq!(cohort.len(), 2);
+    world.tick(50);
+    world.watched_until = Some(world.now);
+    for _ in 0..15 {
+        assert_eq!(world.tick(1), State::Progressing, "{}", world.status.message);
+    }
+    world.watched_until = None;
+    for index in cohort.clone() {
+        world.members[index].seen.connected = false;
+        world.members[index].seen.unreachable = Some(world.now);
+    }
+    for _ in 0..30 {
+        assert_eq!(world.tick(60), State::Progressing, "{}", world.status.message);
+        assert_eq!((world.status.agents.failed, world.running("r-2"), world.cohort().len()), (0, 0, 2));
+    }
+    assert!(world.is_stalled(Reason::ProgressDeadlineExceeded), "{}", world.status.message);
+    world.all(Manner::Good);
+    for index in cohort {
+        world.members[index].seen.unreachable = None;
+        world.reconnect(index);
+    }
+    world.run_until(State::Completed);
+    assert_eq!((world.status.agents.failed, world.running("r-2")), (0, 100));
+}
+
+#[test]
+fn agents_that_a_living_replica_saw_wait_in_vain_have_failed() {
+    let mut world = World::with_stable(100);
+    world.all(Manner::Silent);
+    world.tick(1);
+    world.tick(59);
+    world.watched_until = Some(world.now);
+    assert_eq!(world.tick(2), State::Progressing, "{}", world.status.message);
+    world.watched_until = Some(world.now);
+    assert_ne!(world.tick(1), State::Progressing, "{}", world.status.message);
+}
+
+/// A leader that has just taken over does not know which of the replicas that it finds have died before.
+#[test]
+fn nobody_has_failed_by_time_alone_before_the_leader_has_seen_who_is_alive() {
+    for gone in [false, true] {
+        let mut world = World::with_stable(100);
+        if !gone {
+            world.all(Manner::Silent);
+        }
+        world.tick(1);
+        if gone {
+            world.cohort().into_iter().for_each(|index| world.disconnect(index));
+        }
+        world.watched_until = Some(jiff::Timestamp::MIN);
+        for _ in 0..10 {
+            let state = world.tick(60);
+            assert!(matches!(state, State::Progressing | State::Soaking), "{}", world.status.message);
+            assert_eq!(world.status.agents.failed, 0);
+        }
+        world.watched_until = None;
+        world.run_until(State::RolledBack);
+    }
+}
+
+/// The agents of a replica that died do not come back: what is left of the phase decides, and what is decided there is
+/// about the revision.
+#[test]
+fn revision_that_is_bad_is_rolled_back_though_some_agents_are_out_of_reach() {
+    let mut world = World::with_stable(100);
+    world.bad.insert("r-2".into());
+    world.tick(1);
+    let cohort = world.cohort();
+    world.members[cohort[0]].seen.connected = false;
+    world.members[cohort[0]].seen.unreachable = Some(world.now);
+    world.members[cohort[1]].manner = Manner::Refuses;
+    world.run_until(State::RolledBack);
+    assert_eq!(world.status.agents.failed, 1);
+}
