@@ -3,9 +3,11 @@
 mod support;
 
 use k8s_openapi::api::coordination::v1::Lease;
-use kube::api::Api;
+use kube::ResourceExt;
+use kube::api::{Api, ListParams};
 use opamp_operator::api::CollectorGroup;
 use support::control_plane::ControlPlane;
+use support::eventually;
 use support::operator::Operator;
 use support::resources::{Space, group};
 
@@ -47,4 +49,14 @@ async fn another_replica_leads_in_a_higher_term_after_a_clean_stop_and_after_a_k
     third.until_metrics(&["opamp_operator_leading 0"]).await;
     second.kill();
     term_of(&space, &third, "third", after_stop).await;
+
+    // Neither what was given back nor what ran out stays for ever.
+    let leases: Api<Lease> = space.api();
+    eventually("the leases of the others to be gone", async || {
+        let leases = leases.list(&ListParams::default()).await.expect("leases").items;
+        let mut names: Vec<String> = leases.iter().map(ResourceExt::name_any).collect();
+        names.sort();
+        (names == ["opamp-operator-leader", "opamp-operator-replica-third"]).then_some(())
+    })
+    .await;
 }

@@ -25,7 +25,7 @@ pub use events::Announcer;
 pub use exceptions::write_exceptions;
 pub use hash_key::{HASH_KEY_SECRET, HashKeyProblem, load_or_create as load_hash_key};
 pub use lease::{Held, Keeper, Observed, Step, evaluate, keep};
-pub use liveness::Liveness;
+pub use liveness::{Liveness, delete_lease};
 pub use observe::{Changes, Observatory};
 pub use patch::{Written, merge_diff, write_status};
 pub use policies::{STAMPS_POLICY, stamped_since};

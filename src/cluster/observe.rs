@@ -1,7 +1,7 @@
 //! What the leader sees: the slices of all replicas, and which of these are alive.
 
 use super::exceptions::tells_of_exceptions;
-use super::liveness::{Liveness, Moment};
+use super::liveness::{Liveness, Moment, Registry, replica_of};
 use crate::api::{AgentSlice, REPLICA_LABEL};
 use crate::fleet::{ObservedAgent, Replica, SliceSource, merge};
 use futures::{StreamExt, TryStreamExt};
@@ -34,6 +34,7 @@ struct Inner {
     /// The leader's own, in the same way.
     exceptions: BTreeMap<String, BTreeMap<String, Arc<AgentSlice>>>,
     liveness: Liveness,
+    registry: Registry,
     /// Who was alive when the agents were last merged.
     replicas: BTreeMap<String, Replica>,
     /// Merged agents, until something changes.
@@ -80,6 +81,18 @@ impl Observatory {
             names.into_iter().filter_map(|name| slices.get(name).cloned()).collect::<Vec<_>>()
         };
         inner.slices.iter().flat_map(of).collect()
+    }
+
+    /// The Leases that replicas left behind when they ended, `after` they ran out: those of which no slice is left.
+    pub fn abandoned(&self, after: Duration) -> Vec<Arc<Lease>> {
+        let inner = self.lock();
+        if !inner.slices_listed || !inner.leases_listed {
+            return Vec::new();
+        }
+        let has_slices = |replica: &str| {
+            inner.slices.values().flat_map(BTreeMap::values).any(|slice| slice.spec.replica == replica)
+        };
+        inner.registry.abandoned(after, has_slices, Instant::now())
     }
 
     /// The slices of a group's exceptions.
@@ -219,26 +232,38 @@ impl Inner {
 
     fn apply_lease(&mut self, event: watcher::Event<Lease>, now: Moment) -> bool {
         match event {
-            watcher::Event::Init => false,
+            watcher::Event::Init => {
+                self.registry.relist();
+                false
+            }
             watcher::Event::InitApply(lease) | watcher::Event::Apply(lease) => {
                 let released = lease.spec.as_ref().is_none_or(|spec| spec.holder_identity.is_none());
                 match replica_of(&lease) {
                     Some(replica) if released => self.liveness.forget(&replica),
                     _ => self.liveness.observe(&lease, now),
                 }
+                self.registry.put(lease, now.instant);
                 self.recheck(now.instant)
             }
             watcher::Event::InitDone => {
                 self.leases_listed = true;
+                for gone in self.registry.are_listed() {
+                    self.forget(&gone);
+                }
                 self.recheck(now.instant);
                 true
             }
             watcher::Event::Delete(lease) => {
-                if let Some(replica) = replica_of(&lease) {
-                    self.liveness.forget(&replica);
-                }
+                self.registry.remove(&lease.name_any());
+                self.forget(&lease);
                 self.recheck(now.instant)
             }
+        }
+    }
+
+    fn forget(&mut self, lease: &Lease) {
+        if let Some(replica) = replica_of(lease) {
+            self.liveness.forget(&replica);
         }
     }
 
@@ -254,8 +279,4 @@ impl Inner {
         }
         changed
     }
-}
-
-fn replica_of(lease: &Lease) -> Option<String> {
-    lease.metadata.labels.as_ref()?.get(REPLICA_LABEL).cloned()
 }

@@ -131,7 +131,7 @@ pub const RIGHTS: &[Right] = &[
 ];
 /// What it does in its own namespace only.
 pub const OWN_RIGHTS: &[Right] =
-    &[right("coordination.k8s.io", "leases", &["get", "list", "watch", "create", "update"])];
+    &[right("coordination.k8s.io", "leases", &["get", "list", "watch", "create", "update", "delete"])];
 
 async fn check_rights(client: &Client, namespace: &str) -> Result<(), StartError> {
     let everywhere = RIGHTS.iter().map(|right| (right, None));

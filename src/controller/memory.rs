@@ -1,9 +1,9 @@
 //! Forgets: agents that have been away for too long are in no count, and slices of dead replicas that say nothing any
-//! more are deleted.
+//! more are deleted, and then their Leases.
 
 use super::context::{Guarded, Leader, hashes, readable};
 use crate::api::{AssignmentStatus, CollectorGroup};
-use crate::cluster::delete_slice;
+use crate::cluster::{delete_lease, delete_slice};
 use crate::config::ConfigHash;
 use crate::fleet::{FORGET_UNGROUPED_AFTER, Memory, ObservedAgent, is_forgotten, outlived};
 use jiff::Timestamp;
@@ -87,6 +87,23 @@ impl Leader {
                 // It has changed: the watch brings it, and it is looked at again.
                 Ok(false) => {}
                 Err(error) => tracing::warn!(namespace, name, %error, "cannot delete slice"),
+            }
+        }
+        self.sweep_leases().await;
+    }
+
+    /// Deletes the Leases of replicas that ended and have left nothing else.
+    async fn sweep_leases(&self) {
+        for lease in self.observatory.abandoned(self.unreachable_for) {
+            if !self.may_write() {
+                return;
+            }
+            let name = lease.name_any();
+            match delete_lease(&self.client, &lease).await {
+                Ok(true) => tracing::info!(name, "deleted a dead replica's lease"),
+                // Its replica came back under the same name.
+                Ok(false) => {}
+                Err(error) => tracing::warn!(name, %error, "cannot delete lease"),
             }
         }
     }
