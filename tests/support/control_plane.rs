@@ -24,8 +24,8 @@ pub struct ControlPlane {
     port: u16,
     // In the order in which they end: the controller manager first, the folder last.
     controllers: Option<Guarded>,
-    _server: Guarded,
-    _store: Guarded,
+    server: Guarded,
+    store: Guarded,
     dir: TempDir,
 }
 
@@ -78,12 +78,79 @@ impl ControlPlane {
             client.request_text(request).await.ok()
         })
         .await;
-        Self { kubeconfig, operator, client, port, controllers: None, _server: server, _store: store, dir }
+        Self { kubeconfig, operator, client, port, controllers: None, server, store, dir }
     }
 
     /// A kubeconfig of a user without any rights.
     pub fn kubeconfig_without_rights(&self) -> PathBuf {
         write_kubeconfig(self.dir.path(), "nobody", self.port, NOBODY_TOKEN)
+    }
+
+    /// A kubeconfig of the operator's own account that leads to the API server over a proxy at this URL.
+    pub fn kubeconfig_over(&self, name: &str, url: &str) -> PathBuf {
+        write_kubeconfig_to(self.dir.path(), name, url, OPERATOR_TOKEN)
+    }
+
+    /// Where the API server listens.
+    pub fn address(&self) -> std::net::SocketAddr {
+        ([127, 0, 0, 1], self.port).into()
+    }
+
+    /// Kills the API server.
+    pub fn kill_server(&mut self) {
+        self.server.kill();
+    }
+
+    /// Starts the API server again, on the same port and store, and waits until it is ready.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub async fn start_server(&mut self) {
+        self.server = server(self.dir.path(), self.port);
+        self.is_ready().await;
+    }
+
+    /// Kills the store.
+    pub fn kill_store(&mut self) {
+        self.store.kill();
+    }
+
+    /// Starts the store again with what it has kept, and waits until the API server reaches it.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub async fn start_store(&mut self) {
+        self.store = store(self.dir.path());
+        self.is_ready().await;
+    }
+
+    /// Stops the store as it stands, until [`ControlPlane::resume_store`].
+    pub fn freeze_store(&self) {
+        self.store.freeze();
+    }
+
+    /// Lets the store go on, and waits until the API server reaches it.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub async fn resume_store(&mut self) {
+        self.store.resume();
+        self.is_ready().await;
+    }
+
+    /// Whether the API server answers, and has its store.
+    pub async fn answers(&self) -> bool {
+        let asked = self.client.request_text(http_get("/readyz"));
+        matches!(tokio::time::timeout(std::time::Duration::from_secs(1), asked).await, Ok(Ok(_)))
+    }
+
+    async fn is_ready(&mut self) {
+        eventually("the API server to be ready again", async || {
+            assert!(!self.server.has_ended(), "the API server ended: {}", self.server.output());
+            assert!(!self.store.has_ended(), "the store ended: {}", self.store.output());
+            self.answers().await.then_some(())
+        })
+        .await;
     }
 
     /// A client of another user: the administrator impersonates them.
@@ -207,13 +274,17 @@ fn controllers(dir: &Path, kubeconfig: &Path) -> Guarded {
 }
 
 fn write_kubeconfig(dir: &Path, name: &str, port: u16, token: &str) -> PathBuf {
+    write_kubeconfig_to(dir, name, &format!("https://127.0.0.1:{port}"), token)
+}
+
+fn write_kubeconfig_to(dir: &Path, name: &str, url: &str, token: &str) -> PathBuf {
     let path = dir.join(name);
     let config = serde_json::json!({
         "apiVersion": "v1",
         "kind": "Config",
         "current-context": "private",
         "clusters": [{"name": "private", "cluster": {
-            "server": format!("https://127.0.0.1:{port}"),
+            "server": url,
             "certificate-authority": dir.join("certs/apiserver.crt"),
         }}],
         "users": [{"name": "user", "user": {"token": token}}],

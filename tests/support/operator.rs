@@ -37,6 +37,18 @@ impl Operator {
         Self::start_guarded(plane, namespace, &["--agent-auth=none", &agents, &identity]).await
     }
 
+    /// Starts one of several replicas that reaches the API server by a way of its own.
+    ///
+    /// # Panics
+    /// When it does not listen. It need not be ready: the API server may be away.
+    pub async fn start_by(plane: &ControlPlane, namespace: &str, identity: &str, kubeconfig: &Path) -> Self {
+        let log = plane.dir().join(format!("operator-{identity}-{}.log", uuid::Uuid::now_v7()));
+        let (agents, identity) = (format!("--agent-namespace={namespace}"), format!("--identity={identity}"));
+        let options = Options { kubeconfig, namespace, opamp: "127.0.0.2:0", time_scale: "5", log: &log };
+        let flags = ["--agent-auth=none", &agents, &identity];
+        Self::spawn(&binary("opamp-operator"), &options, &flags, &[]).await
+    }
+
     /// Starts one on a fixed address: so that agents find it again after a restart.
     ///
     /// # Panics
@@ -185,6 +197,26 @@ impl Operator {
     /// Kills it.
     pub fn kill(&mut self) {
         self.process.kill();
+    }
+
+    /// Stops it as it stands, until [`Operator::resume`].
+    pub fn freeze(&self) {
+        self.process.freeze();
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) {
+        self.process.resume();
+    }
+
+    /// Whether it stands still.
+    pub fn is_frozen(&self) -> bool {
+        self.process.is_frozen()
+    }
+
+    /// Whether it has ended.
+    pub fn has_ended(&mut self) -> bool {
+        self.process.has_ended()
     }
 }
 
