@@ -6,6 +6,7 @@ mod credentials;
 mod flush;
 mod leadership;
 mod limits;
+mod offers;
 mod readiness;
 mod rotation;
 
@@ -22,6 +23,7 @@ use certificates::Certificates;
 use credentials::Keyring;
 use jiff::Timestamp;
 use kube::Client;
+use offers::Reading;
 use readiness::{Check, Readiness};
 use rotation::{Registered, Rotation};
 use std::net::SocketAddr;
@@ -93,6 +95,7 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
         closing: watch::Sender::new(false),
         replica_lease: watch::Sender::new(None),
         key: watch::Sender::new(None),
+        reading: Reading::new(),
         client,
         metrics,
         settings,
@@ -156,6 +159,8 @@ struct Parts {
     replica_lease: watch::Sender<Option<Held>>,
     /// The key of the content hashes, once it is there.
     key: watch::Sender<Option<config::HashKey>>,
+    /// Since when the groups have been read.
+    reading: Reading,
 }
 
 impl Parts {
@@ -203,6 +208,7 @@ impl Parts {
             readiness: self.readiness.clone(),
             rotation: self.rotation.clone(),
             key: self.key.clone(),
+            reading: self.reading.clone(),
         }
     }
 
@@ -225,7 +231,8 @@ impl Parts {
         if let Some(certificates) = entrance.certificates {
             tasks.spawn(certificates.follow(self.timings().certificate_check));
         }
-        tasks.spawn(suspend(self.hub.clone(), self.replica_lease.subscribe(), self.readiness.clone()));
+        let held = self.replica_lease.subscribe();
+        tasks.spawn(self.reading.clone().allow(self.hub.clone(), held, self.readiness.clone()));
         tasks.spawn(expire(self.hub.clone(), self.metrics.clone(), self.timings().recheck));
         tasks
     }
@@ -268,17 +275,21 @@ impl Entrance {
 
 /// Waits for the hash key, then follows groups and moves agents to other tokens, for ever.
 async fn follow(parts: Follower) {
-    let Follower { client, settings, hub, readiness, rotation, key } = parts;
+    let Follower { client, settings, hub, readiness, rotation, key, reading } = parts;
     let found = hash_key(&client, &settings, &readiness).await;
     readiness.pass(Check::HashKey);
     hub.know(found.clone());
     key.send_replace(Some(found.clone()));
-    let publish = |view: View| {
-        hub.set_view(Arc::new(view));
-        readiness.pass(Check::Groups);
-    };
-    let groups = cluster::follow_groups(client, found.clone(), ENCODE, publish);
-    let rotating = rotation.follow(hub.clone(), found);
+    let groups = reading.anew(|published| {
+        let (hub, readiness) = (&hub, &readiness);
+        let publish = move |view: View| {
+            hub.set_view(Arc::new(view));
+            readiness.pass(Check::Groups);
+            published();
+        };
+        cluster::follow_groups(client.clone(), found.clone(), ENCODE, publish)
+    });
+    let rotating = rotation.follow(hub.clone(), found.clone());
     tokio::join!(groups, rotating);
 }
 
@@ -290,6 +301,7 @@ struct Follower {
     readiness: Readiness,
     rotation: Arc<Rotation>,
     key: watch::Sender<Option<config::HashKey>>,
+    reading: Reading,
 }
 
 /// The key of the content hashes, awaited: without it nothing is offered.
@@ -330,23 +342,6 @@ fn encode(name: &str, body: &RevisionBody) -> Option<Revision> {
         needs: body.needs.clone(),
         secrets: secret.flat_map(config::secret_texts).collect(),
     })
-}
-
-/// A replica that cannot renew its Lease makes no new offers; it keeps its sockets and listens.
-async fn suspend(hub: Arc<Hub>, mut held: watch::Receiver<Option<Held>>, readiness: Readiness) {
-    loop {
-        let holds = held.borrow_and_update().is_some();
-        hub.suspend(!holds);
-        if holds {
-            readiness.pass(Check::ReplicaLease);
-        } else {
-            readiness
-                .fail(Check::ReplicaLease, "this replica's lease is not held, so no new offers are made");
-        }
-        if held.changed().await.is_err() {
-            return;
-        }
-    }
 }
 
 /// Lets time take effect.

@@ -111,6 +111,25 @@ impl Operator {
         operator
     }
 
+    /// Starts one of several replicas as fast as it is in production, that reaches the API server by a way of its own.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub async fn start_unhurried(
+        plane: &ControlPlane,
+        namespace: &str,
+        identity: &str,
+        kubeconfig: &Path,
+    ) -> Self {
+        let log = plane.dir().join(format!("operator-{identity}.log"));
+        let (agents, identity) = (format!("--agent-namespace={namespace}"), format!("--identity={identity}"));
+        let options = Options { kubeconfig, namespace, opamp: "127.0.0.2:0", time_scale: "1", log: &log };
+        let flags = ["--agent-auth=none", &agents, &identity];
+        let operator = Self::spawn(&binary("opamp-operator"), &options, &flags, &[]).await;
+        operator.is_ready(&log).await;
+        operator
+    }
+
     async fn is_ready(&self, log: &Path) {
         eventually(format!("the operator to be ready, log: {}", log.display()), async || {
             (self.get("/readyz").await?.0 == 200).then_some(())
@@ -187,6 +206,11 @@ impl Operator {
     /// What it has logged.
     pub fn log(&self) -> String {
         self.process.output()
+    }
+
+    /// Sends it a signal, and does not wait for what comes of it.
+    pub fn send(&self, signal: nix::sys::signal::Signal) {
+        self.process.send(signal);
     }
 
     /// Ends it as Kubernetes does.

@@ -143,6 +143,14 @@ impl Guarded {
         String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()
     }
 
+    /// Sends it a signal, and does not wait for what comes of it.
+    ///
+    /// # Panics
+    /// When it is not running.
+    pub fn send(&self, signal: nix::sys::signal::Signal) {
+        self.signal(signal);
+    }
+
     /// Whether it has ended by itself.
     pub fn has_ended(&mut self) -> bool {
         self.guard.try_wait().is_ok_and(|status| status.is_some())
