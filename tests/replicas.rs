@@ -1,16 +1,24 @@
-//! Two replicas: one leads, and the other takes over when the first ends or dies.
+//! Two replicas: one leads, and the other takes over when the first ends or dies; and what both do while the API server
+//! is away.
 
 mod support;
 
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::ResourceExt;
 use kube::api::{Api, ListParams};
-use opamp_operator::api::CollectorGroup;
+use nix::sys::signal::Signal;
+use opamp_operator::api::{CollectorGroup, ConfigRevision, ConfigRollout, RolloutState};
+use opamp_operator::sim::Behaviour;
+use serde_json::json;
+use std::time::Duration;
 use support::control_plane::ControlPlane;
 use support::eventually;
+use support::fleet::{Fleet, content};
 use support::operator::Operator;
-use support::resources::{Space, group};
+use support::resources::{Space, collector, events_of, group, inline, phased, rollout};
+use support::switch::Switch;
 
+const HEARTBEAT: Duration = Duration::from_millis(100);
 const LEADING: &str = "opamp_operator_leading 1";
 
 async fn replica(plane: &ControlPlane, identity: &str) -> Operator {
@@ -59,4 +67,92 @@ async fn another_replica_leads_in_a_higher_term_after_a_clean_stop_and_after_a_k
         (names == ["opamp-operator-leader", "opamp-operator-replica-third"]).then_some(())
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn second_signal_ends_a_drain_at_once() {
+    let plane = ControlPlane::start().await;
+    let space = Space::new(&plane, "twice").await;
+    let mut operator = Operator::start_as(&plane, "twice", "replica-1").await;
+    let mut fleet = Fleet::new(&operator.websocket(), "all", 1, HEARTBEAT);
+    fleet.join(40, &Behaviour::Apply);
+    space.apply(group("all", "all")).await;
+    space.group_has("all", 40).await;
+    // The drain would take a second, and end with the Lease given back.
+    operator.send(Signal::SIGTERM);
+    operator.send(Signal::SIGINT);
+    eventually("the operator to end", async || operator.has_ended().then_some(())).await;
+    assert!(operator.log().contains("stopped at once by a second signal"), "{}", operator.log());
+    let lease = space.api::<Lease>().get("opamp-operator-replica-replica-1").await.expect("a lease");
+    assert_eq!(lease.spec.and_then(|spec| spec.holder_identity).as_deref(), Some("replica-1"));
+}
+
+/// A minute, as fast as everything else here. It begins in mid-soak and takes longer than the rest of that.
+#[tokio::test(flavor = "multi_thread")]
+async fn api_server_that_is_away_for_a_minute_costs_no_connection_no_verdict_and_no_rollout() {
+    let plane = ControlPlane::start().await;
+    let space = Space::new(&plane, "outage").await;
+    let way = Switch::start(&plane.address().to_string()).await;
+    let kubeconfig = plane.kubeconfig_over("cut", &format!("https://{}", way.address));
+    let one = Operator::start_by(&plane, "outage", "replica-1", &kubeconfig).await;
+    one.until_metrics(&[LEADING]).await;
+    let two = Operator::start_by(&plane, "outage", "replica-2", &kubeconfig).await;
+    let mut edge = Fleet::new(&one.websocket(), "all", 1, HEARTBEAT);
+    edge.join_with(10, &Behaviour::Apply, &[("ring", "edge")]);
+    let mut core = Fleet::new(&two.websocket(), "all", 2, HEARTBEAT);
+    core.join(10, &Behaviour::Apply);
+    space.apply(group("all", "all")).await;
+    space.group_has("all", 20).await;
+    space.apply(rollout("r", "all", inline(&collector("one")))).await;
+    space.rollout_is("r", RolloutState::Completed).await;
+    let selector = json!({"matchLabels": {"ring": "edge"}});
+    let phases = json!([
+        {"name": "edge", "agents": "100%", "selector": selector, "duration": "5s"},
+        {"name": "full", "agents": "100%"},
+    ]);
+    space.apply(phased("r", "all", inline(&collector("two")), phases)).await;
+    space.rollout_is("r", RolloutState::Soaking).await;
+    let second = space.api::<ConfigRevision>().get("r-2").await.expect("a revision").spec.hash;
+    let connections = [edge.connections(), core.connections()];
+
+    way.turn(None);
+    for replica in [&one, &two] {
+        eventually("the replica to tell that its lease is not held", async || {
+            let (code, why) = replica.get("/readyz").await?;
+            (code == 503 && why.contains("lease is not held")).then_some(())
+        })
+        .await;
+    }
+    // An agent falls ill and is well again, and nobody but its replica sees it.
+    edge.fall_ill(0);
+    edge.hear(3).await;
+    edge.recover(0);
+    // One that has nothing would be given a revision at once.
+    let mut late = Fleet::new(&two.websocket(), "all", 3, HEARTBEAT);
+    late.join(1, &Behaviour::Apply);
+    late.hear(20).await;
+    assert_eq!(late.offers(), [[]], "nothing new is offered without a lease");
+    // A hundred heartbeats take longer than the soak, and each is answered.
+    core.hear(100).await;
+    edge.hear(1).await;
+    let waits = space.api::<ConfigRollout>().get("r").await.expect("a rollout").status.expect("a status");
+    assert_eq!(waits.state, RolloutState::Soaking, "{}", waits.message);
+    assert!(core.offered(&second).is_empty());
+
+    way.turn(Some(&plane.address().to_string()));
+    let done = space.rollout_is("r", RolloutState::Completed).await.status.expect("a status");
+    assert_eq!(done.agents.failed, 1, "{done:?}");
+    assert_eq!(
+        done.failures[0].reason, "Unhealthy",
+        "what happened meanwhile was written afterwards: {done:?}"
+    );
+    late.until_offered(&second, 1).await;
+    assert_eq!([edge.connections(), core.connections()], connections, "no connection was lost");
+    for (fleet, agents) in [(&edge, 10), (&core, 10), (&late, 1)] {
+        let times = |offers: Vec<_>| offers.iter().filter(|offer| content(offer) == second).count();
+        let times: Vec<usize> = fleet.offers().into_iter().map(times).collect();
+        assert_eq!(times, vec![1; agents], "each agent once");
+    }
+    let told = events_of(&space, "r").await;
+    assert!(told.iter().all(|(_, note)| !note.contains("rolled back")), "{told:?}");
 }
