@@ -42,6 +42,11 @@ fuzz: ## Feeds noise to what reads agents' bytes, FUZZ_SECONDS (60) for each tar
 bench: ## What a check for drift costs in CPU time; fails above the budget. The first build takes minutes.
 	cargo bench --bench drift
 
+.PHONY: recovery
+recovery: tools ## How long it takes until all is as before when replicas or the API server fail. Takes ten minutes.
+	@cargo build --quiet --bins --example measure-recovery
+	@cargo run --quiet --example measure-recovery
+
 ##@ Generated files
 .PHONY: generate
 generate: crds proto ## Writes everything that is generated.

@@ -270,7 +270,7 @@ mod tests {
             registry.put(object("2", false), start + Duration::from_secs(200));
             assert!(!goes(&registry, false, 394), "its replica came back");
             registry.relist();
-            registry.put(object("2", false), start + Duration::from_secs(300));
+            registry.put(object("2", false), start + Duration::from_mins(5));
             assert!(registry.are_listed().is_empty() && goes(&registry, false, 395));
             registry.relist();
             assert_eq!(registry.are_listed().len(), 1, "somebody deleted it while nobody watched");

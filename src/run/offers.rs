@@ -51,7 +51,9 @@ impl Reading {
         let mut gained = self.gained.subscribe();
         loop {
             let (now, read) = (*gained.borrow_and_update(), self.read.clone());
-            let published = Box::new(move || drop(read.send_replace(now)));
+            let published = Box::new(move || {
+                read.send_replace(now);
+            });
             // The first Lease changes nothing of what is being read.
             let lost = async {
                 let again = gained.wait_for(|gained| *gained > now.max(1)).await.is_ok();

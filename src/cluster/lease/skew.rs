@@ -184,7 +184,9 @@ fn two_replicas_never_lead_at_the_same_moment_however_late_an_answer_is() {
         }
         for _ in 0..200 {
             world.make(Move::Wait(100));
-            turn(1).into_iter().for_each(|next| world.make(next));
+            for next in turn(1) {
+                world.make(next);
+            }
             assert!(world.leaders() < 2, "both lead after {:?}, asked {late} ms early", world.real);
         }
         assert_eq!(world.holder, Some(1));
