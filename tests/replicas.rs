@@ -118,8 +118,8 @@ async fn api_server_that_is_away_for_a_minute_costs_no_connection_no_verdict_and
     way.turn(None);
     for replica in [&one, &two] {
         eventually("the replica to tell that its lease is not held", async || {
-            let (code, why) = replica.get("/readyz").await?;
-            (code == 503 && why.contains("lease is not held")).then_some(())
+            let (answer, why) = replica.get("/readyz").await?;
+            (answer == 503 && why.contains("lease is not held")).then_some(())
         })
         .await;
     }

@@ -1,7 +1,7 @@
 //! A replica that keeps a Lease or waits for one, with an API server of one object and time that stands still.
 
 use super::{Held, Keeper, keep};
-use futures::{FutureExt, Stream, StreamExt};
+use futures::{Stream, StreamExt};
 use hyper::{Method, Request, Response, StatusCode};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Client;
