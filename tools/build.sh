@@ -27,6 +27,8 @@ helm                     go         helm                     2_min  tools/helm  
 promtool                 go         promtool                 2_min  tools/prometheus                 cmd/promtool                   github.com/prometheus/prometheus
 nginx                    debian     nginx                    10_s   tools/nginx                      -                              -
 gateway-api              crds       gateway-api-crds.yaml    5_s    tools/gateway-api                config/crd/standard            sigs.k8s.io/gateway-api
+prometheus-operator      crds       prometheus-crds.yaml     5_s    tools/prometheus-operator        example/prometheus-operator-crd github.com/prometheus-operator/prometheus-operator
+cert-manager             crds       cert-manager-crds.yaml   5_s    tools/cert-manager               deploy/crds                    github.com/cert-manager/cert-manager
 '
 
 usage() {
@@ -208,13 +210,19 @@ build_python() {
   launcher "$PROGRAM" '"$here/venv/bin/python" "$here/agent.py"'
 }
 
-# build_crds takes the definitions that manifests in docs/ need out of a module, which has them as files.
+# build_crds takes the definitions that manifests in docs/ and in the chart need out of a module, which has them as
+# files.
 build_crds() {
-  local dir plural
+  local dir plural plurals
+  case $PART in
+    gateway-api) plurals='gateways httproutes tlsroutes backendtlspolicies' ;;
+    prometheus-operator) plurals='servicemonitors prometheusrules' ;;
+    cert-manager) plurals='certificates' ;;
+  esac
   cd "$FOLDER"
   GOTOOLCHAIN=local go mod download "$MODULE"
   dir=$(GOTOOLCHAIN=local GOWORK=off go list -m -f '{{.Dir}}' "$MODULE")/$PACKAGE
-  for plural in gateways httproutes tlsroutes backendtlspolicies; do
+  for plural in $plurals; do
     echo ---
     cat "$dir"/*_"$plural".yaml
   done >"$1/$PROGRAM"
