@@ -49,11 +49,15 @@ recovery: tools ## How long it takes until all is as before when replicas or the
 
 ##@ Generated files
 .PHONY: generate
-generate: crds proto ## Writes everything that is generated.
+generate: crds proto chart ## Writes everything that is generated.
 
 .PHONY: crds
-crds: ## Writes crds/ from the types in src/api.
+crds: ## Writes crds/, and the chart's copy, from the types in src/api.
 	UPDATE=1 cargo test --quiet --test crds
+
+.PHONY: chart
+chart: ## Writes the chart's copies of policies/ and rules/, and the values in its README.
+	UPDATE=1 cargo test --quiet --test chart generated_
 
 .PHONY: proto
 proto: ## Writes src/opamp/proto/generated.rs from proto/.

@@ -8,7 +8,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use opamp_operator::api;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::Path;
 use std::{env, fs};
 
 const HEADER: &str = "# Made from the types in src/api by `make crds`; do not edit.\n";
@@ -16,7 +16,17 @@ const HEADER: &str = "# Made from the types in src/api by `make crds`; do not ed
 /// With `UPDATE=1` it writes the files instead of comparing them.
 #[test]
 fn crds_equal_the_types() {
-    let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/crds"));
+    equal_the_types("crds");
+}
+
+/// A chart has only what is in its folder.
+#[test]
+fn crds_of_the_chart_equal_the_types() {
+    equal_the_types("charts/opamp-operator/files/crds");
+}
+
+fn equal_the_types(place: &str) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(place);
     let made = made();
     if env::var_os("UPDATE").is_some_and(|value| value == "1") {
         fs::create_dir_all(&folder).expect("a folder");
@@ -33,7 +43,7 @@ fn crds_equal_the_types() {
     assert_eq!(names(&committed), names(&made), "run `make crds` and commit the result");
     for (name, text) in made {
         let equal = committed[&name] == text;
-        assert!(equal, "crds/{name} is not what src/api makes: run `make crds` and commit the result");
+        assert!(equal, "{place}/{name} is not what src/api makes: run `make crds` and commit the result");
     }
 }
 
@@ -47,8 +57,8 @@ fn made() -> BTreeMap<String, String> {
 }
 
 /// File names and texts, as they lie in the folder.
-fn committed(folder: &PathBuf) -> BTreeMap<String, String> {
-    let entries = fs::read_dir(folder).expect("crds/ is there: run `make crds`");
+fn committed(folder: &Path) -> BTreeMap<String, String> {
+    let entries = fs::read_dir(folder).expect("the folder is there: run `make crds`");
     let read = |entry: fs::DirEntry| {
         let text = fs::read_to_string(entry.path()).expect("text");
         (entry.file_name().to_string_lossy().into_owned(), text)

@@ -1,0 +1,14 @@
+//! The Helm chart, with the real helm: what it renders and refuses, that the real API server takes all of it, that the
+//! operator works under exactly the rights that it grants, and what an upgrade and an uninstall leave.
+
+#[path = "chart/accepted.rs"]
+mod accepted;
+#[path = "chart/copies.rs"]
+mod copies;
+#[path = "chart/helm.rs"]
+mod helm;
+#[path = "chart/rendered.rs"]
+mod rendered;
+mod support;
+#[path = "chart/values.rs"]
+mod values;
