@@ -124,7 +124,7 @@ pub const RIGHTS: &[Right] = &[
     right("", "configmaps", &["get", "list", "watch"]),
     right("", "secrets", &["get", "list", "watch", "create"]),
     right("authentication.k8s.io", "tokenreviews", &["create"]),
-    right("events.k8s.io", "events", &["create", "patch"]),
+    right("events.k8s.io", "events", &["create"]),
     right("apiextensions.k8s.io", "customresourcedefinitions", &["get"]),
     right("admissionregistration.k8s.io", "mutatingadmissionpolicies", &["get"]),
     right("admissionregistration.k8s.io", "mutatingadmissionpolicybindings", &["get"]),
