@@ -7,8 +7,14 @@ mod accepted;
 mod copies;
 #[path = "chart/helm.rs"]
 mod helm;
+#[path = "chart/release.rs"]
+mod release;
 #[path = "chart/rendered.rs"]
 mod rendered;
+#[path = "chart/replica.rs"]
+mod replica;
+#[path = "chart/rights.rs"]
+mod rights;
 mod support;
 #[path = "chart/values.rs"]
 mod values;

@@ -168,5 +168,5 @@ fn tables(values: &Values) -> String {
             lines.push(format!("| `{}` | `{default}` | {} |", row.path, row.text));
         }
     }
-    lines.iter().map(|line| line.as_str()).chain([""]).collect::<Vec<_>>().join("\n")
+    lines.iter().map(String::as_str).chain([""]).collect::<Vec<_>>().join("\n")
 }

@@ -58,12 +58,20 @@ impl ControlPlane {
     /// # Panics
     /// When a part is missing or does not come up.
     pub async fn start_empty() -> Self {
+        Self::start_empty_with(&[]).await
+    }
+
+    /// The same, whose API server has these further flags.
+    ///
+    /// # Panics
+    /// When a part is missing or does not come up.
+    pub async fn start_empty_with(flags: &[String]) -> Self {
         // A short path: etcd's sockets are in it, and their names have 100 bytes at most.
         let dir = tempfile::Builder::new().prefix("fleet-").tempdir_in("/tmp").expect("a temporary folder");
         let port = free_port();
         write_credentials(dir.path());
         let store = store(dir.path());
-        let mut server = server(dir.path(), port);
+        let mut server = server(dir.path(), port, flags);
         eventually("the API server's certificate", async || {
             assert!(!server.has_ended(), "the API server ended: {}", server.output());
             dir.path().join("certs/apiserver.crt").exists().then_some(())
@@ -153,6 +161,11 @@ impl ControlPlane {
         .await;
     }
 
+    /// A kubeconfig of whoever has this token.
+    pub fn kubeconfig_by(&self, token: &str, name: &str) -> PathBuf {
+        write_kubeconfig(self.dir.path(), name, self.port, token)
+    }
+
     /// A client of another user: the administrator impersonates them.
     pub async fn client_as(&self, user: &str, groups: &[&str]) -> Client {
         let mut config = config(&self.kubeconfig).await;
@@ -240,7 +253,7 @@ fn store(dir: &Path) -> Guarded {
     Guarded::spawn(&tool("etcd"), &args, &dir.join("etcd.log"), Ending::Kill)
 }
 
-fn server(dir: &Path, port: u16) -> Guarded {
+fn server(dir: &Path, port: u16, flags: &[String]) -> Guarded {
     let d = dir.display();
     let args = [
         format!("--etcd-servers=unix://{d}/etcd.sock"),
@@ -256,6 +269,7 @@ fn server(dir: &Path, port: u16) -> Guarded {
         format!("--service-account-signing-key-file={d}/sa.key"),
         "--endpoint-reconciler-type=none".to_owned(),
     ];
+    let args = [&args[..], flags].concat();
     // With an open watch it takes a minute to end by itself.
     Guarded::spawn(&tool("kube-apiserver"), &args, &dir.join("kube-apiserver.log"), Ending::Kill)
 }
@@ -326,7 +340,21 @@ async fn apply_crd(client: &Client, crd: &CustomResourceDefinition) {
     let name = crd.name_any();
     let apply = PatchParams::apply("tests").force();
     crds.patch(&name, &apply, &Patch::Apply(crd)).await.unwrap_or_else(|error| panic!("{name}: {error}"));
-    let established = await_condition(crds.clone(), &name, conditions::is_crd_established());
+    is_served(client, crd).await;
+}
+
+/// Waits until this project's CRDs, which somebody has applied, are served.
+///
+/// # Panics
+/// When that takes too long.
+pub async fn crds_are_served(client: &Client) {
+    futures::future::join_all(api::crds().iter().map(|crd| is_served(client, crd))).await;
+}
+
+async fn is_served(client: &Client, crd: &CustomResourceDefinition) {
+    let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
+    let name = crd.name_any();
+    let established = await_condition(crds, &name, conditions::is_crd_established());
     super::within(format!("CRD {name} to be established"), established).await.expect("watched");
     // A list may answer 429 for a moment while the storage of a new kind is made ready.
     let path = format!("/apis/{}/{}/{}", api::GROUP, api::VERSION, crd.spec.names.plural);

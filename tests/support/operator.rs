@@ -162,7 +162,21 @@ impl Operator {
         let kubeconfig = options.kubeconfig.to_str().expect("a path in UTF-8");
         let identity = "OPAMP_OPERATOR_IDENTITY";
         let environment = [&[("KUBECONFIG", kubeconfig), (identity, "replica-1")], environment].concat();
-        let mut process = Guarded::spawn_with(program, &args, &environment, options.log, Ending::Terminate);
+        Self::listening(program, &args, &environment, options.log).await
+    }
+
+    /// Starts the program with exactly these arguments and this environment, and waits until it is ready.
+    ///
+    /// # Panics
+    /// When it ends instead.
+    pub async fn start_by(args: &[&str], environment: &[(&str, &str)], log: &Path) -> Self {
+        let operator = Self::listening(&binary("opamp-operator"), args, environment, log).await;
+        operator.is_ready(log).await;
+        operator
+    }
+
+    async fn listening(program: &Path, args: &[&str], environment: &[(&str, &str)], log: &Path) -> Self {
+        let mut process = Guarded::spawn_with(program, args, environment, log, Ending::Terminate);
         let (opamp, admin) = eventually("the operator to listen", async || {
             assert!(!process.has_ended(), "the operator ended: {}", process.output());
             Some((address(&process.output(), "opamp")?, address(&process.output(), "admin")?))
