@@ -28,6 +28,18 @@ const KEPT: [(&str, &str, &str); 7] = [
     ("configrevision", "edge", "r-1"),
 ];
 
+/// What goes with the release.
+const GONE: [(&str, &str); 8] = [
+    ("deployment", "opamp-operator"),
+    ("service", "opamp-operator"),
+    ("serviceaccount", "opamp-operator"),
+    ("clusterrole", "opamp-operator"),
+    ("clusterrolebinding", "opamp-operator"),
+    ("validatingadmissionpolicybinding", "writers.fleet.opamp.dev"),
+    ("mutatingadmissionpolicy", "stamps.fleet.opamp.dev"),
+    ("configmap", "opamp-operator-writers"),
+];
+
 struct Release<'a> {
     plane: &'a ControlPlane,
     values: Vec<String>,
@@ -123,6 +135,9 @@ async fn upgrade_with_other_values_keeps_everything_and_an_uninstall_keeps_what_
     edge.apply(rollout("r", "g", inline(&collector("one")))).await;
     edge.rollout_is("r", RolloutState::Completed).await;
     let before = release.kept();
+    for (kind, name) in GONE {
+        assert!(release.has(kind, name), "{kind} {name} is missing");
+    }
     let revision = |operator: &Operator| operator.log().matches("revision created").count();
     assert_eq!(revision(&operator), 1);
 
@@ -159,17 +174,7 @@ async fn upgrade_with_other_values_keeps_everything_and_an_uninstall_keeps_what_
     drop((operator, agent));
     release.helm(&["uninstall", "opamp-operator"]).expect("uninstalled");
     assert!(release.kept() == before, "something was made anew");
-    let gone = [
-        ("deployment", "opamp-operator"),
-        ("service", "opamp-operator"),
-        ("serviceaccount", "opamp-operator"),
-        ("clusterrole", "opamp-operator"),
-        ("clusterrolebinding", "opamp-operator"),
-        ("validatingadmissionpolicybinding", "writers.fleet.opamp.dev"),
-        ("mutatingadmissionpolicy", "stamps.fleet.opamp.dev"),
-        ("configmap", "opamp-operator-writers"),
-    ];
-    for (kind, name) in gone {
+    for (kind, name) in GONE {
         assert!(!release.has(kind, name), "{kind} {name} is left");
     }
 

@@ -93,16 +93,17 @@ async fn install(plane: &ControlPlane) -> Vec<Value> {
     manifests(&text)
 }
 
-/// Waits until the definitions are served and the policies let rollouts through.
+/// Waits until the definitions are served, and rollouts are stamped with who made them.
 pub async fn served(plane: &ControlPlane) {
     control_plane::crds_are_served(&plane.client).await;
     let probe = rollout("probe", "probe", inline("a: 1")).to_string();
     let file = plane.dir().join("probe.json");
     std::fs::write(&file, probe).expect("written");
     let file = file.to_str().expect("a path in UTF-8");
-    // For a moment after the definitions are there, the stamps wait for the schema.
-    eventually("a rollout to be taken", async || {
-        plane.kubectl(&["create", "--dry-run=server", "-f", file]).ok()
+    eventually("a rollout to be stamped", async || {
+        // For a moment after the definitions are there, the stamps wait for the schema.
+        let made = plane.kubectl(&["create", "--dry-run=server", "-o", "yaml", "-f", file]).ok()?;
+        made.contains("fleet.opamp.dev/changed-by: admin").then_some(())
     })
     .await;
 }
@@ -161,6 +162,9 @@ async fn contents_reach_agents_and_old_ones_are_deleted(edge: &Space) {
         edge.rollout_is("giver", RolloutState::Completed).await;
     }
     let revisions = edge.api::<ConfigRevision>();
+    // By the chart's policy, which the operator has looked up.
+    let author = revisions.get("giver-4").await.expect("a revision").spec.author;
+    assert_eq!(author.as_deref(), Some("admin"));
     eventually("an old revision to be deleted", async || {
         revisions.get_opt("giver-2").await.expect("an answer").is_none().then_some(())
     })

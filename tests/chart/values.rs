@@ -2,6 +2,7 @@
 
 use super::copies::{Values, each_leaf};
 use super::helm::{NAMESPACE, SETS, chart, container, manifests, rendered, template, texts};
+use super::support::pages::block;
 use clap::{Arg, Args, Command, Parser};
 use opamp_operator::settings::{Cli, Command as Wanted, RunArgs, Settings};
 use serde_json::Value;
@@ -163,6 +164,15 @@ fn values_that_nobody_knows_or_of_a_wrong_type_are_refused() {
             "{value}: wanted {place} {words:?}, got {said}"
         );
     }
+}
+
+#[test]
+fn values_that_the_page_shows_are_accepted() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("values.yaml");
+    std::fs::write(&file, block("install.md", "# not a resource: values.yaml")).expect("written");
+    let shown = template(&["--values", file.to_str().expect("a path in UTF-8")]).expect("accepted");
+    assert!(shown.contains("--drain-period=60s") && shown.contains("kind: NetworkPolicy"), "{shown}");
 }
 
 /// A chart that depends on this one gives it more.
