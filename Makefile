@@ -55,13 +55,13 @@ generate: crds proto chart ## Writes everything that is generated.
 crds: ## Writes crds/, and the chart's copy, from the types in src/api.
 	UPDATE=1 cargo test --quiet --test crds
 
-.PHONY: chart
-chart: ## Writes the chart's copies of policies/ and rules/, and the values in its README.
-	UPDATE=1 cargo test --quiet --test chart generated_
-
 .PHONY: proto
 proto: ## Writes src/opamp/proto/generated.rs from proto/.
 	UPDATE=1 cargo test --quiet --test generated_proto
+
+.PHONY: chart
+chart: ## Writes the chart's copies of policies/ and rules/, and the values in its README.
+	UPDATE=1 cargo test --quiet --test chart generated_
 
 .PHONY: fixtures
 fixtures: tools ## Records what a real Collector reports of src/drift/fixtures. Needs port 8888.
