@@ -99,13 +99,13 @@ fn program_takes_the_flags_that_the_chart_gives() {
 fn values_that_contradict_each_other_are_refused_with_what_to_do() {
     for (values, words) in [
         (
-            &["terminationGracePeriodSeconds=29"][..],
-            "is 29 and has to be 30 at least: limits.drainPeriod (10s)",
+            &["terminationGracePeriodSeconds=32"][..],
+            "is 32 and has to be 33 at least: limits.drainPeriod (10s), 20 seconds",
         ),
-        (&["limits.drainPeriod=10001ms"], "is 30 and has to be 31 at least: limits.drainPeriod (10001ms)"),
-        (&["limits.drainPeriod=1h1m08s"], "has to be 3688 at least"),
-        (&["limits.drainPeriod=1m30s", "terminationGracePeriodSeconds=109"], "has to be 110 at least"),
-        (&["preStopSeconds=5"], "is 30 and has to be 35 at least: limits.drainPeriod (10s), 20 seconds"),
+        (&["limits.drainPeriod=17001ms"], "is 40 and has to be 41 at least: limits.drainPeriod (17001ms)"),
+        (&["limits.drainPeriod=1h1m08s"], "has to be 3691 at least"),
+        (&["limits.drainPeriod=1m30s", "terminationGracePeriodSeconds=112"], "has to be 113 at least"),
+        (&["preStopSeconds=11"], "is 40 and has to be 41 at least: limits.drainPeriod (10s), 20 seconds"),
         (&["agents.auth={none,token}"], "none cannot be combined with other ways"),
         (
             &["tls.secret=a", "tls.certManager.enabled=true"],
@@ -132,9 +132,10 @@ fn values_that_contradict_each_other_are_refused_with_what_to_do() {
         assert!(said.contains(words), "{values:?}: wanted {words:?}, got {said}");
     }
     for values in [
-        &["terminationGracePeriodSeconds=30"][..],
+        &["terminationGracePeriodSeconds=33"][..],
+        &["terminationGracePeriodSeconds=30", "preStopSeconds=0"],
         &["limits.drainPeriod=1m30s", "terminationGracePeriodSeconds=115", "preStopSeconds=5"],
-        &["limits.drainPeriod=0s", "terminationGracePeriodSeconds=20"],
+        &["limits.drainPeriod=0s", "terminationGracePeriodSeconds=23"],
     ] {
         template(&set(values)).unwrap_or_else(|said| panic!("{values:?}: {said}"));
     }
