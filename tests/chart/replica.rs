@@ -44,7 +44,7 @@ pub async fn run(plane: &ControlPlane, manifests: &[Value], pod: &str) -> Operat
         };
         environment.push((variable["name"].as_str().expect("a name"), value));
     }
-    Operator::start_by(&args, &environment, &plane.dir().join(format!("{pod}.log"))).await
+    Operator::start_container(&args, &environment, &plane.dir().join(format!("{pod}.log"))).await
 }
 
 /// An agent with the attribute `test`, which shows this token.

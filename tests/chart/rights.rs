@@ -3,7 +3,7 @@
 
 use super::helm::{NAMESPACE, manifests, template};
 use super::replica::{agent, alone, run};
-use super::support::control_plane::{self, ControlPlane};
+use super::support::control_plane::{self, AUDIT_LOG, ControlPlane};
 use super::support::eventually;
 use super::support::operator::Operator;
 use super::support::resources::{Space, collector, group, inline, rollout, until_events};
@@ -28,12 +28,7 @@ const OF_EVERYBODY: &str = "create selfsubjectaccessreviews";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn operator_works_under_exactly_the_rights_of_the_chart() {
-    let record = tempfile::tempdir().expect("a folder");
-    let (policy, log) = (record.path().join("policy.yaml"), record.path().join("audit.log"));
-    std::fs::write(&policy, RECORD).expect("written");
-    let flags = [("policy-file", &policy), ("log-path", &log)]
-        .map(|(name, path)| format!("--audit-{name}={}", path.display()));
-    let plane = ControlPlane::start_empty_with(&flags).await;
+    let plane = ControlPlane::start_recorded(RECORD).await;
     let one = install(&plane).await;
     let edge = Space::new(&plane, "edge").await;
     let mut first = run(&plane, &one, "opamp-operator-1").await;
@@ -62,7 +57,7 @@ async fn operator_works_under_exactly_the_rights_of_the_chart() {
     drop(agents);
     drop((first, second));
 
-    let asked = Asked::read(&log);
+    let asked = Asked::read(&plane.dir().join(AUDIT_LOG));
     assert_eq!(asked.refused, BTreeSet::new(), "the API server refused these");
     let granted: BTreeSet<String> = RIGHTS
         .iter()

@@ -58,20 +58,25 @@ impl ControlPlane {
     /// # Panics
     /// When a part is missing or does not come up.
     pub async fn start_empty() -> Self {
-        Self::start_empty_with(&[]).await
+        Self::start_in(folder()).await
     }
 
-    /// The same, whose API server has these further flags.
+    /// The same, whose API server records what it is asked for as this audit policy says: in the file
+    /// [`AUDIT_LOG`] of its folder.
     ///
     /// # Panics
     /// When a part is missing or does not come up.
-    pub async fn start_empty_with(flags: &[String]) -> Self {
-        // A short path: etcd's sockets are in it, and their names have 100 bytes at most.
-        let dir = tempfile::Builder::new().prefix("fleet-").tempdir_in("/tmp").expect("a temporary folder");
+    pub async fn start_recorded(policy: &str) -> Self {
+        let dir = folder();
+        std::fs::write(dir.path().join(AUDIT_POLICY), policy).expect("written");
+        Self::start_in(dir).await
+    }
+
+    async fn start_in(dir: TempDir) -> Self {
         let port = free_port();
         write_credentials(dir.path());
         let store = store(dir.path());
-        let mut server = server(dir.path(), port, flags);
+        let mut server = server(dir.path(), port);
         eventually("the API server's certificate", async || {
             assert!(!server.has_ended(), "the API server ended: {}", server.output());
             dir.path().join("certs/apiserver.crt").exists().then_some(())
@@ -161,11 +166,6 @@ impl ControlPlane {
         .await;
     }
 
-    /// A kubeconfig of whoever has this token.
-    pub fn kubeconfig_by(&self, token: &str, name: &str) -> PathBuf {
-        write_kubeconfig(self.dir.path(), name, self.port, token)
-    }
-
     /// A client of another user: the administrator impersonates them.
     pub async fn client_as(&self, user: &str, groups: &[&str]) -> Client {
         let mut config = config(&self.kubeconfig).await;
@@ -177,6 +177,11 @@ impl ControlPlane {
     /// A folder for logs and the like, which goes with the control plane.
     pub fn dir(&self) -> &Path {
         self.dir.path()
+    }
+
+    /// A kubeconfig of whoever has this token.
+    pub fn kubeconfig_by(&self, token: &str, name: &str) -> PathBuf {
+        write_kubeconfig(self.dir.path(), name, self.port, token)
     }
 
     /// Keeps the folder, for a person to look at.
@@ -220,6 +225,16 @@ pub fn kubectl(kubeconfig: &Path, args: &[&str]) -> Result<String, String> {
     if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
 }
 
+/// What an API server is to record, and its record, in its folder.
+const AUDIT_POLICY: &str = "audit-policy.yaml";
+/// One event a line, as JSON.
+pub const AUDIT_LOG: &str = "audit.log";
+
+/// A short path: etcd's sockets are in it, and their names have 100 bytes at most.
+fn folder() -> TempDir {
+    tempfile::Builder::new().prefix("fleet-").tempdir_in("/tmp").expect("a temporary folder")
+}
+
 const TOKEN: &str = "admin-token";
 const NOBODY_TOKEN: &str = "nobody-token";
 const OPERATOR_TOKEN: &str = "operator-token";
@@ -253,7 +268,7 @@ fn store(dir: &Path) -> Guarded {
     Guarded::spawn(&tool("etcd"), &args, &dir.join("etcd.log"), Ending::Kill)
 }
 
-fn server(dir: &Path, port: u16, flags: &[String]) -> Guarded {
+fn server(dir: &Path, port: u16) -> Guarded {
     let d = dir.display();
     let args = [
         format!("--etcd-servers=unix://{d}/etcd.sock"),
@@ -269,7 +284,10 @@ fn server(dir: &Path, port: u16, flags: &[String]) -> Guarded {
         format!("--service-account-signing-key-file={d}/sa.key"),
         "--endpoint-reconciler-type=none".to_owned(),
     ];
-    let args = [&args[..], flags].concat();
+    let record =
+        [format!("--audit-policy-file={d}/{AUDIT_POLICY}"), format!("--audit-log-path={d}/{AUDIT_LOG}")];
+    let record = if dir.join(AUDIT_POLICY).exists() { &record[..] } else { &[] };
+    let args = [&args[..], record].concat();
     // With an open watch it takes a minute to end by itself.
     Guarded::spawn(&tool("kube-apiserver"), &args, &dir.join("kube-apiserver.log"), Ending::Kill)
 }

@@ -165,11 +165,11 @@ impl Operator {
         Self::listening(program, &args, &environment, options.log).await
     }
 
-    /// Starts the program with exactly these arguments and this environment, and waits until it is ready.
+    /// Starts the program with exactly these arguments and this environment, as a pod would, and waits until it is ready.
     ///
     /// # Panics
     /// When it ends instead.
-    pub async fn start_by(args: &[&str], environment: &[(&str, &str)], log: &Path) -> Self {
+    pub async fn start_container(args: &[&str], environment: &[(&str, &str)], log: &Path) -> Self {
         let operator = Self::listening(&binary("opamp-operator"), args, environment, log).await;
         operator.is_ready(log).await;
         operator
