@@ -258,6 +258,13 @@ impl Fleet {
         }
     }
 
+    /// Waits until each agent is connected.
+    pub async fn are_connected(&mut self) {
+        for agent in &mut self.agents {
+            within(format!("an agent of {}", self.name), agent.life.until(|journal| journal.connected)).await;
+        }
+    }
+
     /// Waits until each agent has been answered so many times more: time in which it could have been offered something.
     pub async fn hear(&mut self, answers: usize) {
         let heard: Vec<usize> = self.agents.iter().map(|agent| agent.life.journal().messages).collect();

@@ -18,6 +18,7 @@ pub mod rules;
 pub mod supervisor;
 pub mod switch;
 pub mod tap;
+pub mod trio;
 pub mod witness;
 
 use std::fmt::Display;
