@@ -225,9 +225,12 @@ fn progress(agents: usize, tally: &Tally) {
 }
 
 fn line(agents: usize, counts: Counts) -> String {
-    let Counts { connected, applied, failed, offers, errors } = counts;
-    let errors = if errors == 0 { String::new() } else { format!(", errors {errors}") };
-    format!("connected {connected}/{agents}, applied {applied}, failed {failed}, offers {offers}{errors}")
+    let Counts { connected, applied, failed, offers, errors, refusals } = counts;
+    let some = |what: &str, count| if count == 0 { String::new() } else { format!(", {what} {count}") };
+    let (errors, refusals) = (some("errors", errors), some("told to wait", refusals));
+    format!(
+        "connected {connected}/{agents}, applied {applied}, failed {failed}, offers {offers}{errors}{refusals}"
+    )
 }
 
 fn attribute(text: &str) -> Result<(String, String), &'static str> {

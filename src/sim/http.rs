@@ -2,6 +2,7 @@
 
 use super::endpoint::Endpoint;
 use super::link::Link;
+use super::refused::Refused;
 use crate::opamp::proto::{AgentToServer, ServerToAgent};
 use bytes::Bytes;
 use flate2::read::GzDecoder;
@@ -85,7 +86,7 @@ async fn read(response: Response<Incoming>) -> io::Result<ServerToAgent> {
     let (head, body) = response.into_parts();
     let mut body = body.collect().await.map_err(io::Error::other)?.to_bytes();
     if head.status != StatusCode::OK {
-        return Err(io::Error::other(format!("the server answered {}", head.status)));
+        return Err(Refused::new(head.status, &head.headers).into());
     }
     if head.headers.get(CONTENT_ENCODING).is_some_and(|encoding| encoding == "gzip") {
         let mut inflated = Vec::new();

@@ -4,6 +4,7 @@ use super::agent::Agent;
 use super::endpoint::Endpoint;
 use super::habits::{Behaviour, Habits};
 use super::observer::{Event, Observer};
+use super::refused::Refused;
 use super::runner::{Deed, Life, Pace};
 use crate::opamp::proto::{
     AgentConfigMap, AgentRemoteConfig, AgentToServer, RemoteConfigStatuses, ServerToAgent, ServerToAgentFlags,
@@ -30,6 +31,8 @@ pub struct Journal {
     pub connected: bool,
     /// How often that came to be.
     pub connections: usize,
+    /// The answers that let it not in.
+    pub refusals: Vec<Refused>,
     /// Messages of the server.
     pub messages: usize,
     /// Configurations in the order in which they came.
@@ -157,7 +160,7 @@ impl Journal {
                 self.connections += 1;
             }
             Event::Disconnected => self.connected = false,
-            Event::Failed(_) => {}
+            Event::Failed(error) => self.refusals.extend(Refused::of(error)),
             Event::Changed(_) => self.note_state(agent),
             Event::Received(message) => self.note_message(agent, message),
         }

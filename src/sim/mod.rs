@@ -15,6 +15,7 @@ mod journal;
 mod link;
 mod observer;
 mod profile;
+mod refused;
 mod runner;
 mod websocket;
 
@@ -26,4 +27,5 @@ pub use habits::{Behaviour, Cure, Habits, Takes};
 pub use journal::{Journal, Offer, Simulated, spawn};
 pub use observer::{Counts, Event, Observer, Tally};
 pub use profile::{CAPABILITIES, Profile};
+pub use refused::Refused;
 pub use runner::{Pace, run};

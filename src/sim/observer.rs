@@ -1,6 +1,7 @@
 //! What simulated agents tell of what happens to them.
 
 use super::agent::Agent;
+use super::refused::Refused;
 use crate::opamp::proto::{RemoteConfigStatuses, ServerToAgent};
 use std::io;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -34,6 +35,7 @@ pub struct Tally {
     failed: AtomicI64,
     offers: AtomicU64,
     errors: AtomicU64,
+    refusals: AtomicU64,
     /// Kept because all agents mostly fail for one reason, and a person wants to know it.
     last_error: Mutex<Option<String>>,
 }
@@ -51,6 +53,8 @@ pub struct Counts {
     pub offers: u64,
     /// Error responses received so far.
     pub errors: u64,
+    /// Refusals received so far that tell to come back later.
+    pub refusals: u64,
 }
 
 impl Tally {
@@ -62,6 +66,7 @@ impl Tally {
             failed: self.failed.load(Ordering::Relaxed),
             offers: self.offers.load(Ordering::Relaxed),
             errors: self.errors.load(Ordering::Relaxed),
+            refusals: self.refusals.load(Ordering::Relaxed),
         }
     }
 
@@ -96,6 +101,8 @@ impl Observer for Tally {
             Event::Connected => drop(self.connected.fetch_add(1, Ordering::Relaxed)),
             Event::Disconnected => drop(self.connected.fetch_sub(1, Ordering::Relaxed)),
             Event::Failed(error) => {
+                let told = Refused::of(error).is_some_and(|refused| refused.retry_after.is_some());
+                self.refusals.fetch_add(told.into(), Ordering::Relaxed);
                 *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
             }
             Event::Received(message) => {

@@ -4,6 +4,7 @@ use super::agent::Agent;
 use super::endpoint::{Endpoint, Transport};
 use super::link::Link;
 use super::observer::{Event, Observer};
+use super::refused::Refused;
 use super::{http, websocket};
 use crate::opamp::proto::{AgentToServer, ServerToAgent};
 use std::io;
@@ -25,10 +26,12 @@ pub struct Pace {
     pub heartbeat: Duration,
     /// How long a configuration takes to be applied.
     pub apply_delay: Duration,
-    /// The pause before the first reconnect; each further one is twice as long.
+    /// The pause before the first reconnect; each further one is half as long again.
     pub first_backoff: Duration,
     /// The longest pause before a reconnect.
     pub last_backoff: Duration,
+    /// By how much it divides the pauses that a server tells it with a refusal. 1, save where tests run the clock faster.
+    pub haste: u32,
 }
 
 impl Default for Pace {
@@ -39,6 +42,7 @@ impl Default for Pace {
             apply_delay: Duration::from_millis(200),
             first_backoff: Duration::from_millis(500),
             last_backoff: Duration::from_mins(1),
+            haste: 1,
         }
     }
 }
@@ -97,10 +101,12 @@ impl Life {
             }
             let Err(error) = ended else { return };
             self.observer.observe(&self.agent, &Event::Failed(&error));
-            if !self.sleeps(jittered(pause)).await {
+            let told = Refused::of(&error).and_then(|refused| refused.retry_after).unwrap_or_default();
+            // As opamp-go does: the longer of its own pause and the server's.
+            if !self.sleeps(jittered(pause).max(told / self.pace.haste)).await {
                 return;
             }
-            pause = (pause * 2).min(self.pace.last_backoff);
+            pause = (pause * 3 / 2).min(self.pace.last_backoff);
         }
     }
 

@@ -3,6 +3,7 @@
 use super::access::Stream;
 use super::endpoint::Endpoint;
 use super::link::Link;
+use super::refused::Refused;
 use crate::opamp::framing::{frame, unframe};
 use crate::opamp::proto::{AgentToServer, ServerToAgent};
 use futures::{SinkExt, StreamExt};
@@ -66,6 +67,7 @@ impl Link for Socket {
 fn failed(error: Error) -> io::Error {
     match error {
         Error::Io(error) => error,
+        Error::Http(answer) => Refused::new(answer.status(), answer.headers()).into(),
         other => io::Error::other(other),
     }
 }

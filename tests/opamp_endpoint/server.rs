@@ -146,6 +146,7 @@ pub fn pace() -> Pace {
         apply_delay: Duration::from_millis(1),
         first_backoff: Duration::from_millis(10),
         last_backoff: Duration::from_millis(100),
+        ..Pace::default()
     }
 }
 
