@@ -1,9 +1,11 @@
 //! Three replicas behind a real nginx that keeps no agent anywhere: real supervisors whose leader is killed in the
-//! middle of the demo's rollout, and a rolling restart of the operator in the middle of another.
+//! middle of the demo's rollout, and a rolling restart of the operator in the middle of another. And one replica whose
+//! agents all come back to it at the same time.
 
 mod support;
 
 use futures::StreamExt;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::runtime::WatchStreamExt;
@@ -12,16 +14,16 @@ use opamp_operator::api::{
     AgentSlice, CollectorGroup, ConfigRevision, ConfigRollout, ConfigRolloutStatus, REPLICA_LABEL,
     RolloutState,
 };
-use opamp_operator::sim::Behaviour;
+use opamp_operator::sim::{Behaviour, Refused};
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use support::control_plane::ControlPlane;
 use support::eventually;
 use support::fleet::Fleet;
-use support::resources::{Space, collector, events_of, group, inline, phased, until_events};
+use support::operator::{Operator, is_free};
+use support::resources::{Space, collector, events_of, group, inline, phased};
 use support::supervisor::Supervisor;
 use support::tap::Tap;
 use support::trio::Trio;
@@ -31,6 +33,11 @@ const NAMESPACE: &str = "trio";
 /// How many simulated agents there are, in so many fleets.
 const AGENTS: usize = 300;
 const FLEETS: usize = 3;
+const ALL: i64 = 300;
+/// By how much they divide the pauses that they are told: those are half a minute to one.
+const HASTE: u32 = 60;
+/// How many connections a replica lets in within a second, where that is limited; ten times as many at once.
+const RATE: u32 = 10;
 /// The environments of the demo's three Collectors, and its good and its bad change.
 const ENVIRONMENTS: [&str; 3] = ["production", "staging", "development"];
 const GOOD: &str = r#"{"data": {"exporters.yaml": "exporters: {debug: {verbosity: basic}}"}}"#;
@@ -198,14 +205,84 @@ impl Drop for History {
 }
 
 /// So many simulated agents in several fleets.
-fn fleets(trio: &Trio) -> Vec<Fleet> {
+fn fleets(endpoint: &str) -> Vec<Fleet> {
     let heartbeat = Duration::from_secs(1);
     let fleet = |key| {
-        let mut fleet = Fleet::new(&trio.websocket(), "all", key, heartbeat);
+        let mut fleet = Fleet::new(endpoint, "all", key, heartbeat).hasty(HASTE);
         fleet.join(AGENTS / FLEETS, &Behaviour::Apply);
         fleet
     };
     (1..=u8::try_from(FLEETS).expect("few")).map(fleet).collect()
+}
+
+/// A rollout in mid-soak, and the simulated agents that it goes to.
+struct Soak {
+    fleets: Vec<Fleet>,
+    before: ConfigRolloutStatus,
+    history: History,
+}
+
+impl Soak {
+    /// Waits until half of the agents soak with a second revision; all run the first.
+    async fn begin(space: &Space, fleets: Vec<Fleet>) -> Self {
+        space.apply(group("all", "all")).await;
+        space.group_has("all", ALL).await;
+        space.apply(soaking("one")).await;
+        promoted(space, "one").await;
+        space.apply(soaking("two")).await;
+        let is_soaking = |rollout: &ConfigRollout| {
+            rollout.status.as_ref().is_some_and(|status| {
+                status.state == RolloutState::Soaking && status.target_revision.as_deref() == Some("r-2")
+            })
+        };
+        let before = space.until("r", "soaking with r-2", is_soaking).await.status.expect("a status");
+        Self { fleets, before, history: History::of(space, "r") }
+    }
+
+    /// Waits until replicas with these identities have all agents and nobody else is left, and asserts that nothing
+    /// has become of the rollout meanwhile; then it goes on to its end. An agent has connected so often at most.
+    async fn is_as_before(mut self, space: &Space, identities: &[&str], most_connections: usize) {
+        for fleet in &mut self.fleets {
+            fleet.are_connected().await;
+        }
+        let settled = |group: &CollectorGroup| counts(group) == Some([ALL, ALL, ALL, 0]);
+        space.until::<CollectorGroup>("all", "as before", settled).await;
+        eventually("the slices of replicas that have ended to be gone", async || {
+            let slices = space.api::<AgentSlice>().list(&ListParams::default()).await.expect("slices").items;
+            let mut of = slices.iter().filter_map(|slice| slice.labels().get(REPLICA_LABEL));
+            of.all(|replica| identities.contains(&replica.as_str())).then_some(())
+        })
+        .await;
+        let second = hash(space, "r-2").await;
+        assert_eq!(self.fleets.iter().map(|fleet| fleet.running(&second).len()).sum::<usize>(), AGENTS / 2);
+        let done = promoted(space, "two").await;
+        assert_eq!((done.agents.updated, done.agents.failed, done.agents.total), (ALL, 0, ALL), "{done:?}");
+        for status in self.history.all() {
+            assert_eq!((attempt(&status), status.agents.failed), (attempt(&self.before), 0), "{status:?}");
+            assert!(soak(&status).is_none_or(|until| Some(until) == soak(&self.before)), "{status:?}");
+        }
+        for fleet in &self.fleets {
+            assert!(fleet.offers().iter().all(|offers| offers.len() == 2), "each revision once");
+            let connections = fleet.connections();
+            assert!(connections.iter().all(|times| *times <= most_connections), "{connections:?}");
+        }
+        let told = eventually("the end to be told", async || {
+            let told = events_of(space, "r").await;
+            told.iter()
+                .any(|(reason, note)| reason == "Completed" && note.starts_with("r-2 "))
+                .then_some(told)
+        })
+        .await;
+        // Seven of each revision. One who is killed may not tell the last; nobody who comes into office tells it again.
+        assert!(told.len() <= 14, "{told:?}");
+        nothing_was_rolled_back(space, "r").await;
+    }
+}
+
+/// Until when the first phase soaks, if it is under way.
+fn soak(status: &ConfigRolloutStatus) -> Option<Option<Time>> {
+    let phase = status.current_phase.as_ref().filter(|phase| phase.index == 0);
+    phase.map(|phase| phase.soak_until.clone())
 }
 
 /// A rollout that soaks until somebody promotes it: how long a restart takes does not matter then.
@@ -234,64 +311,15 @@ async fn rolling_restart(leader_first: bool) {
     let plane = ControlPlane::start().await;
     let space = Space::new(&plane, NAMESPACE).await;
     let mut trio = Trio::start(&plane, NAMESPACE).await;
-    let mut fleets = fleets(&trio);
-    let all = i64::try_from(AGENTS).expect("few");
-    space.apply(group("all", "all")).await;
-    space.group_has("all", all).await;
-    space.apply(soaking("one")).await;
-    promoted(&space, "one").await;
-
-    space.apply(soaking("two")).await;
-    let is_soaking = |rollout: &ConfigRollout| {
-        rollout.status.as_ref().is_some_and(|status| {
-            status.state == RolloutState::Soaking && status.target_revision.as_deref() == Some("r-2")
-        })
-    };
-    let before = space.until("r", "soaking with r-2", is_soaking).await.status.expect("a status");
-    let history = History::of(&space, "r");
+    let soak = Soak::begin(&space, fleets(&trio.websocket())).await;
     let leader = trio.leader().await;
     let mut order: Vec<usize> = (0..3).filter(|place| *place != leader).collect();
     order.insert(if leader_first { 0 } else { 2 }, leader);
     for place in order {
         trio.replace(&plane, NAMESPACE, place).await;
     }
-    for fleet in &mut fleets {
-        fleet.are_connected().await;
-    }
-    let settled = |group: &CollectorGroup| counts(group) == Some([all, all, all, 0]);
-    space.until::<CollectorGroup>("all", "as before", settled).await;
-    eventually("the slices of replicas that have ended to be gone", async || {
-        let slices = space.api::<AgentSlice>().list(&ListParams::default()).await.expect("slices").items;
-        let of: BTreeSet<String> =
-            slices.iter().filter_map(|slice| slice.labels().get(REPLICA_LABEL).cloned()).collect();
-        of.iter()
-            .all(|replica| ["replica-4", "replica-5", "replica-6"].contains(&replica.as_str()))
-            .then_some(())
-    })
-    .await;
-    let second = hash(&space, "r-2").await;
-    let half = fleets.iter().map(|fleet| fleet.running(&second).len()).sum::<usize>();
-    assert_eq!(half, AGENTS / 2);
-
-    let done = promoted(&space, "two").await;
-    assert_eq!((done.agents.updated, done.agents.failed, done.agents.total), (all, 0, all), "{done:?}");
-    let soak = |status: &ConfigRolloutStatus| {
-        let phase = status.current_phase.as_ref().filter(|phase| phase.index == 0);
-        phase.map(|phase| phase.soak_until.clone())
-    };
-    for status in history.all() {
-        assert_eq!((attempt(&status), status.agents.failed), (attempt(&before), 0), "{status:?}");
-        assert!(soak(&status).is_none_or(|until| Some(until) == soak(&before)), "{status:?}");
-    }
-    for fleet in &fleets {
-        assert!(fleet.offers().iter().all(|offers| offers.len() == 2), "each revision once");
-        let connections = fleet.connections();
-        assert!(connections.iter().all(|times| *times <= 4), "three replicas were ended: {connections:?}");
-    }
-    // Nobody is told twice by a leader that has just come into office.
-    let told = until_events(&space, "r", &["Completed", "Soaking"], 2).await;
-    assert_eq!(told.len(), 14, "{told:?}");
-    nothing_was_rolled_back(&space, "r").await;
+    // Once, and once again for each replica that has ended.
+    soak.is_as_before(&space, &["replica-4", "replica-5", "replica-6"], 4).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -302,4 +330,88 @@ async fn rolling_restart_with_the_leader_first_changes_nothing_of_a_rollout() {
 #[tokio::test(flavor = "multi_thread")]
 async fn rolling_restart_with_the_leader_last_changes_nothing_of_a_rollout() {
     rolling_restart(false).await;
+}
+
+/// How many WebSockets a replica has.
+async fn sockets(replica: &Operator) -> Option<usize> {
+    let (_, metrics) = replica.get("/metrics").await?;
+    metrics.lines().find_map(|line| line.strip_prefix("opamp_websocket_active_connections ")?.parse().ok())
+}
+
+/// A pod that is deleted: it turns unready at once, and ends one connection after the other.
+#[tokio::test(flavor = "multi_thread")]
+async fn replica_that_is_told_to_stop_turns_unready_and_hands_over_one_agent_after_the_other() {
+    let period = Duration::from_secs(3);
+    let plane = ControlPlane::start().await;
+    let space = Space::new(&plane, NAMESPACE).await;
+    let mut trio = Trio::start_with(&plane, NAMESPACE, &["--drain-period=3s"]).await;
+    let mut fleets = fleets(&trio.websocket());
+    space.apply(group("all", "all")).await;
+    space.group_has("all", ALL).await;
+    let leaving = trio.replica(1);
+    let its = sockets(leaving).await.expect("metrics");
+    assert!(its > AGENTS / 6, "agents are spread: {its}");
+    let begin = Instant::now();
+    leaving.ask_to_end();
+    let unready = eventually("the replica to turn unready", async || {
+        let (code, why) = leaving.get("/readyz").await?;
+        (code != 200).then_some((code, why))
+    })
+    .await;
+    assert!(unready.0 == 503 && unready.1.contains("told to stop"), "{unready:?}");
+    assert!(sockets(leaving).await.is_some_and(|left| left > 0), "agents are served until their turn comes");
+    let pause = (period / u32::try_from(its).expect("few")).min(Duration::from_millis(50));
+    eventually("each of its agents to be with another replica", async || {
+        let moved = fleets.iter().flat_map(Fleet::connections).sum::<usize>() - AGENTS;
+        // However slow this is: the first at once, and then one after each pause.
+        let most = begin.elapsed().as_secs_f64() / pause.as_secs_f64() + 1.0;
+        assert!(moved as f64 <= most, "{moved} have moved, and {most} may have");
+        (moved == its && leaving.has_ended()).then_some(())
+    })
+    .await;
+    for fleet in &mut fleets {
+        fleet.are_connected().await;
+        assert!(fleet.connections().iter().all(|times| *times <= 2), "one reconnect each");
+    }
+    let settled = |group: &CollectorGroup| counts(group) == Some([ALL, ALL, ALL, 0]);
+    space.until::<CollectorGroup>("all", "as before", settled).await;
+}
+
+async fn replica(plane: &ControlPlane, identity: &str, address: &str, rate: u32) -> Operator {
+    let flags = [
+        "--agent-auth=none".to_owned(),
+        format!("--agent-namespace={NAMESPACE}"),
+        format!("--identity={identity}"),
+        format!("--max-connection-rate={rate}"),
+    ];
+    let flags = flags.each_ref().map(String::as_str);
+    Operator::start_guarded_on(plane, NAMESPACE, address, &flags, &[]).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn agents_that_lose_their_server_come_back_within_its_limit_and_nothing_else_changes() {
+    let plane = ControlPlane::start().await;
+    let space = Space::new(&plane, NAMESPACE).await;
+    let mut first = replica(&plane, "replica-1", "127.0.0.2:0", 1000).await;
+    let soak = Soak::begin(&space, fleets(&first.websocket())).await;
+    first.kill();
+    let begin = Instant::now();
+    is_free(&first.opamp).await;
+    let _second = replica(&plane, "replica-2", &first.opamp, RATE).await;
+    eventually("everybody to be back", async || {
+        let back: usize =
+            soak.fleets.iter().flat_map(|fleet| fleet.connections()).map(|times| times - 1).sum();
+        // However slow this is: so many may come at once, and so many in each second since.
+        let most = f64::from(RATE) * (10.0 + begin.elapsed().as_secs_f64());
+        assert!(back as f64 <= most, "{back} are back, and {most} may be");
+        (back == AGENTS).then_some(())
+    })
+    .await;
+    let refusals: Vec<Refused> = soak.fleets.iter().flat_map(Fleet::refusals).collect();
+    assert!(!refusals.is_empty());
+    for refusal in refusals {
+        let told = refusal.retry_after.is_some_and(|pause| (30..=60).contains(&pause.as_secs()));
+        assert!(refusal.status == 503 && told, "{refusal:?}");
+    }
+    soak.is_as_before(&space, &["replica-2"], 2).await;
 }

@@ -3,7 +3,9 @@
 
 use super::{eventually, within};
 use opamp_operator::opamp::proto::RemoteConfigStatuses;
-use opamp_operator::sim::{self, Behaviour, Endpoint, Habits, Journal, Offer, Pace, Profile, Simulated};
+use opamp_operator::sim::{
+    self, Behaviour, Endpoint, Habits, Journal, Offer, Pace, Profile, Refused, Simulated,
+};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -108,6 +110,13 @@ impl Fleet {
         Self { name: name.to_owned(), endpoint, key, pace, agents: Vec::new() }
     }
 
+    /// The fleet, whose agents divide the pauses that servers tell them by so much.
+    #[must_use]
+    pub fn hasty(mut self, haste: u32) -> Self {
+        self.pace.haste = haste;
+        self
+    }
+
     /// Starts more agents, which do this with every configuration.
     pub fn join(&mut self, agents: usize, behaviour: &Behaviour) {
         self.join_with(agents, behaviour, &[]);
@@ -198,6 +207,15 @@ impl Fleet {
     /// How often each agent was ever sent a command that it does not accept.
     pub fn ignored_commands(&self) -> Vec<usize> {
         self.count(|journal| journal.ignored_commands)
+    }
+
+    /// What agents were told that were not let in.
+    pub fn refusals(&self) -> Vec<Refused> {
+        self.agents
+            .iter()
+            .flat_map(|agent| agent.lives(|journal| journal.refusals.clone()))
+            .flatten()
+            .collect()
     }
 
     /// The agents that are well.

@@ -54,9 +54,7 @@ impl Operator {
     /// # Panics
     /// When it does not come up.
     pub async fn start_on(plane: &ControlPlane, namespace: &str, opamp: &str) -> Self {
-        // A process that was killed may hold its port a moment longer.
-        eventually(format!("{opamp} to be free"), async || std::net::TcpListener::bind(opamp).ok().map(drop))
-            .await;
+        is_free(opamp).await;
         let log = plane.dir().join(format!("operator-{}.log", uuid::Uuid::now_v7()));
         let options = Options { kubeconfig: &plane.operator, namespace, opamp, time_scale: "5", log: &log };
         Self::launch(&binary("opamp-operator"), &options).await
@@ -130,6 +128,16 @@ impl Operator {
         operator
     }
 
+    /// Starts a program with these options and flags, and waits until it is ready.
+    ///
+    /// # Panics
+    /// When it ends instead.
+    pub async fn launch_with(program: &Path, options: &Options<'_>, flags: &[&str]) -> Self {
+        let operator = Self::spawn(program, options, flags, &[]).await;
+        operator.is_ready(options.log).await;
+        operator
+    }
+
     async fn is_ready(&self, log: &Path) {
         eventually(format!("the operator to be ready, log: {}", log.display()), async || {
             (self.get("/readyz").await?.0 == 200).then_some(())
@@ -157,8 +165,10 @@ impl Operator {
             format!("--opamp-listen={}", options.opamp),
             format!("--time-scale={}", options.time_scale),
         );
-        let args = ["run", &namespace, &opamp, "--admin-listen=127.0.0.1:0", "--drain-period=1s"];
-        let args = [&args[..], &["--log-format=json", &time_scale], flags].concat();
+        let args = ["run", &namespace, &opamp, "--admin-listen=127.0.0.1:0"];
+        let drains = flags.iter().any(|flag| flag.starts_with("--drain-period"));
+        let drain: &[&str] = if drains { &[] } else { &["--drain-period=1s"] };
+        let args = [&args[..], &["--log-format=json", &time_scale], drain, flags].concat();
         let kubeconfig = options.kubeconfig.to_str().expect("a path in UTF-8");
         let identity = "OPAMP_OPERATOR_IDENTITY";
         let environment = [&[("KUBECONFIG", kubeconfig), (identity, "replica-1")], environment].concat();
@@ -227,6 +237,16 @@ impl Operator {
         self.process.send(signal);
     }
 
+    /// Asks it to end as Kubernetes does, and waits for nothing.
+    pub fn ask_to_end(&mut self) {
+        self.process.ask_to_end();
+    }
+
+    /// Whether it has ended.
+    pub fn has_ended(&mut self) -> bool {
+        self.process.has_ended()
+    }
+
     /// Ends it as Kubernetes does.
     pub fn end(&mut self) {
         self.process.end();
@@ -292,6 +312,12 @@ pub fn binary(name: &str) -> PathBuf {
     let own = std::env::current_exe().expect("a path of its own");
     let found = own.ancestors().skip(1).take(3).map(|dir| dir.join(name)).find(|path| path.is_file());
     found.unwrap_or_else(|| panic!("{name} is not built next to {}: run 'cargo build'", own.display()))
+}
+
+/// Waits until an address can be listened on: a process that was killed may hold its port a moment longer.
+pub async fn is_free(address: &str) {
+    let bind = async || std::net::TcpListener::bind(address).ok().map(drop);
+    eventually(format!("{address} to be free"), bind).await;
 }
 
 /// The address that the log says a door listens on.

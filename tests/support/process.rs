@@ -84,9 +84,14 @@ impl Guarded {
         Self { guard, stdin, log: log.to_owned() }
     }
 
+    /// Asks it to end.
+    pub fn ask_to_end(&mut self) {
+        drop(self.stdin.take());
+    }
+
     /// Ends it, and waits until it is gone.
     pub fn end(&mut self) {
-        drop(self.stdin.take());
+        self.ask_to_end();
         let _ = self.guard.wait();
     }
 

@@ -3,7 +3,7 @@
 use super::control_plane::ControlPlane;
 use super::eventually;
 use super::nginx::Nginx;
-use super::operator::Operator;
+use super::operator::{Operator, is_free};
 use super::pages::{block, replaced};
 use super::process::free_port;
 
@@ -25,10 +25,18 @@ impl Trio {
     /// # Panics
     /// When they do not come up.
     pub async fn start(plane: &ControlPlane, namespace: &str) -> Self {
-        let first = start(plane, namespace, 1, "127.0.0.2:0").await;
+        Self::start_with(plane, namespace, &[]).await
+    }
+
+    /// The same, each of them with these further flags.
+    ///
+    /// # Panics
+    /// When they do not come up.
+    pub async fn start_with(plane: &ControlPlane, namespace: &str, flags: &[&str]) -> Self {
+        let first = start(plane, namespace, 1, "127.0.0.2:0", flags).await;
         first.until_metrics(&["opamp_operator_leading 1"]).await;
-        let second = start(plane, namespace, 2, "127.0.0.2:0").await;
-        let third = start(plane, namespace, 3, "127.0.0.2:0").await;
+        let second = start(plane, namespace, 2, "127.0.0.2:0", flags).await;
+        let third = start(plane, namespace, 3, "127.0.0.2:0", flags).await;
         let replicas = [first, second, third];
         let port = free_port();
         let proxy = [configuration(port, replicas.each_ref().map(|replica| replica.opamp.as_str()))];
@@ -41,9 +49,9 @@ impl Trio {
         format!("ws://{}/v1/opamp", self.address)
     }
 
-    /// The replicas.
-    pub fn replicas(&self) -> &[Operator; 3] {
-        &self.replicas
+    /// A replica.
+    pub fn replica(&mut self, place: usize) -> &mut Operator {
+        &mut self.replicas[place]
     }
 
     /// The place of the replica that leads.
@@ -75,11 +83,8 @@ impl Trio {
     pub async fn start_again(&mut self, plane: &ControlPlane, namespace: &str, place: usize) {
         self.started += 1;
         let address = self.replicas[place].opamp.clone();
-        eventually(format!("{address} to be free"), async || {
-            std::net::TcpListener::bind(&address).ok().map(drop)
-        })
-        .await;
-        self.replicas[place] = start(plane, namespace, self.started, &address).await;
+        is_free(&address).await;
+        self.replicas[place] = start(plane, namespace, self.started, &address, &[]).await;
     }
 }
 
@@ -89,10 +94,16 @@ async fn leads(replica: &Operator) -> bool {
     metrics.lines().any(|line| line == "opamp_operator_leading 1")
 }
 
-async fn start(plane: &ControlPlane, namespace: &str, number: usize, address: &str) -> Operator {
+async fn start(
+    plane: &ControlPlane,
+    namespace: &str,
+    number: usize,
+    address: &str,
+    more: &[&str],
+) -> Operator {
     let (agents, identity) =
         (format!("--agent-namespace={namespace}"), format!("--identity=replica-{number}"));
-    let flags = ["--agent-auth=none", &agents, &identity];
+    let flags = [&["--agent-auth=none", &agents, &identity], more].concat();
     Operator::start_guarded_on(plane, namespace, address, &flags, &[]).await
 }
 
