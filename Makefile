@@ -47,6 +47,10 @@ recovery: tools ## How long it takes until all is as before when replicas or the
 	@cargo build --quiet --bins --example measure-recovery
 	@cargo run --quiet --example measure-recovery
 
+.PHONY: storm
+storm: tools ## 10,000 agents lose their replica and come back to another; 20 minutes. Needs 10,200 open files.
+	cargo bench --bench storm
+
 ##@ Generated files
 .PHONY: generate
 generate: crds proto chart ## Writes everything that is generated.
