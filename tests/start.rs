@@ -13,7 +13,7 @@ use std::time::Duration;
 use support::control_plane::ControlPlane;
 use support::eventually;
 use support::operator::{Operator, Options, binary};
-use support::process::free_port;
+use support::process::{Ending, Guarded, free_port};
 use support::resources::{Space, collector, group, inline, rollout};
 
 /// Runs the program until it ends by itself.
@@ -209,4 +209,22 @@ fn loosen_priority(plane: &ControlPlane) {
         json!([{"op": "replace", "path": field, "value": {"x-kubernetes-preserve-unknown-fields": true}}]);
     let crd = "collectorgroups.fleet.opamp.dev";
     plane.kubectl(&["patch", "crd", crd, "--type=json", "-p", &patch.to_string()]).expect("patched");
+}
+
+/// Container runtimes start programs with few open files, and let them have more.
+#[tokio::test(flavor = "multi_thread")]
+async fn start_takes_more_open_files_and_warns_when_there_are_too_few() {
+    let plane = ControlPlane::start().await;
+    for (limits, connections, few) in [("ulimit -Sn 64", 100, false), ("ulimit -n 250", 100, true)] {
+        let log = plane.dir().join("files.log");
+        let operator = binary("opamp-operator");
+        let script = format!("{limits}; exec {} \"$@\"", operator.display());
+        let connections = format!("--max-connections={connections}");
+        let flags = [&["-c", &script, "sh", "run"], GOOD, &[&connections]].concat();
+        let environment = [("KUBECONFIG", plane.operator.to_str().expect("a path in UTF-8"))];
+        let process = Guarded::spawn_with(Path::new("sh"), &flags, &environment, &log, Ending::Terminate);
+        let started = |log: &str| log.contains("listening");
+        eventually("the start", async || started(&process.output()).then_some(())).await;
+        assert_eq!(process.output().contains("too few open files"), few, "{}", process.output());
+    }
 }

@@ -3,6 +3,7 @@
 mod admin;
 mod certificates;
 mod credentials;
+mod files;
 mod flush;
 mod leadership;
 mod limits;
@@ -76,6 +77,7 @@ pub enum RunError {
 /// # Errors
 /// When the program cannot start; once it runs, it goes on.
 pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
+    files::take(settings.limits.max_connections);
     let opamp_listener = listen("opamp", settings.opamp_listen).await?;
     let admin_listener = listen("admin", settings.admin_listen).await?;
     let client = cluster::connect().await?;
