@@ -195,7 +195,16 @@ async fn settled(space: &Space) {
             [agents.matched, agents.connected, agents.healthy, agents.offline] == [all, all, all, 0]
         })
     };
-    space.until::<CollectorGroup>("all", "of all agents, all well", counted).await;
+    let groups = space.api::<CollectorGroup>();
+    let counting = async {
+        let mut ticks = interval(Duration::from_secs(1));
+        while !groups.get("all").await.is_ok_and(|group| counted(&group)) {
+            ticks.tick().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE * 2, counting)
+        .await
+        .expect("the group counts all agents, all of them well");
 }
 
 /// The most memory that a replica has had, in kilobytes.
