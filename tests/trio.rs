@@ -5,14 +5,13 @@
 mod support;
 
 use futures::StreamExt;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{Config, watcher};
 use opamp_operator::api::{
-    AgentSlice, CollectorGroup, ConfigRevision, ConfigRollout, ConfigRolloutStatus, REPLICA_LABEL,
-    RolloutState,
+    AgentSlice, CollectorGroup, ConfigRevision, ConfigRollout, ConfigRolloutStatus, CurrentPhase,
+    REPLICA_LABEL, RolloutState,
 };
 use opamp_operator::sim::{Behaviour, Refused};
 use serde_json::{Value, json};
@@ -241,7 +240,7 @@ impl Soak {
 
     /// Waits until replicas with these identities have all agents and nobody else is left, and asserts that nothing
     /// has become of the rollout meanwhile; then it goes on to its end. An agent has connected so often at most.
-    async fn is_as_before(mut self, space: &Space, identities: &[&str], most_connections: usize) {
+    async fn assert_as_before(mut self, space: &Space, identities: &[&str], most_connections: usize) {
         for fleet in &mut self.fleets {
             fleet.are_connected().await;
         }
@@ -257,9 +256,11 @@ impl Soak {
         assert_eq!(self.fleets.iter().map(|fleet| fleet.running(&second).len()).sum::<usize>(), AGENTS / 2);
         let done = promoted(space, "two").await;
         assert_eq!((done.agents.updated, done.agents.failed, done.agents.total), (ALL, 0, ALL), "{done:?}");
+        let soak_until = first_phase(&self.before).and_then(|phase| phase.soak_until.clone());
         for status in self.history.all() {
             assert_eq!((attempt(&status), status.agents.failed), (attempt(&self.before), 0), "{status:?}");
-            assert!(soak(&status).is_none_or(|until| Some(until) == soak(&self.before)), "{status:?}");
+            let stays = |phase: &CurrentPhase| phase.soak_until == soak_until;
+            assert!(first_phase(&status).is_none_or(stays), "{status:?}");
         }
         for fleet in &self.fleets {
             assert!(fleet.offers().iter().all(|offers| offers.len() == 2), "each revision once");
@@ -279,10 +280,9 @@ impl Soak {
     }
 }
 
-/// Until when the first phase soaks, if it is under way.
-fn soak(status: &ConfigRolloutStatus) -> Option<Option<Time>> {
-    let phase = status.current_phase.as_ref().filter(|phase| phase.index == 0);
-    phase.map(|phase| phase.soak_until.clone())
+/// The first phase, while it is under way.
+fn first_phase(status: &ConfigRolloutStatus) -> Option<&CurrentPhase> {
+    status.current_phase.as_ref().filter(|phase| phase.index == 0)
 }
 
 /// A rollout that soaks until somebody promotes it: how long a restart takes does not matter then.
@@ -319,7 +319,7 @@ async fn rolling_restart(leader_first: bool) {
         trio.replace(&plane, NAMESPACE, place).await;
     }
     // Once, and once again for each replica that has ended.
-    soak.is_as_before(&space, &["replica-4", "replica-5", "replica-6"], 4).await;
+    soak.assert_as_before(&space, &["replica-4", "replica-5", "replica-6"], 4).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -330,6 +330,10 @@ async fn rolling_restart_with_the_leader_first_changes_nothing_of_a_rollout() {
 #[tokio::test(flavor = "multi_thread")]
 async fn rolling_restart_with_the_leader_last_changes_nothing_of_a_rollout() {
     rolling_restart(false).await;
+}
+
+fn number(agents: usize) -> f64 {
+    f64::from(u32::try_from(agents).expect("few"))
 }
 
 /// How many WebSockets a replica has.
@@ -365,7 +369,7 @@ async fn replica_that_is_told_to_stop_turns_unready_and_hands_over_one_agent_aft
         let moved = fleets.iter().flat_map(Fleet::connections).sum::<usize>() - AGENTS;
         // However slow this is: the first at once, and then one after each pause.
         let most = begin.elapsed().as_secs_f64() / pause.as_secs_f64() + 1.0;
-        assert!(moved as f64 <= most, "{moved} have moved, and {most} may have");
+        assert!(number(moved) <= most, "{moved} have moved, and {most} may have");
         (moved == its && leaving.has_ended()).then_some(())
     })
     .await;
@@ -399,11 +403,10 @@ async fn agents_that_lose_their_server_come_back_within_its_limit_and_nothing_el
     is_free(&first.opamp).await;
     let _second = replica(&plane, "replica-2", &first.opamp, RATE).await;
     eventually("everybody to be back", async || {
-        let back: usize =
-            soak.fleets.iter().flat_map(|fleet| fleet.connections()).map(|times| times - 1).sum();
+        let back: usize = soak.fleets.iter().flat_map(Fleet::connections).map(|times| times - 1).sum();
         // However slow this is: so many may come at once, and so many in each second since.
         let most = f64::from(RATE) * (10.0 + begin.elapsed().as_secs_f64());
-        assert!(back as f64 <= most, "{back} are back, and {most} may be");
+        assert!(number(back) <= most, "{back} are back, and {most} may be");
         (back == AGENTS).then_some(())
     })
     .await;
@@ -413,5 +416,5 @@ async fn agents_that_lose_their_server_come_back_within_its_limit_and_nothing_el
         let told = refusal.retry_after.is_some_and(|pause| (30..=60).contains(&pause.as_secs()));
         assert!(refusal.status == 503 && told, "{refusal:?}");
     }
-    soak.is_as_before(&space, &["replica-2"], 2).await;
+    soak.assert_as_before(&space, &["replica-2"], 2).await;
 }

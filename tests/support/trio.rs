@@ -50,8 +50,8 @@ impl Trio {
     }
 
     /// A replica.
-    pub fn replica(&mut self, place: usize) -> &mut Operator {
-        &mut self.replicas[place]
+    pub fn replica(&mut self, which: usize) -> &mut Operator {
+        &mut self.replicas[which]
     }
 
     /// The place of the replica that leads.
@@ -68,23 +68,23 @@ impl Trio {
     }
 
     /// Kills a replica.
-    pub fn kill(&mut self, place: usize) {
-        self.replicas[place].kill();
+    pub fn kill(&mut self, which: usize) {
+        self.replicas[which].kill();
     }
 
     /// Ends a replica as Kubernetes does, and starts another one in its place: it has the address, as behind a
     /// Service, and nothing else of it.
-    pub async fn replace(&mut self, plane: &ControlPlane, namespace: &str, place: usize) {
-        self.replicas[place].end();
-        self.start_again(plane, namespace, place).await;
+    pub async fn replace(&mut self, plane: &ControlPlane, namespace: &str, which: usize) {
+        self.replicas[which].end();
+        self.start_again(plane, namespace, which).await;
     }
 
     /// Starts another replica in the place of one that has ended.
-    pub async fn start_again(&mut self, plane: &ControlPlane, namespace: &str, place: usize) {
+    pub async fn start_again(&mut self, plane: &ControlPlane, namespace: &str, which: usize) {
         self.started += 1;
-        let address = self.replicas[place].opamp.clone();
+        let address = self.replicas[which].opamp.clone();
         is_free(&address).await;
-        self.replicas[place] = start(plane, namespace, self.started, &address, &[]).await;
+        self.replicas[which] = start(plane, namespace, self.started, &address, &[]).await;
     }
 }
 
