@@ -250,7 +250,12 @@ impl Agent {
         match self.behaviour.clone() {
             Behaviour::Fail(message) => vec![self.report(&hash, RemoteConfigStatuses::Failed, &message)],
             Behaviour::Rollback if !self.applied.is_empty() => self.roll_back(&hash),
-            Behaviour::Apply | Behaviour::Rollback | Behaviour::Silent => self.apply(&hash),
+            Behaviour::Refuse(message) if !self.applied.is_empty() && self.applied != hash => {
+                vec![self.report(&hash, RemoteConfigStatuses::Failed, &message)]
+            }
+            Behaviour::Apply | Behaviour::Rollback | Behaviour::Refuse(_) | Behaviour::Silent => {
+                self.apply(&hash)
+            }
         }
     }
 

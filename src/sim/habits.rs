@@ -13,6 +13,9 @@ pub enum Behaviour {
     /// Reports APPLYING, then FAILED, then APPLIED with the hash that it ran before, as supervisors with
     /// `automatic_config_rollback` do. The first configuration of all it applies.
     Rollback,
+    /// Reports APPLYING, then FAILED with this message, and keeps the broken configuration; but what it has applied last
+    /// it applies again. The first configuration of all it applies.
+    Refuse(String),
     /// Takes it and never says a word about it.
     Silent,
 }

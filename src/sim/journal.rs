@@ -67,12 +67,22 @@ pub struct Simulated {
 
 /// Starts an agent that keeps a journal.
 pub fn spawn(agent: Agent, endpoint: Endpoint, pace: Pace) -> Simulated {
+    spawn_observed(agent, endpoint, pace, Arc::new(Nobody))
+}
+
+/// Starts an agent that keeps a journal, and tells an observer of each thing when it happens.
+pub fn spawn_observed(
+    agent: Agent,
+    endpoint: Endpoint,
+    pace: Pace,
+    observer: Arc<dyn Observer>,
+) -> Simulated {
     let (stop, stopped) = watch::channel(false);
     let (deeds, done) = mpsc::unbounded_channel();
     let mut first = Journal::default();
     first.note_state(&agent);
     let (writer, journal) = watch::channel(first);
-    let life = Life::new(agent, pace, Arc::new(Writer(writer)), stopped, Some(done));
+    let life = Life::new(agent, pace, Arc::new(Writer(writer, observer)), stopped, Some(done));
     let task = tokio::spawn(life.live(Arc::new(endpoint)));
     Simulated { journal, stop, deeds, task }
 }
@@ -144,12 +154,20 @@ impl Drop for Simulated {
     }
 }
 
-struct Writer(watch::Sender<Journal>);
+/// Writes the journal, and tells the other observer after that.
+struct Writer(watch::Sender<Journal>, Arc<dyn Observer>);
 
 impl Observer for Writer {
     fn observe(&self, agent: &Agent, event: &Event<'_>) {
         self.0.send_modify(|journal| journal.write(agent, event));
+        self.1.observe(agent, event);
     }
+}
+
+struct Nobody;
+
+impl Observer for Nobody {
+    fn observe(&self, _: &Agent, _: &Event<'_>) {}
 }
 
 impl Journal {

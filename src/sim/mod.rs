@@ -24,7 +24,7 @@ pub use agent::Agent;
 pub use endpoint::{Endpoint, EndpointError, Transport};
 pub use fleet::{Fleet, Share, ShareError, run_fleet};
 pub use habits::{Behaviour, Cure, Habits, Takes};
-pub use journal::{Journal, Offer, Simulated, spawn};
+pub use journal::{Journal, Offer, Simulated, spawn, spawn_observed};
 pub use observer::{Counts, Event, Observer, Tally};
 pub use profile::{CAPABILITIES, Profile};
 pub use refused::Refused;

@@ -1,0 +1,72 @@
+//! `make faults`: runs many seeds, from `FROM` on as many as `SEEDS` says, some at the same time. It ends with one line
+//! that says what came of it, and fails if anything did not hold.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod agents;
+mod inject;
+mod oracle;
+mod plan;
+mod proxy;
+mod recorder;
+mod replicas;
+mod run;
+
+use futures::StreamExt;
+use plan::Plan;
+use std::process::ExitCode;
+use std::time::Instant;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let (from, seeds) = (variable("FROM", 0), variable("SEEDS", 50));
+    let (agents, at_once) = (variable("AGENTS", 300), variable("AT_ONCE", 2));
+    let began = Instant::now();
+    let size = |number| usize::try_from(number).expect("a size");
+    let runs = futures::stream::iter(from..from + seeds).map(|seed| runs_through(seed, size(agents)));
+    let failed: Vec<u64> =
+        runs.buffer_unordered(size(at_once)).filter_map(std::future::ready).collect().await;
+    let took = began.elapsed().as_secs();
+    if failed.is_empty() {
+        println!("faults: all {seeds} seeds from {from} on passed in {took} s");
+        return ExitCode::SUCCESS;
+    }
+    for seed in &failed {
+        println!("run it again with: make faults FROM={seed} SEEDS=1 AGENTS={agents}");
+    }
+    println!("faults: {} of {seeds} seeds from {from} on FAILED in {took} s: {failed:?}", failed.len());
+    ExitCode::FAILURE
+}
+
+/// Runs a seed, and tells what came of it; the seed if something did not hold.
+async fn runs_through(seed: u64, agents: usize) -> Option<u64> {
+    let plan = Plan::new(seed, agents);
+    let running = plan.clone();
+    // With a runtime of its own, which ends with all that the seed has started.
+    let report = tokio::task::spawn_blocking(move || {
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        runtime.block_on(run::run(&running))
+    });
+    let report = report.await;
+    match report {
+        Ok(report) if report.wrong.is_empty() => {
+            println!("{}seed {seed} passed\n", report.told);
+            None
+        }
+        Ok(report) => {
+            println!("{}seed {seed} FAILED:\n{}\n", report.told, report.wrong.join("\n"));
+            Some(seed)
+        }
+        Err(error) => {
+            println!("{plan}seed {seed} FAILED: {error}\n");
+            Some(seed)
+        }
+    }
+}
+
+/// A number from the environment.
+fn variable(name: &str, default: u64) -> u64 {
+    let number = |text: String| text.parse().unwrap_or_else(|_| panic!("{name} is a number, not {text}"));
+    std::env::var(name).map_or(default, number)
+}
