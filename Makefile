@@ -38,6 +38,11 @@ fuzz: ## Feeds noise to what reads agents' bytes, FUZZ_SECONDS (60) for each tar
 	    -max_len=32768 -max_total_time=$${FUZZ_SECONDS:-60} -print_final_stats=1; \
 	done
 
+.PHONY: faults
+faults: tools ## Rollouts while whatever can die does: SEEDS (50) seeds from FROM (0) on, AT_ONCE (2) at a time, AGENTS (300).
+	@cargo build --quiet --bins --example faults
+	@cargo run --quiet --example faults
+
 .PHONY: bench
 bench: ## What a check for drift costs in CPU time; fails above the budget. The first build takes minutes.
 	cargo bench --bench drift

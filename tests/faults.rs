@@ -37,7 +37,22 @@ async fn survives(seed: u64) {
     );
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn rollout_ends_as_it_would_have_under_the_faults_of_seed_0() {
-    survives(0).await;
+/// One test for each seed of a round, which together bring every kind of fault.
+macro_rules! seeds {
+    ($($name:ident: $seed:literal),* $(,)?) => {
+        $(
+            #[tokio::test(flavor = "multi_thread")]
+            async fn $name() {
+                survives($seed).await;
+            }
+        )*
+    };
+}
+
+seeds! {
+    rollout_ends_as_it_would_have_under_the_faults_of_seed_0: 0,
+    rollout_ends_as_it_would_have_under_the_faults_of_seed_1: 1,
+    rollout_ends_as_it_would_have_under_the_faults_of_seed_2: 2,
+    rollout_ends_as_it_would_have_under_the_faults_of_seed_3: 3,
+    rollout_ends_as_it_would_have_under_the_faults_of_seed_4: 4,
 }

@@ -1,4 +1,5 @@
-//! `make faults`: runs many seeds, from `FROM` on as many as `SEEDS` says, some at the same time. It ends with one line
+//! `make faults`: runs many seeds, from `FROM` on as many as `SEEDS` says, some at the same time. `KEEP=1` keeps the
+//! files of those that pass, too. It ends with one line
 //! that says what came of it, and fails if anything did not hold.
 
 #[path = "../support/mod.rs"]

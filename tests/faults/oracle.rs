@@ -142,9 +142,9 @@ pub fn outside_the_cohort(logs: &[Log], target: &str, status: &ConfigRolloutStat
     wrong
 }
 
-/// Agents that were offered the same content twice in a row without a reason. Reasons are that the connection on which
-/// it was offered has ended before the agent said anything, that it was offered something else since, and that an agent
-/// that polls has not answered for long.
+/// Agents that were offered the same content twice in a row without a reason. Reasons are another connection, or another
+/// replica behind the same one, that it was offered something else since, and that an agent that polls has not answered
+/// for long.
 pub fn offered_twice(logs: &[Log]) -> Vec<String> {
     let mut wrong = Vec::new();
     for log in logs {
@@ -155,17 +155,16 @@ pub fn offered_twice(logs: &[Log]) -> Vec<String> {
                 continue;
             }
             let since = &before[last..];
-            let lost =
+            let moved =
                 since.iter().any(|entry| matches!(entry.what, Happening::Connected | Happening::Moved));
-            // What it refused is another matter: see `offered_after_a_refusal`.
             let applied = |entry: &Entry| matches!(&entry.what, Happening::Applied(said) if said == content);
             let answered = since.iter().any(applied);
-            let late = log.polls && at.duration_since(before[last].at) >= REPEATED_AFTER;
-            if answered || !lost && !late {
-                let answered = if answered { "answered" } else { "on the same connection" };
+            let late = log.polls && !answered && at.duration_since(before[last].at) >= REPEATED_AFTER;
+            if !moved && !late {
+                let answered = if answered { "it had applied it" } else { "it had not answered" };
                 let first = before[last].at;
                 wrong.push(format!(
-                    "agent {} was offered {} at {first} and again at {at}, {answered}",
+                    "agent {} was offered {} at {first} and again at {at} by the same replica; {answered}",
                     log.agent,
                     short(content)
                 ));
@@ -360,3 +359,7 @@ pub fn untrue(rollout: &ConfigRolloutStatus, group: &CollectorGroupStatus, truth
 fn short(content: &str) -> &str {
     content.get(..8).unwrap_or(content)
 }
+
+#[cfg(test)]
+#[path = "oracle_tests.rs"]
+mod tests;

@@ -58,11 +58,11 @@ pub async fn run(plan: &Plan) -> Report {
         Ok(()) => Vec::new(),
         Err(wrong) => wrong,
     };
-    let mut wrong = [wrong, panics(&plane)].concat();
-    if !wrong.is_empty() {
+    let wrong = [wrong, panics(&plane)].concat();
+    if !wrong.is_empty() || std::env::var_os("KEEP").is_some() {
         run.keep(&plane);
         plane.keep_files();
-        wrong.push(format!("the files are in {}", plane.dir().display()));
+        run.tell(&format!("the files are in {}", plane.dir().display()));
     }
     Report { told: run.told, wrong }
 }
@@ -98,6 +98,9 @@ impl Run<'_> {
                 return Err(wrong);
             }
         }
+        let over = async |run: &Self| run.status().is_some_and(|status| is_over(&status));
+        self.until("the rollout to end", over).await?;
+        self.tell("the rollout has ended");
         self.ends_in_truth(&stable, &target).await?;
         self.tell("all is quiet");
         let wrong = [self.broken(&target), self.left_behind(&replicas).await, replicas.ended()].concat();
@@ -150,15 +153,15 @@ impl Run<'_> {
         let here = async |run: &Self| {
             let status = run.status().filter(|status| status.target_revision.as_deref() == Some("r-2"));
             let Some(status) = status else { return false };
-            let over = is_over(&status);
             let phase = status.current_phase.as_ref().map_or(-1, |current| current.index);
-            over || match fault.when {
-                When::Phase(index) => phase >= i64::try_from(index).expect("few phases"),
-                When::Offered(agents) => run.agents.offered(target) >= agents,
-                When::Updated(agents) => run.agents.running(target) >= agents,
-                When::RollingBack => status.state == RolloutState::RollingBack,
-                When::Over => false,
-            }
+            is_over(&status)
+                || match fault.when {
+                    When::Phase(index) => phase >= i64::try_from(index).expect("few phases"),
+                    When::Offered(agents) => run.agents.offered(target) >= agents,
+                    When::Updated(agents) => run.agents.running(target) >= agents,
+                    When::RollingBack => status.state == RolloutState::RollingBack,
+                    When::Over => false,
+                }
         };
         self.until(&format!("the moment when {}", fault.when), here).await
     }
