@@ -2,6 +2,7 @@
 
 use super::oracle::{Entry, Happening, Log};
 use super::plan::{Plan, REPLICAS};
+use crate::support::eventually;
 use crate::support::switch::Switch;
 use jiff::Timestamp;
 use opamp_operator::opamp::proto::RemoteConfigStatuses;
@@ -71,6 +72,17 @@ impl Agents {
     /// How many agents run this content.
     pub fn running(&self, content: &str) -> usize {
         self.members.iter().filter(|member| member.writer.log().runs() == Some(content)).count()
+    }
+
+    /// Waits until each agent has had so many answers more, and is connected.
+    pub async fn are_heard(&self, answers: usize) {
+        let heard = || self.members.iter().map(|member| member.life.journal());
+        let before: Vec<usize> = heard().map(|journal| journal.messages).collect();
+        eventually("answers to all agents", async || {
+            let mut both = heard().zip(&before);
+            both.all(|(now, before)| now.connected && now.messages >= before + answers).then_some(())
+        })
+        .await;
     }
 
     /// How many agents are connected.

@@ -3,7 +3,7 @@
 use super::agents::{Agents, NAME};
 use super::inject::Victims;
 use super::oracle::{self, Disturbance, History, Log, Truth, untrue};
-use super::plan::{Content, Fault, Plan, When};
+use super::plan::{Content, Fault, Plan, REPLICAS, When};
 use super::recorder::Recorder;
 use super::replicas::Replicas;
 use crate::support::control_plane::ControlPlane;
@@ -24,6 +24,9 @@ const PATIENCE: Duration = Duration::from_secs(90);
 const EVERY: Duration = Duration::from_millis(50);
 /// For how long the counts must stay true.
 const QUIET: Duration = Duration::from_secs(2);
+
+/// How many answers each agent gets that has moved before it is judged: so many chances to offer it something.
+const HEARD: usize = 3;
 
 const SPACE: &str = "faults";
 const ROLLOUT: &str = "r";
@@ -103,6 +106,14 @@ impl Run<'_> {
         self.tell("the rollout has ended");
         self.ends_in_truth(&stable, &target).await?;
         self.tell("all is quiet");
+        // Whoever refused the target refuses it everywhere, and whoever has what it must run is offered nothing.
+        for home in 0..REPLICAS {
+            replicas.lead_elsewhere(home);
+            self.agents.moved(home);
+        }
+        self.agents.are_heard(HEARD).await;
+        self.ends_in_truth(&stable, &target).await?;
+        self.tell("all is quiet after every agent has moved to another replica");
         let wrong = [self.broken(&target), self.left_behind(&replicas).await, replicas.ended()].concat();
         if wrong.is_empty() { Ok(()) } else { Err(wrong) }
     }
