@@ -17,6 +17,8 @@ mod proxy;
 mod recorder;
 #[path = "faults/replicas.rs"]
 mod replicas;
+#[path = "faults/roundabout.rs"]
+mod roundabout;
 #[path = "faults/run.rs"]
 mod run;
 

@@ -2,6 +2,7 @@
 
 use super::oracle::{Entry, Happening, Log};
 use super::plan::{Plan, REPLICAS};
+use super::roundabout::Roundabout;
 use crate::support::eventually;
 use crate::support::switch::Switch;
 use jiff::Timestamp;
@@ -18,6 +19,7 @@ pub const NAME: &str = "all";
 /// All agents.
 pub struct Agents {
     members: Vec<Member>,
+    roundabout: Roundabout,
 }
 
 struct Member {
@@ -33,11 +35,16 @@ struct Writer {
 }
 
 impl Agents {
-    /// Starts as many as the plan has; each connects to its home's switch.
-    pub fn start(plan: &Plan, switches: &[Switch]) -> Self {
-        let members =
-            (0..plan.agents).map(|agent| Member::start(agent, &switches[Plan::home(agent)])).collect();
-        Self { members }
+    /// Starts as many as the plan has; each connects to its home's switch, or to all of them in turn.
+    pub async fn start(plan: &Plan, switches: &[Switch]) -> Self {
+        let roundabout = Roundabout::start(switches).await;
+        let url = |agent| match &switches[Plan::home(agent)] {
+            _ if Plan::roams(agent) => roundabout.endpoint.clone(),
+            home if Plan::polls(agent) => home.http(),
+            home => home.websocket(),
+        };
+        let members = (0..plan.agents).map(|agent| Member::start(agent, &url(agent))).collect();
+        Self { members, roundabout }
     }
 
     /// Makes those refuse what they are offered next that the plan names.
@@ -90,6 +97,11 @@ impl Agents {
         self.members.iter().filter(|member| member.writer.log().is_connected()).count()
     }
 
+    /// How many polls went to all replicas in turn.
+    pub fn roaming_polls(&self) -> usize {
+        self.roundabout.polls()
+    }
+
     /// How often agents with this home have lost their connection.
     pub fn disconnections(&self, home: usize) -> usize {
         let of = |member: &Member| {
@@ -101,12 +113,11 @@ impl Agents {
 }
 
 impl Member {
-    fn start(agent: usize, switch: &Switch) -> Self {
+    fn start(agent: usize, url: &str) -> Self {
         let polls = Plan::polls(agent);
         let mut uid = [7; 16];
         uid[8..].copy_from_slice(&(agent as u64).to_be_bytes());
         let profile = Profile::new(uid).with("test", NAME).with("host.name", &format!("host-{agent}"));
-        let url = if polls { switch.http() } else { switch.websocket() };
         let endpoint: Endpoint = url.parse().expect("an endpoint");
         let pace = Pace {
             heartbeat: Duration::from_millis(if polls { 700 } else { 2_000 }),
@@ -114,7 +125,7 @@ impl Member {
             ..Pace::default()
         };
         let writer = Arc::new(Writer {
-            log: Mutex::new(Log { agent, uid, polls, entries: Vec::new() }),
+            log: Mutex::new(Log { agent, uid, polls, roams: Plan::roams(agent), entries: Vec::new() }),
             said: Mutex::default(),
         });
         let agent = sim::Agent::new(profile, Behaviour::Apply);

@@ -12,6 +12,7 @@ mod plan;
 mod proxy;
 mod recorder;
 mod replicas;
+mod roundabout;
 mod run;
 
 use futures::StreamExt;

@@ -1,6 +1,7 @@
 //! What must hold whatever dies: pure functions of what each agent saw and of the states that the objects had. Each
 //! returns what is wrong, in words.
 
+use super::plan::REPLICAS;
 use jiff::{SignedDuration, Timestamp};
 use opamp_operator::api::{
     CollectorGroup, CollectorGroupStatus, ConfigRollout, ConfigRolloutStatus, RolloutState, Term,
@@ -54,6 +55,8 @@ pub struct Log {
     pub uid: [u8; 16],
     /// Whether it polls.
     pub polls: bool,
+    /// Whether each of its polls goes to another replica than the one before.
+    pub roams: bool,
     /// What happened.
     pub entries: Vec<Entry>,
 }
@@ -155,8 +158,9 @@ pub fn offered_twice(logs: &[Log]) -> Vec<String> {
                 continue;
             }
             let since = &before[last..];
+            let elsewhere = |entry: &Entry| matches!(entry.what, Happening::Connected | Happening::Moved);
             let moved =
-                since.iter().any(|entry| matches!(entry.what, Happening::Connected | Happening::Moved));
+                since.iter().any(elsewhere) || log.roams && times_in_a_row(before, content) < REPLICAS;
             let applied = |entry: &Entry| matches!(&entry.what, Happening::Applied(said) if said == content);
             let answered = since.iter().any(applied);
             let late = log.polls && !answered && at.duration_since(before[last].at) >= REPEATED_AFTER;
@@ -174,6 +178,16 @@ pub fn offered_twice(logs: &[Log]) -> Vec<String> {
     wrong
 }
 
+/// How often an agent was offered a content last, without another one or another connection between.
+fn times_in_a_row(before: &[Entry], content: &str) -> usize {
+    let since = before.iter().rev().take_while(|entry| match &entry.what {
+        Happening::Offered(offered) => offered == content,
+        Happening::Connected | Happening::Moved => false,
+        _ => true,
+    });
+    since.filter(|entry| matches!(entry.what, Happening::Offered(_))).count()
+}
+
 /// Agents that were offered what they had refused before. It is excused if the agent left the replica that it had told
 /// before that could tell the others.
 pub fn offered_after_a_refusal(logs: &[Log], disturbances: &[Disturbance]) -> Vec<String> {
@@ -187,9 +201,10 @@ pub fn offered_after_a_refusal(logs: &[Log], disturbances: &[Disturbance]) -> Ve
                 matches!(entry.what, Happening::Connected | Happening::Disconnected | Happening::Moved)
             });
             let told = before[refused].at;
-            let calm = left.map(|left| undisturbed(told, left.at, disturbances));
+            let left = if log.roams { Some(at) } else { left.map(|left| left.at) };
+            let calm = left.map(|left| undisturbed(told, left, disturbances));
             if calm.is_none_or(|calm| calm > TOLD_AFTER) {
-                let left = left.map_or("never left".to_owned(), |left| format!("left at {}", left.at));
+                let left = left.map_or("never left".to_owned(), |left| format!("left at {left}"));
                 wrong.push(format!(
                     "agent {} refused {} at {told}, {left}, and was offered it again at {at}",
                     log.agent,

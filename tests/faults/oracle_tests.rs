@@ -14,7 +14,7 @@ fn at(second: i64) -> Timestamp {
 /// An agent to which this happened, each at its second.
 fn log(happenings: &[(i64, Happening)]) -> Log {
     let entries = happenings.iter().map(|(second, what)| Entry { at: at(*second), what: what.clone() });
-    Log { agent: 1, uid: [1; 16], polls: false, entries: entries.collect() }
+    Log { agent: 1, uid: [1; 16], polls: false, roams: false, entries: entries.collect() }
 }
 
 fn offered(content: &str) -> Happening {
@@ -74,6 +74,15 @@ fn same_content_twice_needs_a_reason() {
     ] {
         assert_eq!(twice(between, polls, seconds), wrong, "{between:?}, polls: {polls}, after {seconds} s");
     }
+}
+
+#[test]
+fn agent_that_polls_everywhere_gets_the_same_once_from_each_replica() {
+    let times = |times: i64| {
+        let seen: Vec<_> = (0..times).map(|second| (second, offered(TARGET))).collect();
+        offered_twice(&[Log { polls: true, roams: true, ..log(&seen) }]).len()
+    };
+    assert_eq!((times(3), times(4)), (0, 1));
 }
 
 #[test]

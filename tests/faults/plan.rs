@@ -158,6 +158,11 @@ impl Plan {
         agent % 5 == 4
     }
 
+    /// Whether an agent that polls does so at all replicas in turn: every third of them does.
+    pub fn roams(agent: usize) -> bool {
+        agent % 15 == 14
+    }
+
     /// The replica that an agent connects to as long as it is there.
     pub fn home(agent: usize) -> usize {
         agent % REPLICAS
@@ -216,10 +221,11 @@ impl fmt::Display for Plan {
         };
         writeln!(
             f,
-            "seed {}: {} agents, {} polling; content that {content}, {} refuse; {} in flight at most",
+            "seed {}: {} agents, {} polling, {} of them at all replicas in turn; content that {content}, {} refuse; {} in flight at most",
             self.seed,
             self.agents,
             (0..self.agents).filter(|agent| Self::polls(*agent)).count(),
+            (0..self.agents).filter(|agent| Self::roams(*agent)).count(),
             self.refusers.len(),
             if self.max_in_flight == 0 { "all".to_owned() } else { self.max_in_flight.to_string() },
         )?;

@@ -44,7 +44,7 @@ pub async fn run(plan: &Plan) -> Report {
     let mut plane = ControlPlane::start().await;
     let space = Space::new(&plane, SPACE).await;
     let replicas = Replicas::start(&plane, SPACE).await;
-    let agents = Agents::start(plan, &replicas.switches);
+    let agents = Agents::start(plan, &replicas.switches).await;
     space.apply(group(NAME, NAME)).await;
     let recorder = Recorder::start(&plane.client, SPACE, ROLLOUT, NAME);
     let mut run = Run {
@@ -114,6 +114,7 @@ impl Run<'_> {
         self.agents.are_heard(HEARD).await;
         self.ends_in_truth(&stable, &target).await?;
         self.tell("all is quiet after every agent has moved to another replica");
+        assert!(self.agents.roaming_polls() > REPLICAS, "some agents poll at all replicas in turn");
         let wrong = [self.broken(&target), self.left_behind(&replicas).await, replicas.ended()].concat();
         if wrong.is_empty() { Ok(()) } else { Err(wrong) }
     }
