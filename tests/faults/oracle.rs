@@ -259,8 +259,8 @@ impl History {
         let groups = self.groups.iter().filter_map(|group| group.status.as_ref());
         let mut wrong = falls("rollout", rollouts.clone().map(|status| status.leader_term));
         wrong.extend(falls("group", groups.clone().map(|status| status.leader_term)));
-        wrong.extend(sizes("rollout", rollouts.clone().map(|status| serde_json::to_value(status))));
-        wrong.extend(sizes("group", groups.map(|status| serde_json::to_value(status))));
+        wrong.extend(sizes("rollout", rollouts.clone().map(serde_json::to_value)));
+        wrong.extend(sizes("group", groups.map(serde_json::to_value)));
         wrong.extend(shrinks(rollouts, logs));
         wrong
     }

@@ -18,8 +18,9 @@ use std::fmt::Write as _;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
-/// How long the rollout may take for anything that is waited for, and all to be quiet after it.
-const PATIENCE: Duration = Duration::from_secs(90);
+/// How long the rollout may take for anything that is waited for, and all to be quiet after it. Generous: on a machine
+/// that is busy with other things a Lease of 3 s is lost again and again.
+const PATIENCE: Duration = Duration::from_mins(4);
 /// How often it is looked.
 const EVERY: Duration = Duration::from_millis(50);
 /// For how long the counts must stay true.
@@ -308,7 +309,15 @@ impl Run<'_> {
         let of =
             |log: &Log| format!("agent {}\n{}", log.agent, lines(log.entries.iter().map(entry).collect()));
         let agents = lines(self.agents.logs().iter().map(of).collect());
-        for (name, text) in [("rollouts.json", rollouts), ("groups.json", groups), ("agents.txt", agents)] {
+        // Not there if the API server is not.
+        let slices = plane.kubectl(&["get", "agentslices", "--all-namespaces", "--output=json"]);
+        let slices = slices.unwrap_or_else(|error| error);
+        for (name, text) in [
+            ("rollouts.json", rollouts),
+            ("groups.json", groups),
+            ("agents.txt", agents),
+            ("slices.json", slices),
+        ] {
             // Whoever looks misses it; the run has failed for another reason.
             let _ = std::fs::write(plane.dir().join(name), text);
         }

@@ -50,6 +50,13 @@ fn behaviours_report_what_real_supervisors_report() {
 }
 
 #[test]
+fn agent_that_refuses_says_so_of_what_is_new_and_takes_back_what_it_had() {
+    let said = reports(Behaviour::Refuse("no".into()), &[1, 2, 1, 2]);
+    let (takes, refuses) = ([(1, Applying), (1, Applied)], [(2, Applying), (2, Failed)]);
+    assert_eq!(said, [takes, refuses, takes, refuses].concat());
+}
+
+#[test]
 fn offer_with_the_last_hash_is_not_applied_again() {
     assert_eq!(reports(Behaviour::Apply, &[1, 1]), [(1, Applying), (1, Applied)]);
 }
