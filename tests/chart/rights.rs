@@ -8,7 +8,8 @@ use super::support::eventually;
 use super::support::operator::Operator;
 use super::support::resources::{Space, collector, group, inline, rollout, until_events};
 use super::support::switch::Switch;
-use kube::api::ListParams;
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::api::{Api, ListParams};
 use opamp_operator::api::{
     AgentSlice, CONTENT_LABEL, CollectorGroup, ConfigRevision, EXCEPTIONS, REPLICA_LABEL, RolloutState,
 };
@@ -50,6 +51,16 @@ async fn operator_works_under_exactly_the_rights_of_the_chart() {
     edge.group_has("taker", all).await;
     eventually("the dead replica's slices to be gone", async || {
         slices(&edge, REPLICA_LABEL, "opamp-operator-1").await.is_empty().then_some(())
+    })
+    .await;
+    let leases: Api<Lease> = Api::namespaced(plane.client.clone(), NAMESPACE);
+    eventually("its Lease to be gone", async || {
+        leases
+            .get_opt("opamp-operator-replica-opamp-operator-1")
+            .await
+            .expect("an answer")
+            .is_none()
+            .then_some(())
     })
     .await;
     let failed = |operator: &Operator| operator.log().to_lowercase().contains("forbidden");

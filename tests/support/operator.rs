@@ -242,11 +242,6 @@ impl Operator {
         self.process.ask_to_end();
     }
 
-    /// Whether it has ended.
-    pub fn has_ended(&mut self) -> bool {
-        self.process.has_ended()
-    }
-
     /// Ends it as Kubernetes does.
     pub fn end(&mut self) {
         self.process.end();
