@@ -307,6 +307,10 @@ pub enum ProblemKind {
     Offline,
     /// The agent was built without a component of the target revision, and so were others of its build.
     Incompatible,
+    /// A kind that a newer version writes. Never written.
+    #[serde(other)]
+    #[schemars(skip)]
+    Unknown,
 }
 
 #[cfg(test)]

@@ -97,6 +97,10 @@ pub enum FileSource {
     ConfigMap,
     /// A key of a Secret.
     Secret,
+    /// A source that a newer version writes. Never written.
+    #[serde(other)]
+    #[schemars(skip)]
+    Unknown,
 }
 
 /// What became of a revision.

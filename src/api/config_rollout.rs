@@ -82,6 +82,10 @@ pub enum ConfigFormat {
     Collector,
     /// Anything else: sent as it is. For overlays on agents' own files, and for other agents.
     Opaque,
+    /// A format that a newer version writes. Never written.
+    #[serde(other)]
+    #[schemars(skip)]
+    Unknown,
 }
 
 /// One file: a name and exactly one source.
@@ -266,6 +270,10 @@ pub enum Stage {
     Halted,
     /// All phases have passed.
     Completed,
+    /// A stage that a newer version writes. Never written.
+    #[serde(other)]
+    #[schemars(skip)]
+    Unknown,
 }
 
 /// Requests that were seen: the values of the annotations `fleet.opamp.dev/promote`, `abort`, `retry` and

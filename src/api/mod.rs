@@ -12,6 +12,7 @@ mod config_rollout;
 mod crds;
 mod duration;
 mod names;
+mod newer;
 mod restart;
 mod rules;
 mod selector;

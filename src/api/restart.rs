@@ -63,4 +63,8 @@ pub enum RestartState {
     Completed,
     /// Too many agents did not come back.
     Stopped,
+    /// A state that a newer version writes. Never written.
+    #[serde(other)]
+    #[schemars(skip)]
+    Unknown,
 }

@@ -55,4 +55,8 @@ pub enum Operator {
     Exists,
     /// The attribute is absent.
     DoesNotExist,
+    /// An operator that a newer version writes. Never written.
+    #[serde(other)]
+    #[schemars(skip)]
+    Unknown,
 }

@@ -89,6 +89,10 @@ pub enum Approval {
     Automatic,
     /// A person, with annotation `fleet.opamp.dev/promote`.
     Manual,
+    /// A way that a newer version writes. Never written.
+    #[serde(other)]
+    #[schemars(skip)]
+    Unknown,
 }
 
 /// What happens when too many agents fail.
@@ -99,6 +103,10 @@ pub enum OnFailure {
     Rollback,
     /// Nothing more happens until a person decides.
     Pause,
+    /// An answer that a newer version writes. Never written.
+    #[serde(other)]
+    #[schemars(skip)]
+    Unknown,
 }
 
 fn constant<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
@@ -186,6 +194,10 @@ pub enum PhaseOutcome {
     Skipped,
     /// Too many agents failed in it.
     Failed,
+    /// An outcome that a newer version writes. Never written.
+    #[serde(other)]
+    #[schemars(skip)]
+    Unknown,
 }
 
 /// The step that is under way.

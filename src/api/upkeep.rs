@@ -39,6 +39,10 @@ pub enum DriftMode {
     Detect,
     /// It is not looked for.
     Off,
+    /// A mode that a newer version writes. Never written.
+    #[serde(other)]
+    #[schemars(skip)]
+    Unknown,
 }
 
 /// How often and how fast an agent is put right before it is quarantined: then it is left alone, and told in
@@ -83,6 +87,10 @@ pub enum OnUnhealthy {
     Heal,
     /// They are told.
     Report,
+    /// An answer that a newer version writes. Never written.
+    #[serde(other)]
+    #[schemars(skip)]
+    Unknown,
 }
 
 /// The default of [`DriftSpec::scan_interval`].

@@ -65,6 +65,8 @@ fn read(index: usize, file: &RevisionFile, secret: Option<&Secret>) -> Result<Co
     let kept = || secret?.data.as_ref()?.get(&index.to_string()).map(|bytes| bytes.0.clone());
     let body = match file.source {
         FileSource::Secret => kept(),
+        // A newer version keeps it elsewhere: without it nothing is offered.
+        FileSource::Unknown => None,
         FileSource::Inline | FileSource::ConfigMap => {
             file.body.as_ref().map(|body| body.0.clone().into_bytes())
         }

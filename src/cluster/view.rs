@@ -169,6 +169,10 @@ impl Follower {
             listing.insert(key.clone());
         }
         let group = match group.0 {
+            Ok(group) if group.spec.selector.is_newer() => {
+                tracing::warn!(namespace = %key.0, name = key.1, "left as it was: a newer version's selector");
+                return false;
+            }
             Ok(group) => group,
             Err(invalid) => {
                 tracing::warn!(namespace = %key.0, name = key.1, error = %invalid.error, "cannot read collector group");

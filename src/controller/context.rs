@@ -3,7 +3,7 @@
 use super::order::Order;
 use super::revision::Known;
 use crate::api::{CollectorGroup, ConfigRevision, ConfigRollout};
-use crate::cluster::{Announcer, Held, Observatory, Written, write_status};
+use crate::cluster::{Announcer, Held, Observatory, Whole, Written, write_status};
 use crate::config::{ConfigHash, HashKey, Inventory};
 use crate::rollout::{Claim, Content, RevisionFacts, holder};
 use crate::telemetry::{FleetMetrics, GroupCounts};
@@ -96,8 +96,8 @@ pub struct Leader {
 
 /// What the leader has read of the cluster. Revisions are kept without their bodies.
 pub(super) struct Stores {
-    pub rollouts: Store<Guarded<ConfigRollout>>,
-    pub groups: Store<Guarded<CollectorGroup>>,
+    pub rollouts: Store<Guarded<Whole<ConfigRollout>>>,
+    pub groups: Store<Guarded<Whole<CollectorGroup>>>,
     pub revisions: Store<Guarded<ConfigRevision>>,
     pub config_maps: Store<PartialObjectMeta<ConfigMap>>,
     pub secrets: Store<PartialObjectMeta<Secret>>,
@@ -290,12 +290,12 @@ pub fn readable<K: kube::Resource<DynamicType = ()>>(guarded: &Guarded<K>) -> Op
 pub async fn write_if_leading<K, S>(
     leader: &Leader,
     api: &Api<K>,
-    object: &K,
+    object: &Whole<K>,
     old: &S,
     new: &S,
 ) -> Result<Written, Error>
 where
-    K: kube::Resource + Clone + serde::de::DeserializeOwned + std::fmt::Debug,
+    K: kube::Resource<DynamicType = ()> + Clone + serde::de::DeserializeOwned + std::fmt::Debug,
     S: serde::Serialize,
 {
     if !leader.may_write() {

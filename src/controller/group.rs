@@ -3,10 +3,9 @@
 use super::announce::answer_all;
 use super::care::{Care, treat};
 use super::context::{Error, Guarded, Leader, entropy, hashes, holder_of, readable, write_if_leading};
-use super::rollout::is_newer;
 use super::{memory, revision, telemetry};
 use crate::api::{AssignmentStatus, CollectorGroup, CollectorGroupStatus, ConfigRollout, Strategy};
-use crate::cluster::Written;
+use crate::cluster::{Whole, Written};
 use crate::fleet::{Live, ObservedAgent};
 use crate::heal::begin;
 use crate::rollout::{
@@ -25,7 +24,10 @@ use std::time::Duration;
 ///
 /// # Errors
 /// When the API server does not answer as wanted; it is tried again.
-pub async fn reconcile(guarded: Arc<Guarded<CollectorGroup>>, leader: Arc<Leader>) -> Result<Action, Error> {
+pub async fn reconcile(
+    guarded: Arc<Guarded<Whole<CollectorGroup>>>,
+    leader: Arc<Leader>,
+) -> Result<Action, Error> {
     let Some(group) = readable(&guarded) else { return Ok(Action::await_change()) };
     let (namespace, name) = (group.namespace().unwrap_or_default(), group.name_any());
     let Some(agents) = leader.agents(&namespace) else { return Ok(Action::await_change()) };
@@ -34,7 +36,7 @@ pub async fn reconcile(guarded: Arc<Guarded<CollectorGroup>>, leader: Arc<Leader
     }
     let prior = group.status.clone().unwrap_or_default();
     let rollout = holding_rollout(&leader, &namespace, &name);
-    if rollout.as_ref().is_some_and(is_newer) {
+    if group.spec.selector.is_newer() || rollout.as_ref().is_some_and(|rollout| rollout.is_newer()) {
         return Ok(Action::await_change());
     }
     let status = rollout.as_ref().map(|rollout| rollout.status.clone().unwrap_or_default());
@@ -99,7 +101,7 @@ pub async fn reconcile(guarded: Arc<Guarded<CollectorGroup>>, leader: Arc<Leader
     Ok(write(&leader, group, &prior, &next, rollout.as_ref(), asked).await?.unwrap_or(idle))
 }
 
-fn holding_rollout(leader: &Leader, namespace: &str, group: &str) -> Option<ConfigRollout> {
+fn holding_rollout(leader: &Leader, namespace: &str, group: &str) -> Option<Whole<ConfigRollout>> {
     let holder = holder_of(leader, namespace, group)?;
     let rollout = leader.stores.rollouts.get(&ObjectRef::new(&holder).within(namespace))?;
     rollout.0.as_ref().ok().cloned()
@@ -125,10 +127,10 @@ async fn own_revisions(
 
 async fn write(
     leader: &Leader,
-    group: &CollectorGroup,
+    group: &Whole<CollectorGroup>,
     prior: &CollectorGroupStatus,
     next: &CollectorGroupStatus,
-    rollout: Option<&ConfigRollout>,
+    rollout: Option<&Whole<ConfigRollout>>,
     asked: Option<Result<String, String>>,
 ) -> Result<Option<Action>, Error> {
     let id = format!("group/{}", group.uid().unwrap_or_default());
@@ -138,7 +140,7 @@ async fn write(
     let namespace = group.namespace().unwrap_or_default();
     let turn = leader.order.turn(&namespace, &group.name_any()).await;
     let seen = holding_rollout(leader, &namespace, &group.name_any());
-    let version = |rollout: Option<&ConfigRollout>| rollout.and_then(ResourceExt::resource_version);
+    let version = |rollout: Option<&Whole<ConfigRollout>>| rollout.and_then(ResourceExt::resource_version);
     let is_latest = turn.allows(version(rollout).as_deref(), version(seen.as_ref()).as_deref());
     if prior.assignment != next.assignment && !is_latest {
         // The watch brings the rollout as it is now.

@@ -3,6 +3,7 @@
 use super::context::{Error, Guarded, Leader, LeaderConfig, Stores};
 use super::{group, rollout, term};
 use crate::api::{CollectorGroup, ConfigRevision, ConfigRollout};
+use crate::cluster::Whole;
 use crate::telemetry::FleetMetrics;
 use futures::{Stream, StreamExt};
 use kube::api::Api;
@@ -106,8 +107,8 @@ type Feed<K> = futures::stream::BoxStream<'static, Result<K, watcher::Error>>;
 /// The watches. The first two drive the controllers; each of them tells after its store has the change, so that
 /// a reconcile never acts on less than what it was called for.
 struct Feeds {
-    rollouts: Feed<Guarded<ConfigRollout>>,
-    groups: Feed<Guarded<CollectorGroup>>,
+    rollouts: Feed<Guarded<Whole<ConfigRollout>>>,
+    groups: Feed<Guarded<Whole<CollectorGroup>>>,
     others: futures::future::BoxFuture<'static, ()>,
 }
 

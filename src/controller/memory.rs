@@ -3,7 +3,7 @@
 
 use super::context::{Guarded, Leader, hashes, readable};
 use crate::api::{AssignmentStatus, CollectorGroup};
-use crate::cluster::{delete_lease, delete_slice};
+use crate::cluster::{Whole, delete_lease, delete_slice};
 use crate::config::ConfigHash;
 use crate::fleet::{FORGET_UNGROUPED_AFTER, Memory, ObservedAgent, is_forgotten, outlived};
 use jiff::Timestamp;
@@ -64,7 +64,7 @@ impl Leader {
         of(group, &assignment, &hashes(&self.revisions(namespace)))
     }
 
-    fn group(&self, namespace: &str, name: Option<&str>) -> Option<Arc<Guarded<CollectorGroup>>> {
+    fn group(&self, namespace: &str, name: Option<&str>) -> Option<Arc<Guarded<Whole<CollectorGroup>>>> {
         self.stores.groups.get(&ObjectRef::new(name?).within(namespace))
     }
 

@@ -166,7 +166,7 @@ fn changed_reference(previous: &ConfigRevision, files: &[ResolvedFile]) -> Optio
     let changed = files.iter().find(differs).or_else(|| files.iter().find(secret))?;
     let name = &changed.reference.as_ref()?.name;
     match changed.source {
-        FileSource::Inline => None,
+        FileSource::Inline | FileSource::Unknown => None,
         FileSource::ConfigMap => Some(format!("configmap/{name}")),
         FileSource::Secret => Some(format!("secret/{name}")),
     }

@@ -4,10 +4,8 @@ use super::announce::{announce, answer};
 use super::contents::content;
 use super::context::{Error, Guarded, Leader, entropy, facts, holder_of, lock, readable, write_if_leading};
 use super::revision;
-use crate::api::{
-    ConfigRevision, ConfigRollout, ConfigRolloutStatus, RevisionState, RolloutState, Stage, UNDO_ANNOTATION,
-};
-use crate::cluster::Written;
+use crate::api::{ConfigRevision, ConfigRollout, ConfigRolloutStatus, RevisionState, Stage, UNDO_ANNOTATION};
+use crate::cluster::{Whole, Written};
 use crate::fleet::ObservedAgent;
 use crate::rollout::{Content, GroupFacts, Input, Next, is_under_way, stalled, step};
 use jiff::Timestamp;
@@ -22,15 +20,22 @@ use std::sync::Arc;
 ///
 /// # Errors
 /// When the API server does not answer as wanted; it is tried again.
-pub async fn reconcile(guarded: Arc<Guarded<ConfigRollout>>, leader: Arc<Leader>) -> Result<Action, Error> {
+pub async fn reconcile(
+    guarded: Arc<Guarded<Whole<ConfigRollout>>>,
+    leader: Arc<Leader>,
+) -> Result<Action, Error> {
     let Some(rollout) = readable(&guarded) else { return Ok(Action::await_change()) };
     let namespace = rollout.namespace().unwrap_or_default();
     let Some(agents) = leader.agents(&namespace) else { return Ok(Action::await_change()) };
     if rollout.metadata.deletion_timestamp.is_some() || !leader.stores.are_ready() {
         return Ok(Action::await_change());
     }
-    if is_newer(rollout) {
-        tracing::warn!(namespace, name = rollout.name_any(), "left to a newer version, whose state it has");
+    if rollout.is_newer() {
+        tracing::warn!(
+            namespace,
+            name = rollout.name_any(),
+            "left to a newer version: it says what is not known here"
+        );
         return Ok(Action::await_change());
     }
     let group = match group_facts(&leader, rollout).await? {
@@ -67,12 +72,6 @@ pub async fn reconcile(guarded: Arc<Guarded<ConfigRollout>>, leader: Arc<Leader>
     Ok(if is_under_way(&next.status) { Action::requeue(leader.status_interval) } else { action })
 }
 
-/// Whether a newer version has brought a rollout into a state that is not known here. Nothing is decided on it, and it
-/// holds its group as before.
-pub fn is_newer(rollout: &ConfigRollout) -> bool {
-    rollout.status.as_ref().is_some_and(|status| status.state == RolloutState::Unknown)
-}
-
 /// A group's part of a namespace's agents, which come in order of group.
 fn agents_of<'a>(agents: &'a [ObservedAgent], group: &str) -> &'a [ObservedAgent] {
     let start = agents.partition_point(|agent| agent.group.as_deref() < Some(group));
@@ -91,7 +90,9 @@ async fn group_facts(leader: &Leader, rollout: &ConfigRollout) -> Result<Result<
     if let Some(holder) = holder_of(leader, &namespace, name).filter(|holder| *holder != rollout.name_any()) {
         return Ok(Ok(GroupFacts::Taken(holder)));
     }
-    let Some(group) = readable(&group) else { return Ok(Err(Action::await_change())) };
+    let Some(group) = readable(&group).filter(|group| !group.spec.selector.is_newer()) else {
+        return Ok(Err(Action::await_change()));
+    };
     let stable = group.status.as_ref().and_then(|status| status.stable_revision.clone());
     let offline_after = group.spec.offline_after.get();
     let content = content(leader, rollout).await?;
@@ -109,7 +110,7 @@ async fn group_facts(leader: &Leader, rollout: &ConfigRollout) -> Result<Result<
 /// Writes the status, and what follows from it: Events, and the states of the rollout's revisions.
 async fn write(
     leader: &Leader,
-    rollout: &ConfigRollout,
+    rollout: &Whole<ConfigRollout>,
     prior: &ConfigRolloutStatus,
     next: &Next,
     wanted: Option<&str>,

@@ -120,6 +120,8 @@ fn holds(requirement: &Requirement, value: Option<&str>) -> bool {
         Operator::NotIn => !listed,
         Operator::Exists => value.is_some(),
         Operator::DoesNotExist => value.is_none(),
+        // Who may be selected is not known: whoever has such a selector leaves it to the version that knows.
+        Operator::Unknown => false,
     }
 }
 

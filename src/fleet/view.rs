@@ -193,14 +193,17 @@ fn read(status: &AssignmentStatus, load: impl Fn(&str) -> Option<Arc<Revision>>)
     let stable = status.stable.as_deref().and_then(&load);
     let cohort = Cohort::read(&status.seed, &status.terms);
     let loaded = target.is_some() == status.target.is_some() && stable.is_some() == status.stable.is_some();
+    // Nobody can tell who is in the cohort by a selector of a newer version.
+    let known =
+        !status.terms.iter().filter_map(|term| term.selector.as_ref()).any(AttributeSelector::is_newer);
     Assignment {
         generation: status.generation,
-        loaded: loaded && (target.is_none() || cohort.is_some()),
+        loaded: loaded && known && (target.is_none() || cohort.is_some()),
         target,
         stable,
         cohort,
         admission: status.adoption.as_ref().and_then(Admission::read),
-        rings: status.rings.iter().cloned().map(Ring::new).collect(),
+        rings: status.rings.iter().filter(|ring| !ring.is_newer()).cloned().map(Ring::new).collect(),
         rolling_back: status.rolling_back,
         retried_at: status.retried_at.as_ref().map(|time| time.0),
         apply_timeout: status.apply_timeout.as_ref().map(crate::api::Duration::get),

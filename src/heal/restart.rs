@@ -84,6 +84,10 @@ pub fn restart(
     let Some((prior, seed)) = prior.and_then(|prior| Some((prior, Seed::parse(&prior.seed)?))) else {
         return Round { status: prior.cloned(), ..Round::default() };
     };
+    // A newer version's: it goes on with it.
+    if prior.is_newer() {
+        return Round { status: Some(prior.clone()), restarts: restarts.clone(), ..Round::default() };
+    }
     let mut turns = Turns { prior, seed, terms, round: Round::default() };
     for agent in agents {
         if let Some(restart) = restarts.get(&agent.uid) {

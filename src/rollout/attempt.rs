@@ -337,7 +337,7 @@ impl Attempt<'_> {
         let reason =
             if why.starts_with("aborted by request") { Reason::Aborted } else { Reason::TooManyFailures };
         match stage {
-            Stage::Running => self.wait(status, tally),
+            Stage::Running | Stage::Unknown => self.wait(status, tally),
             Stage::Completed => {
                 Outcome::new(RolloutState::Completed, Reason::Completed, message::completed(counts))
             }

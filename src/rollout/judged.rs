@@ -29,7 +29,8 @@ impl Judged {
             Stage::Running | Stage::Held => {
                 Self { all: false, cohort: Cohort::of(cohort), passed: Cohort::read(&cohort.seed, &passed) }
             }
-            Stage::RollingBack => Self { all: true, ..Self::default() },
+            // Nobody knows who is waited for.
+            Stage::RollingBack | Stage::Unknown => Self { all: true, ..Self::default() },
             Stage::Completed | Stage::RolledBack | Stage::Halted => Self::default(),
         }
     }

@@ -76,7 +76,7 @@ fn phase(next: &ConfigRolloutStatus, index: usize, step: &PhaseStatus, before: P
     let name = phase_name(next, index, step);
     let counts = &next.agents;
     Some(match step.outcome {
-        PhaseOutcome::Waiting => return None,
+        PhaseOutcome::Waiting | PhaseOutcome::Unknown => return None,
         PhaseOutcome::Running if before == PhaseOutcome::Failed => {
             News::new(false, Reason::PhaseStarted, format!("{name} goes on, failures forgiven"))
         }
@@ -144,7 +144,7 @@ fn ended(prior: &ConfigRolloutStatus, next: &ConfigRolloutStatus, same_attempt: 
     let stable = next.stable_revision.as_deref().unwrap_or_default();
     let failure = if why.starts_with("aborted") { Reason::Aborted } else { Reason::TooManyFailures };
     Some(match stage {
-        Stage::Running => return None,
+        Stage::Running | Stage::Unknown => return None,
         Stage::Completed => {
             let note = format!(
                 "{target} completed: {} of {} agents updated, {} healthy, {} failed{}",

@@ -17,8 +17,11 @@ pub struct Next {
 }
 
 /// The status after one step. Calling it again with what it returned changes nothing, as long as nothing else
-/// does.
+/// does. A status of a newer version that decides by what is not known here is left as it is.
 pub fn step(input: &Input<'_>) -> Next {
+    if input.prior.is_newer() {
+        return Next { status: input.prior.clone(), notices: Vec::new() };
+    }
     let mut status = input.prior.clone();
     status.observed_generation = Some(input.generation);
     let target = status.target_revision.clone();

@@ -331,7 +331,8 @@ fn encode(name: &str, body: &RevisionBody) -> Option<Revision> {
     let secret = body.secret.iter().filter_map(|index| body.files.get(*index));
     let (padding, desired) = match body.format {
         ConfigFormat::Collector => (config::padding(&body.files), Desired::collector(&body.files)),
-        ConfigFormat::Opaque => (None, Some(Desired::opaque(&body.files))),
+        // What a newer version calls otherwise is not looked into either.
+        ConfigFormat::Opaque | ConfigFormat::Unknown => (None, Some(Desired::opaque(&body.files))),
     };
     Some(Revision {
         name: name.into(),

@@ -45,7 +45,7 @@ fn restart_news(prior: &CollectorGroupStatus, next: &CollectorGroupStatus) -> Op
     let restart = next.restart.as_ref().filter(|_| state(prior) != state(next))?;
     let RestartStatus { token, ordered, restarted, failed, message, .. } = restart;
     match restart.state {
-        RestartState::Running => None,
+        RestartState::Running | RestartState::Unknown => None,
         RestartState::Completed => {
             let note =
                 format!("restart {token}: {restarted} of {ordered} agents came back, {failed} did not");
