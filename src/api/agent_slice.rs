@@ -27,7 +27,8 @@ pub const SLICE_FORMAT_VERSION: u32 = 1;
 )]
 #[serde(rename_all = "camelCase")]
 pub struct AgentSliceSpec {
-    /// Version of the entries' format. A reader skips slices of a version that it does not know.
+    /// Version of the entries' format. Of a later one than it knows a reader takes what all of them say in the same way:
+    /// `groups`, and `u`, `g`, `t` and bit 1 of `f` of each agent.
     pub format_version: u32,
     /// Identity of the replica that writes this slice; in slices of exceptions, which the leader writes, empty.
     #[serde(default)]

@@ -165,6 +165,7 @@ pub fn seen(uid: InstanceUid, now: Timestamp) -> ObservedAgent {
         exempt: false,
         polling: false,
         unreachable: None,
+        newer: false,
     }
 }
 

@@ -85,6 +85,10 @@ pub fn outlived<'a>(
             return true;
         }
         let Some(elsewhere) = living.get(&agent.uid) else { return false };
+        // What either says is not all understood here.
+        if agent.newer || elsewhere.newer {
+            return false;
+        }
         let own = memories.entry(elsewhere.group.clone()).or_insert_with_key(of);
         adds_nothing(agent, elsewhere, own)
     };

@@ -1,6 +1,6 @@
 //! Agents as the leader sees them: the slices of all replicas, merged.
 
-use super::unpack::{Unpacked, unpack};
+use super::unpack::{Unpacked, unpack_any};
 use super::{Adoptee, Done, Drift, DriftClass, Faltered, InstanceUid, Ledger, Ring, Rings, Shown, Sight};
 use crate::api::{AgentSliceSpec, EntryFlags};
 use crate::config::{ConfigHash, Inventory};
@@ -83,15 +83,20 @@ pub struct ObservedAgent {
     pub reachable_since: Timestamp,
     /// It was connected to a replica that died at this time, and to no other since.
     pub unreachable: Option<Timestamp>,
+    /// A replica of a newer version tells of it in a format that is not known here: it is there, and nobody of this
+    /// version can say how it does.
+    pub newer: bool,
 }
 
 impl ObservedAgent {
     fn new(read: Unpacked<'_>, replica: Replica) -> Self {
-        let flags = EntryFlags(read.entry.flags);
+        // Of a newer format one bit is known.
+        let known = if read.newer { EntryFlags::CONNECTED.0 } else { u32::MAX };
+        let flags = EntryFlags(read.entry.flags & known);
         let connected = flags.contains(EntryFlags::CONNECTED);
         Self {
             uid: read.uid,
-            host: read.entry.host.clone(),
+            host: if read.newer { String::new() } else { read.entry.host.clone() },
             group: read.group.map(str::to_owned),
             build: read.build.map(|(_, components)| components),
             rings: read.rings,
@@ -112,7 +117,11 @@ impl ObservedAgent {
             sight: read.sight,
             done: read.done,
             since: time(read.entry.since),
-            health_since: time(read.entry.since.saturating_add(read.entry.health_after)),
+            health_since: time(read.entry.since.saturating_add(if read.newer {
+                0
+            } else {
+                read.entry.health_after
+            })),
             started: read.started,
             adoptee: read.adoptee,
             faltered: read.faltered,
@@ -122,6 +131,7 @@ impl ObservedAgent {
                 Replica::Dead(since) if connected => Some(since),
                 _ => None,
             },
+            newer: read.newer,
         }
     }
 
@@ -227,7 +237,7 @@ fn time(seconds: i64) -> Timestamp {
 /// The agents of one slice.
 pub(super) fn read<'a>(source: &SliceSource<'a>) -> impl Iterator<Item = ObservedAgent> + use<'a> {
     let replica = source.replica;
-    unpack(source.slice).map(move |read| ObservedAgent::new(read, replica))
+    unpack_any(source.slice).map(move |read| ObservedAgent::new(read, replica))
 }
 
 /// Merges the slices of one namespace. An agent that stands in several is taken from the connected one, then from

@@ -44,6 +44,40 @@ pub struct Unpacked<'a> {
     pub sight: Option<Sight>,
     /// The leader's last order that was carried out.
     pub done: Option<Done>,
+    /// The slice has a format of a newer version: nothing is known but uid, group, whether it is connected, and since
+    /// when.
+    pub newer: bool,
+}
+
+/// Reads the entries of a slice, and of one in a newer version's format what is the same in all formats.
+pub fn unpack_any(slice: &AgentSliceSpec) -> impl Iterator<Item = Unpacked<'_>> {
+    unpack(slice).chain(unpack_core(slice))
+}
+
+/// What every format says in the same way: `groups`, and of each agent `u`, `g`, `t` and bit 1 of `f`.
+fn unpack_core(slice: &AgentSliceSpec) -> impl Iterator<Item = Unpacked<'_>> {
+    let newer = slice.format_version > SLICE_FORMAT_VERSION;
+    slice.agents.iter().filter(move |_| newer).filter_map(|entry| {
+        Some(Unpacked {
+            entry,
+            uid: InstanceUid::from_hex(&entry.uid)?,
+            bound: None,
+            group: entry.group.and_then(|index| slice.groups.get(index as usize)).map(String::as_str),
+            overlapping: None,
+            build: None,
+            rings: Rings::default(),
+            running: None,
+            ledger: Ledger::default(),
+            started: None,
+            adoptee: None,
+            faltered: Faltered::default(),
+            version: None,
+            told: None,
+            sight: None,
+            done: None,
+            newer: true,
+        })
+    })
 }
 
 /// Reads the entries of a slice; none if it has a format that this program does not know.
@@ -80,6 +114,7 @@ pub fn unpack(slice: &AgentSliceSpec) -> impl Iterator<Item = Unpacked<'_>> {
                 .done
                 .as_ref()
                 .map(|done| Done { order: done.order, at: read_time(done.order.saturating_add(done.after)) }),
+            newer: false,
         })
     })
 }

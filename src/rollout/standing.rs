@@ -55,7 +55,7 @@ pub enum Standing {
     Failed(Failure),
     /// It was seen since its phase began, and is gone.
     Lost(Timestamp),
-    /// It was held by a replica that died: neither good nor failed.
+    /// It was held by a replica that died, or is told of in a newer version's format: neither good nor failed.
     Unreachable,
 }
 
@@ -101,6 +101,9 @@ pub fn standing(agent: &ObservedAgent, admitted: Admission, rules: &Rules) -> St
     if let Some(since) = agent.unreachable {
         let over = rules.now.duration_since(since) > rules.unreachable_for;
         return if over { Standing::Absent } else { Standing::Unreachable };
+    }
+    if agent.newer {
+        return if agent.connected { Standing::Unreachable } else { Standing::Absent };
     }
     if !agent.connected {
         return away(agent, admitted, rules);

@@ -129,6 +129,10 @@ pub fn returning(
 fn presence(crowd: &Crowd<'_>) -> RolloutAgentCounts {
     let mut counts = RolloutAgentCounts { total: length(crowd.agents.len()), ..Default::default() };
     for agent in crowd.iter() {
+        // A newer version knows what it is.
+        if agent.newer && agent.connected {
+            continue;
+        }
         let count = if !agent.connected {
             &mut counts.offline
         } else if !agent.accepts_config || crowd.lacks(agent) || crowd.refused_before(agent) {

@@ -162,3 +162,28 @@ fn refusals_of_a_forgotten_agent_are_forgotten() {
     let prior = Refusals::from([(uid(1), ledger(&[(B, Verdict::failed(""), 5)]))]);
     assert!(memory(None).refusals(&prior, &[]).is_empty());
 }
+
+/// Of an agent that one of the two tells of in a newer version's format nobody here can say what would be lost.
+#[test]
+fn dead_replicas_slice_stays_until_its_agents_are_forgotten_where_a_newer_version_tells_of_them() {
+    let newer = |entry| AgentSliceSpec { format_version: SLICE_FORMAT_VERSION + 1, ..slice(vec![entry]) };
+    let (known, here) = (slice(vec![entry(1, CONNECTED, 1)]), slice(vec![entry(1, CONNECTED, 960)]));
+    for (dead, living, died, expected) in [
+        (known.clone(), here.clone(), 950, true),
+        (newer(entry(1, CONNECTED, 1)), here, 950, false),
+        (known, newer(entry(1, CONNECTED, 960)), 950, false),
+        (newer(entry(1, CONNECTED, 1)), slice(vec![]), 399, true),
+    ] {
+        let source = |name, replica, slice| SliceSource { name, replica, slice };
+        let slices = [
+            source("dead", Replica::Dead(at(died)), &dead),
+            source("living", Replica::Alive(at(0)), &living),
+        ];
+        assert_eq!(
+            !outlived(&slices, |_| memory(None), at(1000)).is_empty(),
+            expected,
+            "{}",
+            dead.format_version
+        );
+    }
+}

@@ -191,3 +191,53 @@ fn agent_that_was_started_anew_and_came_back_by_another_replica_has_restarted() 
         assert_eq!(agent.faltered.restarted, restarted);
     }
 }
+
+/// What a replica of a newer version writes in another format: four things mean the same in all of them.
+#[test]
+fn agent_of_a_newer_format_is_there_and_nothing_else_is_believed_of_it() {
+    let newer = AgentEntry {
+        group: Some(1),
+        running: Some(0),
+        verdicts: vec![verdict(1, 2, 7)],
+        health_after: 9,
+        ..entry(u32::MAX, 6, "what it means now")
+    };
+    let newer = AgentSliceSpec { format_version: SLICE_FORMAT_VERSION + 1, ..slice(newer) };
+    let agent = merged(&[("new", true, &newer)]);
+    assert!(agent.newer && agent.connected);
+    assert_eq!((agent.group.as_deref(), agent.since.as_second()), (Some("h"), 6));
+    assert_eq!((agent.running, agent.ledger.iter().count(), agent.healthy), (None, 0, None));
+    assert!(!agent.accepts_config && !agent.exempt && !agent.polling);
+    assert_eq!((agent.host.as_str(), agent.health_since.as_second()), ("", 6));
+
+    // It has come from a replica of this version, which knows what it refused.
+    let left = slice(AgentEntry { verdicts: vec![verdict(1, 2, 4)], ..entry(0, 5, "old") });
+    let agent = merged(&[("new", true, &newer), ("old", true, &left)]);
+    assert!(agent.newer && agent.connected);
+    assert!(agent.ledger.refusal(hash(B), None).is_some(), "a refusal in any copy stands");
+    let gone = merged(&[("new", false, &newer)]);
+    assert_eq!((gone.connected, gone.unreachable), (false, Some(at(99))), "its replica died");
+}
+
+#[test]
+fn slice_of_an_older_format_than_any_says_nothing() {
+    let none = AgentSliceSpec { format_version: 0, ..slice(entry(CONNECTED, 6, "host")) };
+    assert!(merge([SliceSource { name: "s", replica: Replica::Alive(at(0)), slice: &none }]).is_empty());
+}
+
+/// Kinds of verdict that a newer replica writes are skipped; the agent counts with all that is known.
+#[test]
+fn unknown_codes_of_an_entry_are_skipped_and_the_rest_of_it_counts() {
+    let newer = AgentEntry {
+        group: Some(0),
+        running: Some(1),
+        verdicts: vec![verdict(0, 99, 7), verdict(1, 1, 7)],
+        sight: Some(crate::api::SightEntry { code: 42, ..crate::api::SightEntry::default() }),
+        ..entry(CONNECTED | EntryFlags::ACCEPTS_CONFIG.0 | EntryFlags::REPORTS_CONFIG.0 | 1 << 20, 6, "host")
+    };
+    let agent = merged(&[("new", true, &slice(newer))]);
+    assert!(agent.is_eligible() && !agent.newer);
+    assert_eq!(agent.running, Some(hash(B)));
+    assert_eq!(agent.ledger.iter().map(|given| given.hash).collect::<Vec<_>>(), [hash(B)]);
+    assert!(agent.drift().is_none() && agent.is_unseen(), "nobody can tell");
+}

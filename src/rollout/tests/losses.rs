@@ -1,7 +1,7 @@
 //! What is the network's, or the operator's own trouble, and no verdict on a revision.
 
 use super::world::{Manner, World};
-use crate::api::{Reason, RolloutState as State};
+use crate::api::{ConfigRolloutStatus, Reason, RolloutState as State};
 use jiff::SignedDuration;
 
 #[test]
@@ -198,4 +198,63 @@ fn revision_that_is_bad_is_rolled_back_though_some_agents_are_out_of_reach() {
     world.members[cohort[1]].manner = Manner::Refuses;
     world.run_until(State::RolledBack);
     assert_eq!(world.status.agents.failed, 1);
+}
+
+/// They have come to a replica of a newer version, whose format of slices is not known here.
+#[test]
+fn agents_that_a_newer_version_tells_of_are_there_and_neither_lost_nor_failed_nor_good() {
+    let mut world = World::with_stable(100);
+    world.run_until(State::Soaking);
+    let cohort = world.cohort();
+    let before: Vec<_> = cohort.iter().map(|&index| world.members[index].seen.clone()).collect();
+    for &index in &cohort {
+        let agent = &mut world.members[index].seen;
+        (agent.newer, agent.running, agent.healthy) = (true, None, None);
+        (agent.accepts_config, agent.reports_config) = (false, false);
+    }
+    for _ in 0..30 {
+        world.tick(60);
+        assert_eq!((world.status.agents.failed, world.running("r-1")), (0, 98), "the phase waits");
+        assert_eq!(world.status.agents.total, 100);
+    }
+    assert!(world.is_stalled(Reason::ProgressDeadlineExceeded), "{}", world.status.message);
+    for &index in &cohort {
+        world.members[index].seen.connected = false;
+    }
+    for _ in 0..10 {
+        world.tick(60);
+        assert_eq!(world.status.agents.failed, 0, "not even when they leave");
+    }
+    for (&index, known) in cohort.iter().zip(before) {
+        world.members[index].seen = known;
+    }
+    world.run_until(State::Completed);
+}
+
+/// An older leader among the decisions of a newer one.
+#[test]
+fn status_that_a_newer_version_decides_by_is_left_as_it_is() {
+    use crate::api::{Cohort, PhaseOutcome, Stage};
+    let mut world = World::with_stable(100);
+    world.run_until(State::Soaking);
+    let known = world.status.clone();
+    let cohort = known.cohort.clone().expect("a cohort");
+    world.status.phases[3].outcome = PhaseOutcome::Unknown;
+    world.tick(60);
+    assert_eq!(world.status.phases[3].outcome, PhaseOutcome::Unknown, "only told, and it goes on");
+    let mut current = known.clone();
+    current.phases[0].outcome = PhaseOutcome::Unknown;
+    let stage = Some(Cohort { stage: Stage::Unknown, ..cohort });
+    for newer in [
+        ConfigRolloutStatus { state: State::Unknown, ..known.clone() },
+        ConfigRolloutStatus { cohort: stage, ..known },
+        current,
+    ] {
+        world.status = newer.clone();
+        world.all(Manner::Silent);
+        world.ask("abort", "now");
+        world.lead();
+        assert_eq!(world.status, newer);
+        assert!(world.notices.is_empty(), "the newer version answers");
+    }
 }
