@@ -2,14 +2,17 @@
 //! group, read by every replica.
 
 use super::Written;
+use super::patch::overlay;
 use crate::api::{AgentSlice, AgentSliceSpec, CONTENT_LABEL, CollectorGroup, EXCEPTIONS};
 use crate::fleet::{
-    AgentKey, Ledger, Restart, Treatment, unpack_exceptions, unpack_refusals, unpack_restarts,
+    AgentKey, Ledger, Restart, Treatment, has_newer_format, unpack_exceptions, unpack_refusals,
+    unpack_restarts,
 };
-use kube::api::{Api, DeleteParams, ObjectMeta, PostParams, Preconditions};
+use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, PostParams, Preconditions};
 use kube::core::DeserializeGuard;
 use kube::runtime::watcher;
 use kube::{Client, Resource, ResourceExt};
+use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -73,7 +76,7 @@ impl Exceptions {
         if let Some(listing) = &mut self.listing {
             listing.insert(key.clone());
         }
-        let Ok(read) = &slice.0 else {
+        let Some(read) = slice.0.as_ref().ok().filter(|read| !has_newer_format(&read.spec)) else {
             tracing::warn!(namespace = %key.0, name = key.1, "cannot read slice of exceptions");
             return false;
         };
@@ -113,7 +116,8 @@ fn key(slice: &DeserializeGuard<AgentSlice>) -> SliceKey {
 }
 
 /// Brings the slices of one group's exceptions to what they are to be: `known` are those that stand, `wanted` what is to
-/// be in the first, the second and so on. Each write holds only while its slice is as it was read.
+/// be in the first, the second and so on. Each write holds only while its slice is as it was read, and keeps what a newer
+/// leader said of the same agents.
 ///
 /// # Errors
 /// When the API server does not take a write for another reason than that the slice has changed.
@@ -123,26 +127,81 @@ pub async fn write_exceptions(
     known: &[Arc<AgentSlice>],
     wanted: Vec<AgentSliceSpec>,
 ) -> kube::Result<Written> {
-    let api: Api<AgentSlice> = Api::namespaced(client.clone(), &group.namespace().unwrap_or_default());
-    let mut written = Written::Unchanged;
-    let names: Vec<String> = (0..wanted.len()).map(|index| name(group, index)).collect();
-    for (name, spec) in names.iter().zip(wanted) {
-        let stands = known.iter().find(|slice| slice.name_any() == *name);
-        if stands.is_some_and(|stands| stands.spec == spec) {
-            continue;
-        }
-        if !put(&api, slice(group, name, stands, spec)).await? {
+    let namespace = group.namespace().unwrap_or_default();
+    let wanted: Vec<(String, AgentSliceSpec)> =
+        wanted.into_iter().enumerate().map(|(index, spec)| (name(group, index), spec)).collect();
+    let place = |name: &str| known.iter().position(|slice| slice.name_any() == name);
+    let stands = |(name, spec): &&(String, AgentSliceSpec)| {
+        place(name).is_some_and(|place| known[place].spec == *spec)
+    };
+    let changed: Vec<_> = wanted.iter().filter(|slice| !stands(slice)).collect();
+    let is_wanted = |slice: &AgentSlice| wanted.iter().any(|(name, _)| *name == slice.name_any());
+    let surplus: Vec<_> = known.iter().filter(|slice| !is_wanted(slice)).collect();
+    if changed.is_empty() && surplus.is_empty() {
+        return Ok(Written::Unchanged);
+    }
+    let whole: Api<DynamicObject> =
+        Api::namespaced_with(client.clone(), &namespace, &ApiResource::erase::<AgentSlice>(&()));
+    let Some(stand) = read_whole(&whole, known).await? else { return Ok(Written::Conflict) };
+    for (name, spec) in changed {
+        let place = place(name);
+        let spec = with_unknown(&stand, place, spec);
+        let version = place.and_then(|place| known[place].resource_version());
+        if !put(&whole, slice(group, name, version, spec)).await? {
             return Ok(Written::Conflict);
         }
-        written = Written::Yes;
     }
-    for surplus in known.iter().filter(|slice| !names.contains(&slice.name_any())) {
+    let api: Api<AgentSlice> = Api::namespaced(client.clone(), &namespace);
+    for surplus in surplus {
         if !delete(&api, surplus).await? {
             return Ok(Written::Conflict);
         }
-        written = Written::Yes;
     }
-    Ok(written)
+    Ok(Written::Yes)
+}
+
+/// A slice's spec: as it stands, and what is understood of it.
+type Stand = (Value, Value);
+
+/// The specs of slices as they stand; nothing if one of them has changed since it was read.
+async fn read_whole(api: &Api<DynamicObject>, known: &[Arc<AgentSlice>]) -> kube::Result<Option<Vec<Stand>>> {
+    let mut stand = Vec::new();
+    for slice in known {
+        let Some(found) = api.get_opt(&slice.name_any()).await? else { return Ok(None) };
+        if found.resource_version() != slice.resource_version() {
+            return Ok(None);
+        }
+        let understood = serde_json::to_value(&slice.spec).map_err(kube::Error::SerdeError)?;
+        stand.push((found.data["spec"].clone(), understood));
+    }
+    Ok(Some(stand))
+}
+
+/// What is to be in a slice, with what is not understood of the one that stands in its place and of its agents, wherever
+/// they stand.
+fn with_unknown(stand: &[Stand], place: Option<usize>, spec: &AgentSliceSpec) -> Value {
+    let mut wanted = json!(spec);
+    let mut agents = wanted["agents"].take();
+    let known = || stand.iter().flat_map(|(raw, old)| entries(raw).iter().zip(entries(old)));
+    for agent in agents.as_array_mut().into_iter().flatten() {
+        if let Some((raw, old)) = known().find(|(_, old)| old["u"] == agent["u"]) {
+            *agent = overlay(raw, old, agent);
+        }
+    }
+    if let Some((raw, old)) = place.and_then(|place| stand.get(place)) {
+        let without_agents = |spec: &Value| {
+            let mut spec = spec.clone();
+            spec["agents"] = Value::Null;
+            spec
+        };
+        wanted = overlay(&without_agents(raw), &without_agents(old), &wanted);
+    }
+    wanted["agents"] = agents;
+    wanted
+}
+
+fn entries(spec: &Value) -> &[Value] {
+    spec["agents"].as_array().map_or(&[], Vec::as_slice)
 }
 
 /// The group's uid, because a group that is made anew under the same name is another one.
@@ -150,24 +209,17 @@ fn name(group: &CollectorGroup, index: usize) -> String {
     format!("{EXCEPTIONS}-{}-{index}", group.uid().unwrap_or_default())
 }
 
-fn slice(
-    group: &CollectorGroup,
-    name: &str,
-    stands: Option<&Arc<AgentSlice>>,
-    spec: AgentSliceSpec,
-) -> AgentSlice {
-    let metadata = ObjectMeta {
-        name: Some(name.to_owned()),
-        labels: Some([(CONTENT_LABEL.to_owned(), EXCEPTIONS.to_owned())].into()),
-        owner_references: group.owner_ref(&()).map(|owner| vec![owner]),
-        resource_version: stands.and_then(|stands| stands.resource_version()),
-        ..ObjectMeta::default()
-    };
-    AgentSlice { metadata, spec }
+fn slice(group: &CollectorGroup, name: &str, resource_version: Option<String>, spec: Value) -> DynamicObject {
+    let mut slice =
+        DynamicObject::new(name, &ApiResource::erase::<AgentSlice>(&())).data(json!({"spec": spec}));
+    slice.metadata.labels = Some([(CONTENT_LABEL.to_owned(), EXCEPTIONS.to_owned())].into());
+    slice.metadata.owner_references = group.owner_ref(&()).map(|owner| vec![owner]);
+    slice.metadata.resource_version = resource_version;
+    slice
 }
 
 /// True if it was taken; false if the slice has changed meanwhile.
-async fn put(api: &Api<AgentSlice>, slice: AgentSlice) -> kube::Result<bool> {
+async fn put(api: &Api<DynamicObject>, slice: DynamicObject) -> kube::Result<bool> {
     let written = if slice.metadata.resource_version.is_some() {
         api.replace(&slice.name_any(), &PostParams::default(), &slice).await
     } else {
@@ -187,5 +239,45 @@ fn unless_changed(result: kube::Result<()>) -> kube::Result<bool> {
         Ok(()) => Ok(true),
         Err(kube::Error::Api(status)) if status.code == 409 || status.code == 404 => Ok(false),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Slices of two agents each as a newer leader writes them: with `z`, which is not understood.
+    fn stand() -> Vec<Stand> {
+        let agent = |uid: &str, index: i64| json!({"u": uid, "f": 0, "t": 0, "r": index, "z": {"for": uid}});
+        let slice = |agents: Value| {
+            let raw = json!({"formatVersion": 1, "groups": ["g"], "revisions": ["b", "c"], "z": 9, "agents": agents});
+            let understood: AgentSliceSpec = serde_json::from_value(raw.clone()).expect("a slice");
+            (raw, json!(understood))
+        };
+        vec![slice(json!([agent("1", 0), agent("2", 1)])), slice(json!([agent("3", 0)]))]
+    }
+
+    /// An order is given to one agent, one is added, one is moved from another slice, and one goes; indexes change.
+    #[test]
+    fn what_a_newer_leader_says_of_agents_stays_with_them_whatever_slice_they_are_in() {
+        let wanted: AgentSliceSpec = serde_json::from_value(json!({
+            "formatVersion": 1, "groups": ["g"], "revisions": ["a", "b", "c"],
+            "agents": [
+                {"u": "2", "f": 0, "t": 0, "r": 2, "x": {"c": 1, "n": 1, "o": 1}},
+                {"u": "3", "f": 0, "t": 0, "r": 1},
+                {"u": "4", "f": 0, "t": 7, "r": 0},
+            ],
+        }))
+        .expect("a slice");
+        let stand: Vec<Stand> = stand();
+        let written = with_unknown(&stand, Some(0), &wanted);
+        assert_eq!(written["z"], 9);
+        assert_eq!(written["revisions"], json!(["a", "b", "c"]));
+        let agent = |index: usize| written["agents"][index].clone();
+        assert_eq!(agent(0)["r"], 2);
+        assert_eq!(agent(1), json!({"u": "3", "f": 0, "t": 0, "r": 1, "z": {"for": "3"}}));
+        assert_eq!(agent(2), json!({"u": "4", "f": 0, "t": 7, "r": 0}));
+        let anew = with_unknown(&stand, None, &wanted);
+        assert_eq!((&anew["z"], &anew["agents"][1]), (&Value::Null, &agent(1)), "a slice that was not there");
     }
 }

@@ -5,8 +5,8 @@ use super::context::{Error, Leader};
 use crate::api::{CollectorGroup, RestartStatus};
 use crate::cluster::{Written, write_exceptions};
 use crate::fleet::{
-    Cause, Live, Memory, ObservedAgent, Refusals, Restarts, Treatments, pack_exceptions, unpack_exceptions,
-    unpack_refusals, unpack_restarts,
+    Cause, Live, Memory, ObservedAgent, Refusals, Restarts, Treatments, has_newer_format, pack_exceptions,
+    unpack_exceptions, unpack_refusals, unpack_restarts,
 };
 use crate::heal::{Happened, News, Rules, Step, Terms, restart, step, tell, tell_missed};
 use crate::rollout::Judged;
@@ -48,6 +48,15 @@ pub async fn treat(
     let prior: Treatments = known.iter().flat_map(|slice| unpack_exceptions(&slice.spec)).collect();
     let under_way: Restarts = known.iter().flat_map(|slice| unpack_restarts(&slice.spec)).collect();
     let asked = group.status.as_ref().and_then(|status| status.restart.as_ref());
+    if group.spec.has_newer_care() || known.iter().any(|slice| has_newer_format(&slice.spec)) {
+        tracing::warn!(
+            namespace,
+            name,
+            "single agents are left to a newer version: it says what is not known here"
+        );
+        let restart = asked.cloned();
+        return Ok(Care { treatments: prior, restarts: under_way, restart, wake: None, undone: None });
+    }
     let now = Timestamp::now();
     let rules = Rules::new(&group.spec, live.sides.retried_at, now);
     let Step { treatments, news, wake } =
@@ -95,6 +104,7 @@ fn count(leader: &Leader, news: &[News]) {
         match cause {
             Cause::Drift => leader.fleet_metrics.corrected(attempt),
             Cause::Illness => leader.fleet_metrics.healed(order.into(), attempt),
+            Cause::Other(_) => {}
         }
     }
 }

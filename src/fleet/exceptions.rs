@@ -67,6 +67,11 @@ pub fn pack_exceptions(
     }
 }
 
+/// Whether a slice has the format of a newer version: what it says of the same agents is not to be written anew.
+pub fn has_newer_format(slice: &AgentSliceSpec) -> bool {
+    slice.format_version > SLICE_FORMAT_VERSION
+}
+
 /// The refusals of a slice, each with its agent; none if it has a format that this program does not know.
 pub fn unpack_refusals(slice: &AgentSliceSpec) -> impl Iterator<Item = (InstanceUid, Ledger)> {
     unpack(slice).map(|read| (read.uid, read.ledger)).filter(|(_, ledger)| ledger.iter().next().is_some())
@@ -140,6 +145,7 @@ fn written(treatment: &Treatment) -> TreatmentEntry {
         cause: match treatment.cause {
             Cause::Drift => 1,
             Cause::Illness => 2,
+            Cause::Other(code) => code,
         },
         orders: treatment.orders,
         order: match last.map(|last| last.order) {
@@ -147,6 +153,7 @@ fn written(treatment: &Treatment) -> TreatmentEntry {
             Some(Order::Offer) => 1,
             Some(Order::Restart) => 2,
             Some(Order::Stable) => 3,
+            Some(Order::Other(code)) => code,
         },
         given: last.map_or(0, |last| after(last.given)),
         done: last.and_then(|last| Some(last.done?.as_second() - last.given.as_second())),
@@ -192,7 +199,7 @@ fn read(entry: &AgentEntry, of: ConfigHash) -> Option<Treatment> {
         cause: match written.cause {
             1 => Cause::Drift,
             2 => Cause::Illness,
-            _ => return None,
+            code => Cause::Other(code),
         },
         began: time(entry.since)?,
         orders: written.orders,
@@ -201,7 +208,7 @@ fn read(entry: &AgentEntry, of: ConfigHash) -> Option<Treatment> {
             1 => Some(ordered(Order::Offer)),
             2 => Some(ordered(Order::Restart)),
             3 => Some(ordered(Order::Stable)),
-            _ => return None,
+            code => Some(ordered(Order::Other(code))),
         },
         sent_back: written.sent_back,
         well: written.well.and_then(after),
@@ -336,9 +343,22 @@ mod tests {
         assert!(bytes <= 62 * 1024, "{bytes} bytes");
     }
 
-    /// An order of a newer leader is not known here: nothing is done rather than something else.
     #[test]
-    fn what_a_newer_leader_wrote_and_what_is_damaged_is_left_out() {
+    fn codes_of_a_newer_leader_are_kept_as_they_are() {
+        for (cause, order) in [(7, 1), (1, 9), (7, 9)] {
+            let treatments = [(uid(1), treatment(A, Cause::Drift, Some(Order::Offer)))].into();
+            let mut slice =
+                pack_exceptions("edge", &treatments, &Restarts::new(), &Refusals::new()).remove(0);
+            let written = slice.agents[0].treatment.as_mut().expect("a treatment");
+            (written.cause, written.order) = (cause, order);
+            let read: Treatments = unpack_exceptions(&slice).collect();
+            assert!(read[&uid(1)].is_newer(), "cause {cause}, order {order}");
+            assert_eq!(pack_exceptions("edge", &read, &Restarts::new(), &Refusals::new()), [slice]);
+        }
+    }
+
+    #[test]
+    fn what_is_damaged_is_left_out() {
         let treatments = [(uid(1), treatment(A, Cause::Drift, Some(Order::Offer)))].into();
         let whole = pack_exceptions("edge", &treatments, &Restarts::new(), &Refusals::new()).remove(0);
         assert_eq!(unpack_exceptions(&whole).count(), 1);
@@ -350,8 +370,6 @@ mod tests {
         let treated = |entry: &mut AgentEntry, change: &dyn Fn(&mut TreatmentEntry)| {
             change(entry.treatment.as_mut().expect("a treatment"));
         };
-        assert_eq!(with(&|entry| treated(entry, &|written| written.order = 9)), 0);
-        assert_eq!(with(&|entry| treated(entry, &|written| written.cause = 9)), 0);
         assert_eq!(with(&|entry| treated(entry, &|written| written.given = i64::MAX)), 0);
         assert_eq!(with(&|entry| entry.since = i64::MAX), 0);
         assert_eq!(with(&|entry| entry.uid = "x".into()), 0);

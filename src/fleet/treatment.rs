@@ -13,6 +13,8 @@ pub enum Cause {
     Drift,
     /// It stays unhealthy.
     Illness,
+    /// One of a newer version, by its code.
+    Other(u32),
 }
 
 /// What is done to an agent, the gentlest for an unhealthy one first.
@@ -25,6 +27,8 @@ pub enum Order {
     Offer,
     /// It is offered the group's stable revision instead, and has that from now on.
     Stable,
+    /// One of a newer version, by its code: nothing is done here.
+    Other(u32),
 }
 
 /// How one agent is put right.
@@ -86,6 +90,13 @@ impl Treatment {
     /// The order that is still to be carried out.
     pub fn pending(&self) -> Option<Ordered> {
         self.last.filter(|last| last.done.is_none() && self.quarantined.is_none() && self.well.is_none())
+    }
+
+    /// Whether a newer version treats the agent in a way that is not known here. Then it is left alone: no leader of this
+    /// version ends that before its time, and no replica offers it the content in question.
+    pub fn is_newer(&self) -> bool {
+        let order = self.last.map(|last| last.order);
+        matches!(self.cause, Cause::Other(_)) || matches!(order, Some(Order::Other(_)))
     }
 
     /// Something is being done to the agent right now.

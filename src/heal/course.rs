@@ -65,7 +65,8 @@ pub struct Next {
 /// Brings one agent's treatment on. `has_room` says whether one more may be under treatment.
 pub fn next(prior: Option<&Treatment>, case: &Case<'_>, has_room: bool, rules: &Rules) -> Next {
     let mut course = Course { case, rules, has_room, next: Next::default() };
-    match prior.filter(|prior| course.stands(prior)) {
+    match prior.filter(|prior| course.is_left(prior) || course.stands(prior)) {
+        Some(prior) if course.is_left(prior) => course.next.treatment = Some(prior.clone()),
         Some(prior) => course.go_on(prior.clone()),
         None => course.end(prior),
     }
@@ -91,6 +92,12 @@ impl Course<'_> {
             && self.is_wanted(prior)
     }
 
+    /// Whether a newer version treats the agent in its own way, or tells of it in one.
+    fn is_left(&self, prior: &Treatment) -> bool {
+        let is_newer = prior.is_newer() && self.case.assigned == Some(prior.of) && !self.is_retried(prior);
+        is_newer || self.case.agent.newer
+    }
+
     fn is_retried(&self, prior: &Treatment) -> bool {
         // Both are written by the second, and a treatment that answers a retry may begin in the same one.
         let retried = self.rules.retried_at.map(Timestamp::as_second);
@@ -106,6 +113,7 @@ impl Course<'_> {
         match cause {
             Cause::Drift => self.rules.corrects,
             Cause::Illness => self.rules.heals,
+            Cause::Other(_) => true,
         }
     }
 
@@ -249,7 +257,7 @@ impl Course<'_> {
         let pause = self.rules.pause(self.case.agent.uid, treatment.orders);
         match treatment.cause {
             Cause::Drift => pause,
-            Cause::Illness => pause.max(self.rules.unhealthy_after),
+            Cause::Illness | Cause::Other(_) => pause.max(self.rules.unhealthy_after),
         }
     }
 
@@ -286,6 +294,7 @@ impl Course<'_> {
         let takes = agent.accepts_config && self.case.wanted.is_some();
         match treatment.cause {
             Cause::Drift => takes.then_some(Order::Offer),
+            Cause::Other(_) => None,
             Cause::Illness => [
                 (Order::Restart, agent.accepts_restart),
                 (Order::Offer, takes),

@@ -90,8 +90,12 @@ fn sentence(News { uid, host, place, attempt, what }: &News) -> Option<Told> {
             };
             told(false, Reason::Released, format!(" is no longer quarantined: {why}"))
         }
-        // The next order, or the quarantine, follows at once.
-        Happened::Failed(..) | Happened::Unverified(..) => None,
+        // The next order, or the quarantine, follows at once; and what a newer version does it tells itself.
+        Happened::Failed(..)
+        | Happened::Unverified(..)
+        | Happened::Ordered(..)
+        | Happened::Helped(..)
+        | Happened::Quarantined(_) => None,
     }
 }
 

@@ -20,6 +20,7 @@ pub fn symptom(patient: &Case<'_>, cause: Cause) -> Symptom {
     let agent = patient.agent;
     match cause {
         _ if !agent.connected => Symptom::Unclear,
+        Cause::Other(_) => Symptom::Unclear,
         Cause::Drift => match patient.drifts_since {
             Some(since) => Symptom::Present(since),
             None if agent.running == patient.wanted && shows_all(agent) => Symptom::Gone,

@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 
 mod group;
+mod newer;
 mod restart;
 
 const RULES: Rules = Rules {

@@ -13,6 +13,9 @@ impl Agent {
     /// correction.
     pub fn due_offer(&self, group: &GroupView, now: Timestamp) -> Option<Offer> {
         let revision = self.assigned(group).filter(|revision| !self.awaits_components(revision, now))?;
+        if self.by_group(group).is_some_and(|own| self.is_left_alone(own.hash)) {
+            return None;
+        }
         if let Some(form) = self.ordered_form(revision, group) {
             return Some(Offer { revision: revision.clone(), form });
         }

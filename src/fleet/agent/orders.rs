@@ -55,6 +55,12 @@ impl Agent {
         self.treatment().filter(|treatment| treatment.of == from && treatment.sent_back)
     }
 
+    /// Whether a newer version of the leader treats the agent, while it is assigned this content, in a way that is not
+    /// known here.
+    pub(super) fn is_left_alone(&self, assigned: ConfigHash) -> bool {
+        self.treatment().is_some_and(|treatment| treatment.of == assigned && treatment.is_newer())
+    }
+
     /// The form in which the agent is ordered to be offered this revision anew, though it may have it, for as long as
     /// it is seen here why. Agents compare what is offered with what they have, so it is a correction. Only what drifts
     /// and is no supervisor, as far as is known, gets the very same first: it may take that as a reason to look.
@@ -138,7 +144,7 @@ impl Agent {
             Order::Offer => self.ordered_form(&offer.revision, group).is_some(),
             // Nothing else is offered to it by now.
             Order::Stable => treatment.sent_back,
-            Order::Restart => false,
+            Order::Restart | Order::Other(_) => false,
         };
         if !by_this {
             return Edge::None;
@@ -181,6 +187,7 @@ impl Agent {
         match cause {
             Cause::Drift => self.told().is_some() || self.sight().is_some_and(drifts),
             Cause::Illness => self.healthy == Some(false),
+            Cause::Other(_) => false,
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::super::*;
 use crate::api::{RestartState, RestartStatus};
 use crate::fleet::fixtures::{A, at, healing, seen, uid};
-use crate::fleet::{Adoptee, Done, ObservedAgent, Order, Restarts, Seed, Treatments};
+use crate::fleet::{Adoptee, Done, ObservedAgent, Order, Ordered, Restart, Restarts, Seed, Treatments};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -395,4 +395,18 @@ proptest! {
             prop_assert_eq!(status.ordered, i64::try_from(deeds.len()).expect("few"));
         }
     }
+}
+
+#[test]
+fn restart_that_a_newer_version_has_in_hand_is_left_to_it() {
+    let newer = RestartStatus { state: RestartState::Unknown, ..begin("t", None, &[], 1, at(0)) };
+    let ordered = Ordered { order: Order::Restart, given: at(1), done: None };
+    let under_way: Restarts =
+        [(uid(1), Restart { asked: at(0), ordered, started: None, missed: None })].into();
+    let agents = [ObservedAgent { accepts_restart: true, ..seen(uid(2), at(0)) }];
+    let agents: Vec<&ObservedAgent> = agents.iter().collect();
+    let terms =
+        Terms { patience: Duration::from_secs(60), offline_after: Duration::from_secs(90), now: at(9_999) };
+    let round = restart(Some(&newer), &under_way, &agents, &Treatments::new(), |_| false, &terms);
+    assert_eq!(round, Round { status: Some(newer), restarts: under_way, ..Round::default() });
 }

@@ -63,7 +63,8 @@ impl<'a> Members<'a> {
         AgentCounts {
             matched: length(self.list.len()),
             connected: self.tally(|member| member.agent.connected),
-            healthy: self.tally(|member| member.agent.connected && member.agent.is_healthy()),
+            healthy: self
+                .tally(|member| member.agent.connected && member.agent.is_healthy() && !member.agent.newer),
             in_sync: self.tally(Member::in_sync),
             drifted: self.tally(Member::drifts),
             unknown: self.tally(|member| member.in_sync() && member.agent.is_unseen()),
@@ -213,6 +214,7 @@ impl<'a> Member<'a> {
             (Cause::Illness, Some(last)) => {
                 format!("stays unhealthy; {orders} attempts, the last: {}", tried_by(last.order))
             }
+            (Cause::Other(_), _) => format!("{orders} attempts of a newer version of the operator"),
         }
     }
 }
@@ -222,6 +224,7 @@ fn tried_by(order: Order) -> &'static str {
         Order::Restart => "started anew",
         Order::Offer => "offered its revision anew",
         Order::Stable => "offered the stable revision",
+        Order::Other(_) => "something that a newer version of the operator does",
     }
 }
 

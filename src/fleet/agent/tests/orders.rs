@@ -3,7 +3,7 @@
 use super::*;
 use crate::config::{Digest, Inventory};
 use crate::fleet::builds::Builds;
-use crate::fleet::{Build, BuildKey, Cause, DriftClass, Offer, Order, Shown, Sight, Treatment};
+use crate::fleet::{Build, BuildKey, Cause, DriftClass, Offer, Order, Ordered, Shown, Sight, Treatment};
 
 /// What a supervisor is able to do that also shows what is in effect and takes the command.
 const ALL: Capabilities = Capabilities(
@@ -416,4 +416,18 @@ fn agent_is_sent_back_to_what_it_once_refused_but_only_once() {
     agent.receive(failed(A, "again"), SOCKET, Some(&live()), at(55));
     assert_eq!(offered(&mut agent, 9999), None);
     assert_eq!(refuses(&agent), [true, false, false]);
+}
+
+/// A newer leader treats the agent in a way that is not known here: nothing is sent rather than something else.
+#[test]
+fn agent_that_a_newer_version_treats_is_offered_nothing_of_what_that_is_about() {
+    let view = group("g", Some(B), Some(A));
+    let last = Some(Ordered { order: Order::Other(9), given: at(5), done: None });
+    for (of, expected) in [(B, None), (A, Some(hash(B)))] {
+        let mut agent = agent();
+        assert!(agent.due_offer(&view, at(6)).is_some());
+        agent.treat(Some(&Treatment { last, ..ordered(of, Order::Offer, 5) }), at(6));
+        assert_eq!(agent.due_offer(&view, at(7)).map(|offer| offer.hash()), expected, "about {of}");
+        assert!(!agent.is_to_restart(&view));
+    }
 }

@@ -324,6 +324,7 @@ proptest! {
                 }
                 Order::Offer => prop_assert!(before.told().is_some() || before.sight().is_some()),
                 Order::Stable => {}
+                Order::Other(_) => prop_assert!(false, "nobody knows how"),
             }
         }
     }
