@@ -2,6 +2,8 @@
 
 #[path = "structure/conformance.rs"]
 mod conformance;
+#[path = "structure/open.rs"]
+mod open;
 #[path = "structure/pages.rs"]
 mod pages;
 #[path = "structure/source.rs"]
@@ -286,6 +288,31 @@ fn holds_body(fields: &[Token]) -> bool {
         }
     }
     false
+}
+
+/// Replicas of two versions run together, so the older one reads what the newer one writes (ADR 0019).
+#[test]
+fn every_enumeration_that_is_read_from_an_object_is_open() {
+    let api = || sources().into_iter().filter(|source| room(source) == "api");
+    let closed = |source: Source| {
+        open::closed(&source).into_iter().map(move |name| format!("{}: {name}", source.path))
+    };
+    let wrong: Vec<String> = api().flat_map(closed).collect();
+    assert!(
+        wrong.is_empty(),
+        "give these a last variant with #[serde(other)], and say what it means: {wrong:?}"
+    );
+    for (text, expected) in [
+        ("#[derive(Deserialize)] pub enum A { B, C }", 1),
+        ("#[derive(Deserialize)] #[serde(untagged)] enum A { B(u8) }", 1),
+        ("#[derive(Clone, Deserialize)] enum A { B, /// C.\n #[serde(other)] #[schemars(skip)] C }", 0),
+        ("fn f() { #[derive(Deserialize)] enum A { #[serde(rename = \"x\")] B } }", 1),
+        ("#[derive(Clone)] enum A { B }", 0),
+        ("#[derive(Deserialize)] struct S; enum A { B }", 0),
+    ] {
+        let source = Source { path: "src/api/a.rs".into(), text: text.into() };
+        assert_eq!(open::closed(&source).len(), expected, "{text}");
+    }
 }
 
 /// All of `src/`.
