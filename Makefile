@@ -64,6 +64,13 @@ generate: crds proto chart ## Writes everything that is generated.
 crds: ## Writes crds/, and the chart's copy, from the types in src/api.
 	UPDATE=1 cargo test --quiet --test crds
 
+.PHONY: release-crds
+release-crds: ## Records crds/ as those of the version in Cargo.toml; later ones are compared with them. Once for each release.
+	@version=$$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1); \
+	folder=tests/compat/released/$$version; \
+	mkdir -p "$$folder" && cp crds/*.yaml "$$folder/"; \
+	echo "recorded in $$folder; put an object of each kind, with its new fields, into tests/compat/objects/$$version"
+
 .PHONY: proto
 proto: ## Writes src/opamp/proto/generated.rs from proto/.
 	UPDATE=1 cargo test --quiet --test generated_proto
