@@ -51,6 +51,60 @@ fn entry<'a>(list: &'a Value, key: &str, value: &Value) -> &'a Value {
     found.unwrap_or_else(|| panic!("no {key} {value} in {list}"))
 }
 
+/// What the first version left when it ended: nothing of it is refused by the API server, nothing cannot be read.
+#[tokio::test(flavor = "multi_thread")]
+async fn operator_takes_over_what_a_released_version_left() {
+    let plane = ControlPlane::start().await;
+    let space = Space::new(&plane, "left").await;
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/compat/objects/0.1.0");
+    let of = |kind: &str| -> Vec<Value> {
+        let files = std::fs::read_dir(folder).expect("objects").map(|entry| entry.expect("an entry").path());
+        let read = |path| std::fs::read_to_string(path).expect("text");
+        let objects = files.map(|path| serde_saphyr::from_str::<Value>(&read(path)).expect("YAML"));
+        objects.filter(|object| object["kind"] == kind).collect()
+    };
+    for object in of("AgentSlice") {
+        later::leave::<AgentSlice>(&space, &object).await;
+    }
+    for (group, rollout, revision) in of("CollectorGroup")
+        .iter()
+        .zip(&of("ConfigRollout"))
+        .zip(&of("ConfigRevision"))
+        .map(|((a, b), c)| (a, b, c))
+    {
+        later::leave::<CollectorGroup>(&space, group).await;
+        later::leave::<ConfigRollout>(&space, rollout).await;
+        later::leave::<ConfigRevision>(&space, revision).await;
+    }
+    let key = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "opamp-operator-hash-key"},
+        "data": {"key": "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="}});
+    space.apply(key).await;
+    let operator = Operator::start(&plane, "left").await;
+    let taken = |term: Option<i64>| term.is_some_and(|term| term > 7);
+    space
+        .until("production", "taken over", |group: &CollectorGroup| {
+            taken(group.status.as_ref().and_then(|status| status.leader_term))
+        })
+        .await;
+    let rollout = space
+        .until("checkout", "taken over", |rollout: &ConfigRollout| {
+            taken(rollout.status.as_ref().and_then(|status| status.leader_term))
+        })
+        .await;
+    let status = rollout.status.expect("a status");
+    assert_eq!(status.stable_revision.as_deref(), Some("checkout-2"), "{status:?}");
+    for complaint in [
+        "cannot read resource",
+        "cannot read agent slice",
+        "cannot read collector group",
+        "cannot read slice of exceptions",
+        "reconcile failed",
+        "left to a newer version",
+    ] {
+        assert!(!operator.log().contains(complaint), "{}", operator.log());
+    }
+}
+
 /// The later version's leader wrote every object in mid-rollout, and this one goes on.
 #[tokio::test(flavor = "multi_thread")]
 async fn rollout_goes_on_and_keeps_all_that_a_later_version_wrote() {

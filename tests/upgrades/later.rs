@@ -75,6 +75,22 @@ where
     serde_json::to_value(api_of::<K>(space).get(name).await.expect("an object")).expect("JSON")
 }
 
+/// Makes an object as a version left it, with its status.
+pub async fn leave<K>(space: &Space, object: &Value)
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+{
+    let name = object["metadata"]["name"].as_str().expect("a name");
+    space.apply(object.clone()).await;
+    if object["status"].is_object() {
+        let patch = Patch::Merge(json!({"status": object["status"]}));
+        let written = api_of::<K>(space).patch_status(name, &PatchParams::default(), &patch).await;
+        written.unwrap_or_else(|error| panic!("{name}: {error}"));
+        let stands = whole::<K>(space, name).await;
+        assert_eq!(stands["status"], object["status"], "{name} stands as it was left");
+    }
+}
+
 /// Lets the later version write part of an object, and waits until it stands there.
 pub async fn write<K>(space: &Space, name: &str, part: &str, change: impl Fn(&mut Value))
 where
