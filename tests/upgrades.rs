@@ -191,6 +191,21 @@ async fn rollout_goes_on_and_keeps_all_that_a_later_version_wrote() {
     let spec = whole::<AgentSlice>(&space, &slice.name_any()).await["spec"].clone();
     assert_eq!(marks(&spec), "slice");
     assert_eq!(marks(entry(&spec["agents"], "u", &refused)), "slice/agents/0");
+
+    // In a format of the later version the slice is left to it, whatever there is to be said in it.
+    let name = slice.name_any();
+    later::write::<AgentSlice>(&space, &name, "spec", |spec| spec["formatVersion"] = json!(2)).await;
+    let left = whole::<AgentSlice>(&space, &name).await["metadata"]["resourceVersion"].clone();
+    let mut third = three_phases("three");
+    third["spec"]["strategy"]["phases"] = json!([{"name": "full", "agents": "100%"}]);
+    space.apply(third).await;
+    let failed = space.rollout_is("r", RolloutState::Completed).await.status.expect("a status").agents.failed;
+    assert_eq!(failed, 2, "the same two go back");
+    let stable = |group: &CollectorGroup| {
+        group.status.as_ref().is_some_and(|status| status.stable_revision.as_deref() == Some("r-3"))
+    };
+    space.until("all", "of the third content", stable).await;
+    assert_eq!(whole::<AgentSlice>(&space, &name).await["metadata"]["resourceVersion"], left);
     drop(fleet);
 }
 

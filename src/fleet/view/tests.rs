@@ -2,6 +2,7 @@ use super::*;
 use crate::api::{CollectorGroupSpec, CollectorGroupStatus, Term};
 use crate::fleet::Rank;
 use crate::fleet::fixtures::*;
+use serde_json::json;
 
 /// The agent's group, and the one that matches too.
 fn membership(groups: Vec<GroupView>, attributes: &Attributes) -> (Option<String>, Option<String>) {
@@ -122,4 +123,24 @@ fn nothing_is_offered_while_the_assignment_cannot_be_acted_on() {
 
 fn assigned(group: &mut CollectorGroup) -> &mut AssignmentStatus {
     group.status.as_mut().and_then(|status| status.assignment.as_mut()).expect("assigned")
+}
+
+/// A selector of a newer version selects nobody knows whom: an agent of the cohort would be sent back to stable.
+#[test]
+fn nothing_is_offered_while_a_term_selects_in_a_way_that_is_not_known() {
+    let selector = |operator: &str| json!({"matchExpressions": [{"key": "ring", "operator": operator}]});
+    for (operator, offers, rings) in [("Exists", true, 2), ("Rehearsed", false, 1)] {
+        let group: CollectorGroup = serde_json::from_value(json!({
+            "metadata": {"name": "g", "generation": 1},
+            "spec": {},
+            "status": {"assignment": {
+                "generation": 1, "target": "r-1", "attempt": 1, "seed": "0000000000000001",
+                "terms": [{"phase": "edge", "boundary": "ffffffffffffffff", "selector": selector(operator)}],
+                "rings": [selector(operator), selector("DoesNotExist")],
+            }},
+        }))
+        .expect("a group");
+        let view = GroupView::new(&group, |_| Some(revision(B)));
+        assert_eq!((view.may_offer(), view.assignment.rings.len()), (offers, rings), "{operator}");
+    }
 }
