@@ -61,7 +61,7 @@ fn schema_breaks_no_object_and_no_program_of_a_released_version() {
         for (kind, old) in crds {
             match current.get(kind) {
                 Some(new) => {
-                    found.extend(breaks(old, new).into_iter().map(|text| format!("{version}: {text}")))
+                    found.extend(breaks(old, new).into_iter().map(|text| format!("{version}: {text}")));
                 }
                 None => found.push(format!("{version}: {kind} is gone")),
             }

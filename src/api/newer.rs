@@ -96,14 +96,8 @@ mod tests {
 
     /// A manifest with another value at this place.
     fn with(mut manifest: Value, place: &str, value: &str) -> Value {
-        let slot = manifest.pointer_mut(place);
-        match slot {
-            Some(slot) => *slot = value.into(),
-            None => {
-                let (object, key) = place.rsplit_once('/').expect("a path");
-                manifest.pointer_mut(object).expect(object)[key] = value.into();
-            }
-        }
+        let (object, key) = place.rsplit_once('/').expect("a path");
+        manifest.pointer_mut(object).expect(object)[key] = value.into();
         manifest
     }
 

@@ -147,7 +147,7 @@ pub async fn write_exceptions(
         let place = place(name);
         let spec = with_unknown(&stand, place, spec);
         let version = place.and_then(|place| known[place].resource_version());
-        if !put(&whole, slice(group, name, version, spec)).await? {
+        if !put(&whole, slice(group, name, version, &spec)).await? {
             return Ok(Written::Conflict);
         }
     }
@@ -209,7 +209,12 @@ fn name(group: &CollectorGroup, index: usize) -> String {
     format!("{EXCEPTIONS}-{}-{index}", group.uid().unwrap_or_default())
 }
 
-fn slice(group: &CollectorGroup, name: &str, resource_version: Option<String>, spec: Value) -> DynamicObject {
+fn slice(
+    group: &CollectorGroup,
+    name: &str,
+    resource_version: Option<String>,
+    spec: &Value,
+) -> DynamicObject {
     let mut slice =
         DynamicObject::new(name, &ApiResource::erase::<AgentSlice>(&())).data(json!({"spec": spec}));
     slice.metadata.labels = Some([(CONTENT_LABEL.to_owned(), EXCEPTIONS.to_owned())].into());

@@ -84,7 +84,7 @@ mod tests {
         assert_eq!(read.spec.group_name, "g");
         assert_eq!(read.meta().name.as_deref(), Some("r"));
         let broken = json!({"metadata": {"name": "r"}, "spec": {}});
-        let error = serde_json::from_value::<Whole<ConfigRollout>>(broken).err().expect("an error");
+        let error = serde_json::from_value::<Whole<ConfigRollout>>(broken).expect_err("an error");
         assert!(error.to_string().contains("groupName"), "{error}");
     }
 }

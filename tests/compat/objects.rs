@@ -18,8 +18,8 @@ fn objects(version: &str) -> BTreeMap<String, Value> {
     let files = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
     let read = |entry: fs::DirEntry| {
         let text = fs::read_to_string(entry.path()).expect("text");
-        let object =
-            serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{:?}: {error}", entry.path()));
+        let object = serde_saphyr::from_str(&text)
+            .unwrap_or_else(|error| panic!("{}: {error}", entry.path().display()));
         (entry.file_name().to_string_lossy().trim_end_matches(".yaml").to_owned(), object)
     };
     files.map(|entry| read(entry.expect("an entry"))).collect()

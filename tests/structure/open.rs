@@ -18,7 +18,7 @@ fn look(tokens: &[Token], found: &mut Vec<String>) {
     for (index, token) in tokens.iter().enumerate() {
         match (token, tokens.get(index + 1), tokens.get(index + 2)) {
             (Token::Punct('#'), Some(Token::Group(attribute)), _) => {
-                reads |= is(attribute, "derive", "Deserialize")
+                reads |= is(attribute, "derive", "Deserialize");
             }
             (Token::Name(keyword), Some(Token::Name(name)), Some(Token::Group(variants)))
                 if keyword == "enum" && reads =>
@@ -29,7 +29,7 @@ fn look(tokens: &[Token], found: &mut Vec<String>) {
                 reads = false;
             }
             (Token::Name(keyword), ..) if ["struct", "fn", "impl", "enum"].contains(&keyword.as_str()) => {
-                reads = false
+                reads = false;
             }
             (Token::Group(inside), ..) => look(inside, found),
             _ => {}

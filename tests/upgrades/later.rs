@@ -29,8 +29,8 @@ pub async fn apply_schema(plane: &ControlPlane) {
         let number = (api::SCHEMA_VERSION + 1).to_string();
         later["metadata"]["annotations"][api::SCHEMA_ANNOTATION] = json!(number);
         let part = if crd.spec.names.plural == "agentslices" { "spec" } else { "status" };
-        let place = format!("/spec/versions/0/schema/openAPIV3Schema/properties/{part}");
-        grow(later.pointer_mut(&place).expect("a schema"));
+        let path = format!("/spec/versions/0/schema/openAPIV3Schema/properties/{part}");
+        grow(later.pointer_mut(&path).expect("a schema"));
         let apply = PatchParams::apply("tests").force();
         crds.patch(&crd.name_any(), &apply, &Patch::Apply(&later)).await.expect("applied");
     }

@@ -405,8 +405,7 @@ fn restart_that_a_newer_version_has_in_hand_is_left_to_it() {
         [(uid(1), Restart { asked: at(0), ordered, started: None, missed: None })].into();
     let agents = [ObservedAgent { accepts_restart: true, ..seen(uid(2), at(0)) }];
     let agents: Vec<&ObservedAgent> = agents.iter().collect();
-    let terms =
-        Terms { patience: Duration::from_secs(60), offline_after: Duration::from_secs(90), now: at(9_999) };
+    let terms = Terms { patience: PATIENCE, offline_after: OFFLINE_AFTER, now: at(9_999) };
     let round = restart(Some(&newer), &under_way, &agents, &Treatments::new(), |_| false, &terms);
     assert_eq!(round, Round { status: Some(newer), restarts: under_way, ..Round::default() });
 }
