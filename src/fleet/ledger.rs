@@ -175,13 +175,24 @@ impl Ledger {
         self.get(hash).is_some_and(Verdict::is_refusal)
     }
 
-    /// At most so many verdicts, oldest first: of the others successes are left out before refusals, and older ones
-    /// before newer.
-    pub fn foremost(&self, limit: usize) -> impl Iterator<Item = &Given> {
-        let surplus = self.0.len().saturating_sub(limit);
-        let successes = self.0.iter().filter(|given| !given.verdict.is_refusal()).count();
+    /// The verdicts that anybody may still ask for, oldest first, and at most `limit`: the refusals, the success with what
+    /// the agent runs, and `with_spare` the newest success besides, which it may go back to by itself. A fleet that is
+    /// given new content every day would else tell of a week of it. Too many are left out successes first, and older
+    /// ones before newer.
+    pub fn foremost(
+        &self,
+        running: Option<ConfigHash>,
+        with_spare: bool,
+        limit: usize,
+    ) -> impl Iterator<Item = &Given> {
+        let spare = |given: &&Given| !given.verdict.is_refusal() && Some(given.hash) != running;
+        let newest = self.0.iter().rev().find(spare).map(|given| given.hash).filter(|_| with_spare);
+        let told: Vec<&Given> =
+            self.0.iter().filter(|given| !spare(given) || Some(given.hash) == newest).collect();
+        let surplus = told.len().saturating_sub(limit);
+        let successes = told.iter().filter(|given| !given.verdict.is_refusal()).count();
         let mut left_out = [surplus.min(successes), surplus.saturating_sub(successes)];
-        self.0.iter().filter(move |given| {
+        told.into_iter().filter(move |given| {
             let left = &mut left_out[usize::from(given.verdict.is_refusal())];
             let stays = *left == 0;
             *left = left.saturating_sub(1);

@@ -44,19 +44,32 @@ struct Detail {
     versions: bool,
     paths: bool,
     builds: bool,
+    /// A success besides the one with what the agent runs.
+    spare: bool,
     verdicts: usize,
     /// Distinct contents in the slice. Agents choose the hashes that they report.
     revisions: usize,
 }
 
-/// Tried in this order until a slice is short enough. A fleet as fleets are gets the first; the last is short
+/// Tried in this order until a slice is short enough. A fleet as fleets are gets one of the first two; the last is short
 /// enough whatever hashes, versions and hosts agents make up.
-const DETAILS: [Detail; 4] = [
+const DETAILS: [Detail; 5] = [
     Detail {
         host_bytes: 64,
         versions: true,
         paths: true,
         builds: true,
+        spare: true,
+        verdicts: usize::MAX,
+        revisions: usize::MAX,
+    },
+    // A full slice of agents with host names as clouds give them.
+    Detail {
+        host_bytes: 64,
+        versions: true,
+        paths: true,
+        builds: true,
+        spare: false,
         verdicts: usize::MAX,
         revisions: usize::MAX,
     },
@@ -65,6 +78,7 @@ const DETAILS: [Detail; 4] = [
         versions: false,
         paths: false,
         builds: true,
+        spare: false,
         verdicts: 4,
         revisions: usize::MAX,
     },
@@ -73,10 +87,19 @@ const DETAILS: [Detail; 4] = [
         versions: false,
         paths: false,
         builds: true,
+        spare: false,
         verdicts: 2,
         revisions: usize::MAX,
     },
-    Detail { host_bytes: 0, versions: false, paths: false, builds: false, verdicts: 1, revisions: 140 },
+    Detail {
+        host_bytes: 0,
+        versions: false,
+        paths: false,
+        builds: false,
+        spare: false,
+        verdicts: 1,
+        revisions: 140,
+    },
 ];
 
 /// Packs agents into one slice; `rings` are those of their groups. Messages get the room that is left; one for which there is none is left out, its
@@ -278,7 +301,7 @@ impl<'a> Packer<'a> {
     }
 
     fn verdicts(&mut self, agent: &'a Agent) -> Vec<VerdictEntry> {
-        let given = agent.ledger.foremost(self.detail.verdicts);
+        let given = agent.ledger.foremost(agent.running(), self.detail.spare, self.detail.verdicts);
         let mut verdicts: Vec<_> = given.filter_map(|given| self.verdict(given)).collect();
         let Faltered { fell_ill, restarted } = agent.steady.faltered();
         for (code, at) in [(FELL_ILL, fell_ill), (RESTARTED, restarted)] {

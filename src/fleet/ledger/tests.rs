@@ -57,23 +57,27 @@ fn full_ledger_drops_the_oldest_success_then_the_oldest_refusal() {
 }
 
 #[test]
-fn foremost_verdicts_are_refusals_and_then_the_newest() {
+fn verdicts_that_are_told_are_refusals_and_the_success_with_what_runs_and_one_more() {
     let mut ledger = Ledger::default();
-    for n in 0..6_u8 {
+    for n in 0..7_u8 {
         let verdict = if n % 2 == 0 { Verdict::Applied } else { Verdict::RolledBackByAgent };
         note(&mut ledger, n, verdict);
     }
-    for (limit, expected) in [
-        (9, &[0, 1, 2, 3, 4, 5][..]),
-        (6, &[0, 1, 2, 3, 4, 5]),
-        (5, &[1, 2, 3, 4, 5]),
-        (4, &[1, 3, 4, 5]),
-        (3, &[1, 3, 5]),
-        (2, &[3, 5]),
-        (0, &[]),
+    for (running, with_spare, limit, expected) in [
+        (None, true, 9, &[1, 3, 5, 6][..]),
+        (Some(6), true, 9, &[1, 3, 4, 5, 6]),
+        (Some(6), false, 9, &[1, 3, 5, 6]),
+        (Some(0), true, 9, &[0, 1, 3, 5, 6]),
+        (Some(0), false, 9, &[0, 1, 3, 5]),
+        (Some(5), true, 9, &[1, 3, 5, 6]),
+        (Some(0), true, 4, &[1, 3, 5, 6]),
+        (Some(0), true, 3, &[1, 3, 5]),
+        (Some(0), true, 2, &[3, 5]),
+        (Some(0), true, 0, &[]),
     ] {
-        let kept: Vec<_> = ledger.foremost(limit).map(|given| given.hash.as_bytes()[0]).collect();
-        assert_eq!(kept, expected, "{limit}");
+        let told = ledger.foremost(running.map(hash), with_spare, limit);
+        let told: Vec<_> = told.map(|given| given.hash.as_bytes()[0]).collect();
+        assert_eq!(told, expected, "{running:?} {with_spare} {limit}");
     }
 }
 

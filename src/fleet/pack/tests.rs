@@ -3,7 +3,7 @@ use crate::config::Digest;
 use crate::fleet::fixtures::*;
 use crate::fleet::unpack::unpack;
 use crate::fleet::{
-    Attributes, ConfigReport, Done, DriftClass, InstanceUid, Link, ObservedAgent, Outcome, Principal,
+    Attributes, ConfigReport, Done, DriftClass, InstanceUid, Ledger, Link, ObservedAgent, Outcome, Principal,
     Replica, SliceSource, merge,
 };
 use jiff::Timestamp;
@@ -85,6 +85,15 @@ prop_compose! {
     }
 }
 
+/// The verdicts that slices tell of, if there is room.
+fn told_of(agent: &Agent) -> Ledger {
+    let mut told = Ledger::default();
+    for given in agent.ledger.foremost(agent.running(), true, usize::MAX) {
+        told.note(given.hash, given.verdict.clone(), given.at);
+    }
+    told
+}
+
 /// What the leader is to know of an agent.
 fn observed(agent: &Agent) -> ObservedAgent {
     let can = |capability| agent.capabilities.has(capability);
@@ -98,7 +107,7 @@ fn observed(agent: &Agent) -> ObservedAgent {
         reports_config: can(Capabilities::REPORTS_REMOTE_CONFIG),
         reports_effective: can(Capabilities::REPORTS_EFFECTIVE_CONFIG),
         running: agent.running(),
-        ledger: agent.ledger.clone(),
+        ledger: told_of(agent),
         health_since: agent.health_since,
         started: agent.steady.started(),
         adoptee: agent.adoptee,

@@ -123,7 +123,7 @@ impl World {
             self.roster.write_failed(&SliceId { namespace: id.namespace, number: 0 }, self.now);
         }
         let written = self.roster.take_due(Timestamp::MAX);
-        let before: Vec<Option<Ledger>> = (0..AGENTS).map(|n| self.ledger(n)).collect();
+        let before: Vec<Option<Ledger>> = (0..AGENTS).map(|n| self.told(n)).collect();
         self.roster = roster();
         for content in written {
             if let Some(spec) = content.spec {
@@ -132,12 +132,18 @@ impl World {
         }
         self.roster.set_view(self.view.clone(), self.now);
         self.roster.suspend(self.suspended, self.now);
-        let after: Vec<Option<Ledger>> = (0..AGENTS).map(|n| self.ledger(n)).collect();
-        assert_eq!(before, after, "a restart changes no verdict");
+        let after: Vec<Option<Ledger>> = (0..AGENTS).map(|n| self.told(n)).collect();
+        assert_eq!(before, after, "a restart changes no verdict that anybody asks for");
     }
 
-    fn ledger(&self, n: u32) -> Option<Ledger> {
-        self.roster.agent(&key(n)).map(|agent| agent.ledger.clone())
+    /// The verdicts that slices tell of.
+    fn told(&self, n: u32) -> Option<Ledger> {
+        let agent = self.roster.agent(&key(n))?;
+        let mut told = Ledger::default();
+        for given in agent.ledger.foremost(agent.running(), true, usize::MAX) {
+            told.note(given.hash, given.verdict.clone(), given.at);
+        }
+        Some(told)
     }
 
     fn known(&self) -> Vec<AgentKey> {
