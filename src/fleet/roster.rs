@@ -187,6 +187,23 @@ impl Roster {
         })
     }
 
+    /// A slice was written as it was last taken.
+    pub fn written(&mut self, id: &SliceId, now: Timestamp) {
+        self.slices.written(id, now);
+    }
+
+    /// Puts slices together that have few agents left.
+    fn compact(&mut self, now: Timestamp) {
+        for moved in self.slices.compact(now) {
+            for uid in moved.agents {
+                let key = AgentKey { namespace: moved.namespace.clone(), uid };
+                if let Some(known) = self.agents.get_mut(&key) {
+                    known.slice = moved.into;
+                }
+            }
+        }
+    }
+
     /// A slice could not be written: it is due again.
     pub fn write_failed(&mut self, id: &SliceId, now: Timestamp) {
         self.slices.mark(id.clone(), Edge::Urgent, now);

@@ -3,12 +3,18 @@
 use super::{Edge, InstanceUid};
 use crate::api::AgentSliceSpec;
 use jiff::{SignedDuration, Timestamp};
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Most agents of a slice (design, section 4).
 pub const SLICE_CAPACITY: usize = 250;
+
+/// Two slices that have no more agents than this together become one. It leaves room for those who come, so that what
+/// was put together is not soon full. Of a namespace there is at most one slice with half of it or fewer: so many agents
+/// stand in at most `agents / 101 + 1` slices.
+const TOGETHER_AT_MOST: usize = 200;
 
 /// How long edges may wait before they are written. The times that a test scales down.
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +58,27 @@ pub struct Slices {
 struct Slice {
     members: BTreeSet<InstanceUid>,
     due: Option<Timestamp>,
+    /// All its members have a place in another slice. They stand in this one as well until that one is written: an agent
+    /// is never missing between two writes.
+    emptying: Option<Emptying>,
+}
+
+/// Where the members of a slice went.
+struct Emptying {
+    into: u32,
+    /// That slice was taken to be written with them in it.
+    taken: bool,
+}
+
+/// The agents of a slice have a place in another one of their namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Moved {
+    /// Their namespace.
+    pub namespace: Arc<str>,
+    /// The number of the slice that tells of them from now on.
+    pub into: u32,
+    /// Who they are.
+    pub agents: Vec<InstanceUid>,
 }
 
 impl Slices {
@@ -65,7 +92,7 @@ impl Slices {
         let id = |number| SliceId { namespace: namespace.clone(), number };
         let mut free = id(0);
         for (taken, slice) in self.by_id.range(id(0)..=id(u32::MAX)) {
-            if taken.number > free.number || slice.members.len() < SLICE_CAPACITY {
+            if taken.number > free.number || slice.has_room() {
                 break;
             }
             free.number = taken.number.saturating_add(1);
@@ -84,6 +111,56 @@ impl Slices {
     pub fn remove(&mut self, id: &SliceId, uid: InstanceUid) {
         if let Some(slice) = self.by_id.get_mut(id) {
             slice.members.remove(&uid);
+        }
+    }
+
+    /// Puts small slices together. The smallest goes into the fullest that it leaves room in, so that few agents move.
+    pub fn compact(&mut self, now: Timestamp) -> Vec<Moved> {
+        let mut moves = Vec::new();
+        while let Some((from, into)) = self.small_pair() {
+            let Some(slice) = self.by_id.get_mut(&from) else { break };
+            slice.emptying = Some(Emptying { into: into.number, taken: false });
+            let agents: Vec<InstanceUid> = slice.members.iter().copied().collect();
+            self.by_id.entry(into.clone()).or_default().members.extend(&agents);
+            moves.push(Moved { namespace: from.namespace, into: into.number, agents });
+            self.mark(into, Edge::Slow, now);
+        }
+        moves
+    }
+
+    /// The smallest slice of a namespace and the fullest that can take it in, if there are two such.
+    fn small_pair(&self) -> Option<(SliceId, SliceId)> {
+        let filled = || self.by_id.iter().filter(|(_, slice)| !slice.members.is_empty());
+        let taking: BTreeSet<SliceId> = filled().filter_map(|(id, slice)| slice.target(id)).collect();
+        let staying = || filled().filter(|(_, slice)| slice.emptying.is_none());
+        let is_small = |slice: &Slice| slice.members.len() * 2 <= TOGETHER_AT_MOST;
+        let mut sources: Vec<_> =
+            staying().filter(|(id, slice)| is_small(slice) && !taking.contains(id)).collect();
+        sources.sort_by_key(|(id, slice)| (slice.members.len(), Reverse(id.number)));
+        sources.into_iter().find_map(|(from, small)| {
+            let fits = |(id, other): &(&SliceId, &Slice)| {
+                *id != from
+                    && id.namespace == from.namespace
+                    && small.members.len() + other.members.len() <= TOGETHER_AT_MOST
+            };
+            let (into, _) = staying().filter(fits).max_by_key(|(_, other)| other.members.len())?;
+            Some((from.clone(), into.clone()))
+        })
+    }
+
+    /// A slice was written as it was last taken: those that went into it go.
+    pub fn written(&mut self, id: &SliceId, now: Timestamp) {
+        let went = self.by_id.iter_mut().filter(|(from, slice)| {
+            slice.emptying.as_ref().is_some_and(|emptying| emptying.taken)
+                && slice.target(from).as_ref() == Some(id)
+        });
+        let emptied = went.map(|(from, slice)| {
+            slice.members.clear();
+            slice.emptying = None;
+            from.clone()
+        });
+        for from in emptied.collect::<Vec<_>>() {
+            self.mark(from, Edge::Urgent, now);
         }
     }
 
@@ -130,7 +207,27 @@ impl Slices {
             !slice.members.is_empty()
         });
         self.next_due = self.by_id.values().filter_map(|slice| slice.due).min();
+        let taken = |into: &SliceId| contents.iter().any(|content| content.id == *into);
+        for (id, slice) in &mut self.by_id {
+            if slice.target(id).is_some_and(|into| taken(&into))
+                && let Some(emptying) = &mut slice.emptying
+            {
+                emptying.taken = true;
+            }
+        }
         contents
+    }
+}
+
+impl Slice {
+    fn has_room(&self) -> bool {
+        self.members.len() < SLICE_CAPACITY && self.emptying.is_none()
+    }
+
+    /// The slice that the members of this one went into.
+    fn target(&self, own: &SliceId) -> Option<SliceId> {
+        let number = self.emptying.as_ref()?.into;
+        Some(SliceId { namespace: own.namespace.clone(), number })
     }
 }
 

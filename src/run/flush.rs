@@ -96,9 +96,13 @@ async fn wait_until(due: Option<Timestamp>) {
 /// Writes the slices that are due, not faster than the API server is promised.
 async fn flush(hub: &Hub, writer: &mut SliceWriter, pause: Duration, until: Timestamp) {
     for content in hub.with_roster(|roster| roster.take_due(until)) {
-        if let Err(error) = writer.write(&content).await {
+        let written = writer.write(&content).await;
+        hub.with_roster(|roster| match &written {
+            Ok(()) => roster.written(&content.id, Timestamp::now()),
+            Err(_) => roster.write_failed(&content.id, Timestamp::now()),
+        });
+        if let Err(error) = written {
             tracing::warn!(namespace = %content.id.namespace, slice = content.id.number, %error, "cannot write slice");
-            hub.with_roster(|roster| roster.write_failed(&content.id, Timestamp::now()));
         }
         tokio::time::sleep(pause).await;
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 impl Roster {
     /// Lets time pass: agents that poll and fell silent become disconnected, agents that are gone for long are
-    /// forgotten, both after their group's times. Those that have not answered an offer in time drift. Returns the
+    /// forgotten, both after their group's times; slices that this leaves small are put together. Those that have not answered an offer in time drift. Returns the
     /// agents on sockets whose turn it is to be asked what they have in effect or to be told of another token, or that
     /// are due what the leader ordered.
     pub fn expire(&mut self, now: Timestamp) -> Vec<AgentKey> {
@@ -27,6 +27,7 @@ impl Roster {
                 Passed::Absence => self.forget(&key, now),
             }
         }
+        self.compact(now);
         let mut due = self.choose_moves(now);
         for (key, known) in &mut self.agents {
             let edge = reconsider(&mut known.agent, key, &self.view, self.silence, now);

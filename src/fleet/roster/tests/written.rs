@@ -142,3 +142,77 @@ fn forgotten_agent_is_gone_at_once() {
     assert!(roster.agent(&key(1)).is_none());
     assert_eq!((roster.connected(), due(&mut roster, at(10))), (0, vec![(0, None)]));
 }
+
+/// A roster with two slices that have been written, of which so many agents each are left, disconnected long ago.
+fn thinned(first: u32, second: u32) -> Roster {
+    let mut roster = serving(None, None);
+    for n in 0..500 {
+        connect(&mut roster, n, SOCKET, at(0));
+    }
+    roster.take_due(Timestamp::MAX);
+    for n in (first..250).chain(250 + second..500) {
+        roster.forget(&key(n), at(0));
+    }
+    roster.take_due(Timestamp::MAX);
+    roster
+}
+
+fn slice_of(number: u32) -> SliceId {
+    SliceId { namespace: "ns".into(), number }
+}
+
+#[test]
+fn slices_with_few_agents_become_one_the_smaller_going_into_the_fuller() {
+    for (first, second, expected) in [
+        (250, 1, vec![]),
+        (101, 100, vec![]),
+        (100, 100, vec![(0, Some(200))]),
+        (20, 150, vec![(1, Some(170))]),
+        (150, 20, vec![(0, Some(170))]),
+    ] {
+        let mut roster = thinned(first, second);
+        roster.expire(at(5));
+        assert_eq!(due(&mut roster, at(15)), expected, "{first} and {second}");
+    }
+}
+
+#[test]
+fn agents_that_move_to_another_slice_leave_theirs_once_that_is_written() {
+    let mut roster = thinned(150, 20);
+    roster.expire(at(5));
+    roster.written(&slice_of(0), at(6));
+    assert_eq!(roster.next_due(), Some(at(15)), "a write from before they came says nothing");
+    assert_eq!(due(&mut roster, at(15)), [(0, Some(170))]);
+    roster.write_failed(&slice_of(0), at(15));
+    assert_eq!(due(&mut roster, at(15)), [], "they stand where they stood");
+    roster.write_failed(&slice_of(1), at(15));
+    assert_eq!(due(&mut roster, at(16)), [(0, Some(170)), (1, Some(20))], "even if that is written again");
+    roster.written(&slice_of(0), at(16));
+    assert_eq!(due(&mut roster, at(17)), [(1, None)]);
+    roster.forget(&key(499), at(18));
+    assert_eq!(due(&mut roster, Timestamp::MAX), [], "the last one was forgotten with its slice");
+}
+
+#[test]
+fn slice_that_is_being_emptied_takes_nobody_in() {
+    let mut roster = thinned(20, 150);
+    roster.expire(at(5));
+    connect(&mut roster, 1000, SOCKET, at(5));
+    assert_eq!(due(&mut roster, at(15)), [(1, Some(171))]);
+}
+
+#[test]
+fn replica_that_ended_between_two_writes_of_a_move_has_each_agent_once() {
+    let mut roster = thinned(150, 20);
+    roster.write_failed(&slice_of(0), at(0));
+    roster.write_failed(&slice_of(1), at(0));
+    let mut written: Vec<SliceContent> = roster.take_due(Timestamp::MAX);
+    roster.expire(at(5));
+    written[0] = roster.take_due(at(15)).remove(0);
+    let mut again = serving(None, None);
+    for content in &written {
+        again.restore(&content.id, content.spec.as_ref().expect("it has agents"), at(20));
+    }
+    assert_eq!(again.len(), 170);
+    assert_eq!(due(&mut again, at(30)), [(0, Some(170)), (1, None)]);
+}
