@@ -21,6 +21,8 @@ mod term;
 
 #[cfg(test)]
 mod model;
+#[cfg(test)]
+mod month;
 
 pub use context::LeaderConfig;
 pub use leader::lead;
