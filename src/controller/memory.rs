@@ -2,7 +2,7 @@
 //! more are deleted, and then their Leases.
 
 use super::context::{Guarded, Leader, hashes, readable};
-use crate::api::{AssignmentStatus, CollectorGroup};
+use crate::api::{AssignmentStatus, CollectorGroup, ConfigRollout};
 use crate::cluster::{Whole, delete_lease, delete_slice};
 use crate::config::ConfigHash;
 use crate::fleet::{FORGET_UNGROUPED_AFTER, Memory, ObservedAgent, is_forgotten, outlived};
@@ -68,11 +68,26 @@ impl Leader {
         self.stores.groups.get(&ObjectRef::new(name?).within(namespace))
     }
 
+    /// Drops the turns of groups that are gone; one that a rollout still names may come again.
+    fn forget_turns(&self) {
+        let rollouts = self.stores.rollouts.state();
+        let is_named = |namespace: &str, group: &str| {
+            rollouts.iter().any(|rollout| {
+                let of_it = |rollout: &ConfigRollout| rollout.spec.group_name == group;
+                rollout.namespace().as_deref() == Some(namespace) && readable(rollout).is_none_or(of_it)
+            })
+        };
+        self.order.keep(|namespace, group| {
+            self.group(namespace, Some(group)).is_some() || is_named(namespace, group)
+        });
+    }
+
     /// Deletes the slices of dead replicas that say nothing any more.
     pub(super) async fn sweep(&self) {
         if !self.stores.are_ready() {
             return;
         }
+        self.forget_turns();
         let now = Timestamp::now();
         let outlived = self
             .observatory

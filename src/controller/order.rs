@@ -8,9 +8,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use tokio::sync::OwnedMutexGuard;
 
-/// The turns of all groups.
+/// The turns of all groups, by namespace and name.
 #[derive(Default)]
-pub struct Order(Mutex<HashMap<String, Arc<tokio::sync::Mutex<Overtaken>>>>);
+pub struct Order(Mutex<HashMap<(String, String), Arc<tokio::sync::Mutex<Overtaken>>>>);
 
 /// The version of the rollout from which its last write was decided: whoever still sees it has not seen that write.
 type Overtaken = Option<String>;
@@ -21,8 +21,14 @@ pub struct Turn(OwnedMutexGuard<Overtaken>);
 impl Order {
     /// Waits until nobody else writes the group or its rollout.
     pub async fn turn(&self, namespace: &str, group: &str) -> Turn {
-        let turn = lock(&self.0).entry(format!("{namespace}/{group}")).or_default().clone();
+        let turn = lock(&self.0).entry((namespace.to_owned(), group.to_owned())).or_default().clone();
         Turn(turn.lock_owned().await)
+    }
+
+    /// Drops the turns of groups that are gone, unless somebody has or waits for one.
+    pub fn keep(&self, is_there: impl Fn(&str, &str) -> bool) {
+        lock(&self.0)
+            .retain(|(namespace, group), turn| Arc::strong_count(turn) > 1 || is_there(namespace, group));
     }
 }
 
@@ -59,6 +65,21 @@ mod tests {
         ] {
             assert_eq!(turn.allows(decided, seen), expected, "{decided:?} {seen:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn turns_of_groups_that_are_gone_are_dropped_once_nobody_has_them() {
+        let order = Order::default();
+        let known = |order: &Order| lock(&order.0).len();
+        drop(order.turn("ns", "stays").await);
+        let mut turn = order.turn("ns", "gone").await;
+        turn.overtakes(Some("1".into()));
+        order.keep(|_, group| group == "stays");
+        assert_eq!(known(&order), 2, "somebody writes");
+        drop(turn);
+        assert!(!order.turn("ns", "gone").await.allows(Some("1"), Some("1")), "and what was written counts");
+        order.keep(|namespace, group| (namespace, group) == ("ns", "stays"));
+        assert_eq!(known(&order), 1);
     }
 
     #[tokio::test]
