@@ -5,8 +5,7 @@ use super::Written;
 use super::patch::overlay;
 use crate::api::{AgentSlice, AgentSliceSpec, CONTENT_LABEL, CollectorGroup, EXCEPTIONS};
 use crate::fleet::{
-    AgentKey, Ledger, Restart, Treatment, has_newer_format, unpack_exceptions, unpack_refusals,
-    unpack_restarts,
+    AgentKey, Excepted, Ledger, Restart, Treatment, has_newer_format, unpack_exceptions,
 };
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, PostParams, Preconditions};
 use kube::core::DeserializeGuard;
@@ -81,13 +80,11 @@ impl Exceptions {
             return false;
         };
         let agent = |uid| AgentKey { namespace: key.0.clone(), uid };
-        let treatments = unpack_exceptions(&read.spec).map(|(uid, treatment)| (agent(uid), treatment));
-        let restarts = unpack_restarts(&read.spec).map(|(uid, restart)| (agent(uid), restart));
-        let refusals = unpack_refusals(&read.spec).map(|(uid, refused)| (agent(uid), refused));
+        let Excepted { treatments, restarts, refusals } = unpack_exceptions([&read.spec]);
         let new = Told {
-            treatments: treatments.collect(),
-            restarts: restarts.collect(),
-            refusals: refusals.collect(),
+            treatments: treatments.into_iter().map(|(uid, treatment)| (agent(uid), treatment)).collect(),
+            restarts: restarts.into_iter().map(|(uid, restart)| (agent(uid), restart)).collect(),
+            refusals: refusals.into_iter().map(|(uid, refused)| (agent(uid), refused)).collect(),
         };
         self.known.get(&key) != Some(&new) && {
             self.known.insert(key, new);

@@ -5,8 +5,8 @@ use super::context::{Error, Leader};
 use crate::api::{CollectorGroup, RestartStatus};
 use crate::cluster::{Written, write_exceptions};
 use crate::fleet::{
-    Cause, Live, Memory, ObservedAgent, Refusals, Restarts, Treatments, has_newer_format, pack_exceptions,
-    unpack_exceptions, unpack_refusals, unpack_restarts,
+    Cause, Excepted, Live, Memory, ObservedAgent, Restarts, Treatments, has_newer_format, pack_exceptions,
+    unpack_exceptions,
 };
 use crate::heal::{Happened, News, Rules, Step, Terms, restart, step, tell, tell_missed};
 use crate::rollout::Judged;
@@ -45,8 +45,8 @@ pub async fn treat(
 ) -> Result<Care, Error> {
     let (namespace, name) = (group.namespace().unwrap_or_default(), group.name_any());
     let known = leader.observatory.exceptions(&namespace, &name);
-    let prior: Treatments = known.iter().flat_map(|slice| unpack_exceptions(&slice.spec)).collect();
-    let under_way: Restarts = known.iter().flat_map(|slice| unpack_restarts(&slice.spec)).collect();
+    let Excepted { treatments: prior, restarts: under_way, refusals: told } =
+        unpack_exceptions(known.iter().map(|slice| &slice.spec));
     let asked = group.status.as_ref().and_then(|status| status.restart.as_ref());
     if group.spec.has_newer_care() || known.iter().any(|slice| has_newer_format(&slice.spec)) {
         tracing::warn!(
@@ -65,7 +65,6 @@ pub async fn treat(
     let is_busy = |agent: &ObservedAgent| agent.adoptee.is_some() || judged.has_reached(agent);
     let round = restart(asked, &under_way, agents, &treatments, is_busy, &terms);
     let wake = [wake, round.wake].into_iter().flatten().min();
-    let told: Refusals = known.iter().flat_map(|slice| unpack_refusals(&slice.spec)).collect();
     let refusals = memory.refusals(&told, agents);
     if (&treatments, &round.restarts, &refusals) == (&prior, &under_way, &told) {
         return Ok(Care { treatments, restarts: under_way, restart: round.status, wake, undone: None });

@@ -72,28 +72,30 @@ pub fn has_newer_format(slice: &AgentSliceSpec) -> bool {
     slice.format_version > SLICE_FORMAT_VERSION
 }
 
-/// The refusals of a slice, each with its agent; none if it has a format that this program does not know.
-pub fn unpack_refusals(slice: &AgentSliceSpec) -> impl Iterator<Item = (InstanceUid, Ledger)> {
-    unpack(slice).map(|read| (read.uid, read.ledger)).filter(|(_, ledger)| ledger.iter().next().is_some())
+/// What slices of exceptions tell.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Excepted {
+    /// Who is treated, and how.
+    pub treatments: Treatments,
+    /// Who is started anew, because a person asked for that.
+    pub restarts: Restarts,
+    /// Who refused what.
+    pub refusals: Refusals,
 }
 
-/// The treatments of a slice, each with its agent; none if it has a format that this program does not know.
-pub fn unpack_exceptions(slice: &AgentSliceSpec) -> impl Iterator<Item = (InstanceUid, Treatment)> {
-    let known = slice.format_version == SLICE_FORMAT_VERSION;
-    slice.agents.iter().filter(move |_| known).filter_map(|entry| {
-        let content = slice.revisions.get(usize::try_from(entry.running?).ok()?)?;
-        let treatment = read(entry, content.parse().ok()?)?;
-        Some((InstanceUid::from_hex(&entry.uid)?, treatment))
-    })
-}
-
-/// The restarts of a slice, each with its agent.
-pub fn unpack_restarts(slice: &AgentSliceSpec) -> impl Iterator<Item = (InstanceUid, Restart)> {
-    let known = slice.format_version == SLICE_FORMAT_VERSION;
-    slice.agents.iter().filter(move |_| known).filter_map(|entry| {
-        let restart = read_restart(entry.restart.as_ref()?)?;
-        Some((InstanceUid::from_hex(&entry.uid)?, restart))
-    })
+/// All that these slices tell; nothing of those that have a format that this program does not know.
+pub fn unpack_exceptions<'a>(slices: impl IntoIterator<Item = &'a AgentSliceSpec>) -> Excepted {
+    let mut all = Excepted::default();
+    for told in slices.into_iter().flat_map(unpack) {
+        let treatment = told.running.and_then(|of| read(told.entry, of));
+        all.treatments.extend(treatment.map(|treatment| (told.uid, treatment)));
+        let restart = told.entry.restart.as_ref().and_then(read_restart);
+        all.restarts.extend(restart.map(|restart| (told.uid, restart)));
+        if told.ledger.iter().next().is_some() {
+            all.refusals.insert(told.uid, told.ledger);
+        }
+    }
+    all
 }
 
 /// Uids end in random or counted bits, whatever their version begins with.
@@ -254,7 +256,7 @@ mod tests {
         assert_eq!(slices[0].groups, ["edge"]);
         let written = serde_json::to_value(&slices[0]).expect("JSON");
         let read: AgentSliceSpec = serde_json::from_value(written).expect("a slice");
-        assert_eq!(unpack_exceptions(&read).collect::<BTreeMap<_, _>>(), treatments);
+        assert_eq!(unpack_exceptions([&read]).treatments, treatments);
     }
 
     #[test]
@@ -276,9 +278,9 @@ mod tests {
         assert_eq!((slices.len(), slices[0].agents.len()), (1, 3));
         let written = serde_json::to_value(&slices[0]).expect("JSON");
         let read: AgentSliceSpec = serde_json::from_value(written).expect("a slice");
-        assert_eq!(unpack_restarts(&read).collect::<BTreeMap<_, _>>(), restarts);
-        assert_eq!(unpack_exceptions(&read).collect::<BTreeMap<_, _>>(), treatments);
-        assert_eq!(unpack_restarts(&AgentSliceSpec { format_version: 2, ..read }).count(), 0);
+        assert_eq!(unpack_exceptions([&read]).restarts, restarts);
+        assert_eq!(unpack_exceptions([&read]).treatments, treatments);
+        assert_eq!(unpack_exceptions([&AgentSliceSpec { format_version: 2, ..read }]), Excepted::default());
     }
 
     #[test]
@@ -313,10 +315,10 @@ mod tests {
         assert_eq!((slices.len(), &slices[0].groups[..]), (1, &["edge".to_owned()][..]));
         let written = serde_json::to_value(&slices[0]).expect("JSON");
         let read: AgentSliceSpec = serde_json::from_value(written).expect("a slice");
-        assert_eq!(unpack_exceptions(&read).collect::<Treatments>(), treatments);
-        assert_eq!(unpack_refusals(&read).collect::<Refusals>(), refusals);
+        assert_eq!(unpack_exceptions([&read]).treatments, treatments);
+        assert_eq!(unpack_exceptions([&read]).refusals, refusals);
         let newer = AgentSliceSpec { format_version: 2, ..read };
-        assert_eq!(unpack_refusals(&newer).count(), 0);
+        assert_eq!(unpack_exceptions([&newer]), Excepted::default());
     }
 
     #[test]
@@ -351,7 +353,7 @@ mod tests {
                 pack_exceptions("edge", &treatments, &Restarts::new(), &Refusals::new()).remove(0);
             let written = slice.agents[0].treatment.as_mut().expect("a treatment");
             (written.cause, written.order) = (cause, order);
-            let read: Treatments = unpack_exceptions(&slice).collect();
+            let read = unpack_exceptions([&slice]).treatments;
             assert!(read[&uid(1)].is_newer(), "cause {cause}, order {order}");
             assert_eq!(pack_exceptions("edge", &read, &Restarts::new(), &Refusals::new()), [slice]);
         }
@@ -361,11 +363,11 @@ mod tests {
     fn what_is_damaged_is_left_out() {
         let treatments = [(uid(1), treatment(A, Cause::Drift, Some(Order::Offer)))].into();
         let whole = pack_exceptions("edge", &treatments, &Restarts::new(), &Refusals::new()).remove(0);
-        assert_eq!(unpack_exceptions(&whole).count(), 1);
+        assert_eq!(unpack_exceptions([&whole]).treatments.len(), 1);
         let with = |change: &dyn Fn(&mut AgentEntry)| {
             let mut slice = whole.clone();
             change(&mut slice.agents[0]);
-            unpack_exceptions(&slice).count()
+            unpack_exceptions([&slice]).treatments.len()
         };
         let treated = |entry: &mut AgentEntry, change: &dyn Fn(&mut TreatmentEntry)| {
             change(entry.treatment.as_mut().expect("a treatment"));
@@ -375,6 +377,6 @@ mod tests {
         assert_eq!(with(&|entry| entry.uid = "x".into()), 0);
         assert_eq!(with(&|entry| entry.running = Some(7)), 0);
         assert_eq!(with(&|entry| entry.treatment = None), 0);
-        assert_eq!(unpack_exceptions(&AgentSliceSpec { format_version: 2, ..whole }).count(), 0);
+        assert_eq!(unpack_exceptions([&AgentSliceSpec { format_version: 2, ..whole }]), Excepted::default());
     }
 }

@@ -54,9 +54,7 @@ pub use assignment::{Side, Sides, assigned, side};
 pub use attributes::{Attributes, matches, matches_verified};
 pub use builds::{Build, BuildKey, BuildReport};
 pub use cohort::{Cohort, Rank, Seed};
-pub use exceptions::{
-    has_newer_format, pack_exceptions, unpack_exceptions, unpack_refusals, unpack_restarts,
-};
+pub use exceptions::{Excepted, has_newer_format, pack_exceptions, unpack_exceptions};
 pub use ledger::{Given, Ledger, MAX_MESSAGE_BYTES, Verdict};
 pub use live::{Live, Restarts, ToRun, Treatments};
 pub use memory::{FORGET_UNGROUPED_AFTER, Memory, Refusals, is_forgotten, outlived};

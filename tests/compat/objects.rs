@@ -4,8 +4,7 @@ use super::{kind, releases};
 use jiff::Timestamp;
 use opamp_operator::api::{AgentSlice, CollectorGroup, ConfigRevision, ConfigRollout};
 use opamp_operator::fleet::{
-    Cause, InstanceUid, ObservedAgent, Order, Replica, SliceSource, merge, unpack_exceptions,
-    unpack_refusals, unpack_restarts,
+    Cause, Excepted, InstanceUid, ObservedAgent, Order, Replica, SliceSource, merge, unpack_exceptions,
 };
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -230,7 +229,8 @@ fn slice_of_the_first_version_means_what_it_meant() {
 #[test]
 fn exceptions_of_the_first_version_mean_what_they_meant() {
     let slice: AgentSlice = object("0.1.0", "exceptions");
-    let treatments: Vec<_> = unpack_exceptions(&slice.spec).collect();
+    let Excepted { treatments, restarts, refusals } = unpack_exceptions([&slice.spec]);
+    let treatments: Vec<_> = treatments.into_iter().collect();
     let [(agent, treatment)] = &treatments[..] else { panic!("one treatment: {treatments:?}") };
     assert_eq!((*agent, treatment.cause, treatment.orders), (uid(1), Cause::Illness, 3));
     let last = treatment.last.expect("an order");
@@ -240,14 +240,13 @@ fn exceptions_of_the_first_version_mean_what_they_meant() {
     );
     assert_eq!((treatment.sent_back, treatment.began), (true, at(1_795_000_000)));
     assert_eq!((treatment.well, treatment.quarantined), (Some(at(1_795_000_030)), Some(at(1_795_000_040))));
-    let restarts: Vec<_> = unpack_restarts(&slice.spec).collect();
+    let restarts: Vec<_> = restarts.into_iter().collect();
     let [(agent, restart)] = &restarts[..] else { panic!("one restart: {restarts:?}") };
     assert_eq!(
         (*agent, restart.asked, restart.ordered.given),
         (uid(1), at(1_795_000_200), at(1_795_000_210))
     );
     assert_eq!((restart.started, restart.missed), (Some(1_794_990_000), Some(at(1_795_000_300))));
-    let refused: Vec<_> =
-        unpack_refusals(&slice.spec).map(|(uid, ledger)| (uid, ledger.iter().count())).collect();
+    let refused: Vec<_> = refusals.iter().map(|(uid, ledger)| (*uid, ledger.iter().count())).collect();
     assert_eq!(refused, [(uid(1), 1), (uid(2), 1)]);
 }

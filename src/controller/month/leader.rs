@@ -8,8 +8,8 @@ use crate::api::{AgentSliceSpec, AssignmentStatus, CollectorGroupSpec, Term};
 use crate::config::ConfigHash;
 use crate::fleet::fixtures::{revision, selector};
 use crate::fleet::{
-    AgentKey, GroupView, InstanceUid, Live, Memory, ObservedAgent, Rank, Refusals, Restarts, SliceSource,
-    Treatments, View, is_forgotten, merge, outlived, pack_exceptions, unpack_exceptions, unpack_refusals,
+    AgentKey, Excepted, GroupView, InstanceUid, Live, Memory, ObservedAgent, Rank, Restarts, SliceSource,
+    View, is_forgotten, merge, outlived, pack_exceptions, unpack_exceptions,
 };
 use crate::heal::{Rules, Step, step};
 use jiff::{SignedDuration, Timestamp};
@@ -49,10 +49,9 @@ impl Leader {
         };
         let mut view = View::new([group(0), group(1)]);
         let key = |uid| AgentKey { namespace: "ns".into(), uid };
-        for slice in self.exceptions.iter().flatten() {
-            unpack_exceptions(slice).for_each(|(uid, treatment)| view.treat(key(uid), treatment));
-            unpack_refusals(slice).for_each(|(uid, refused)| view.refuse(key(uid), refused));
-        }
+        let told = unpack_exceptions(self.exceptions.iter().flatten());
+        told.treatments.into_iter().for_each(|(uid, treatment)| view.treat(key(uid), treatment));
+        told.refusals.into_iter().for_each(|(uid, refused)| view.refuse(key(uid), refused));
         Arc::new(view)
     }
 
@@ -91,8 +90,7 @@ impl Leader {
         let agents: Vec<&ObservedAgent> =
             self.seen.iter().filter(|agent| agent.group.as_deref() == Some(name)).collect();
         let told = &self.exceptions[group];
-        let prior: Treatments = told.iter().flat_map(unpack_exceptions).collect();
-        let refused: Refusals = told.iter().flat_map(unpack_refusals).collect();
+        let Excepted { treatments: prior, refusals: refused, .. } = unpack_exceptions(told);
         let name_of = |n: u8| format!("r-{n}");
         let content = contents[group];
         let assignment = AssignmentStatus {
