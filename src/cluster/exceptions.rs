@@ -126,7 +126,7 @@ pub async fn write_exceptions(
 ) -> kube::Result<Written> {
     let namespace = group.namespace().unwrap_or_default();
     let wanted: Vec<(String, AgentSliceSpec)> =
-        wanted.into_iter().enumerate().map(|(index, spec)| (name(group, index), spec)).collect();
+        in_order(wanted).map(|(index, spec)| (name(group, index), spec)).collect();
     let place = |name: &str| known.iter().position(|slice| slice.name_any() == name);
     let stands = |(name, spec): &&(String, AgentSliceSpec)| {
         place(name).is_some_and(|place| known[place].spec == *spec)
@@ -201,6 +201,13 @@ fn entries(spec: &Value) -> &[Value] {
     spec["agents"].as_array().map_or(&[], Vec::as_slice)
 }
 
+/// The order of writes: the last slice first. Where there are more slices than before, those that are new take agents
+/// from the others, which are rewritten without them only then: nobody is in none between two writes. Where there are
+/// fewer, the surplus goes when all are written.
+fn in_order<T>(wanted: Vec<T>) -> impl Iterator<Item = (usize, T)> {
+    wanted.into_iter().enumerate().rev()
+}
+
 /// The group's uid, because a group that is made anew under the same name is another one.
 fn name(group: &CollectorGroup, index: usize) -> String {
     format!("{EXCEPTIONS}-{}-{index}", group.uid().unwrap_or_default())
@@ -247,6 +254,8 @@ fn unless_changed(result: kube::Result<()>) -> kube::Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fleet::fixtures::{A, at, hash, uid};
+    use crate::fleet::{Refusals, Restarts, Treatments, Verdict, pack_exceptions};
 
     /// Slices of two agents each as a newer leader writes them: with `z`, which is not understood.
     fn stand() -> Vec<Stand> {
@@ -281,5 +290,27 @@ mod tests {
         assert_eq!(agent(2), json!({"u": "4", "f": 0, "t": 7, "r": 0}));
         let anew = with_unknown(&stand, None, &wanted);
         assert_eq!((&anew["z"], &anew["agents"][1]), (&Value::Null, &agent(1)), "a slice that was not there");
+    }
+
+    fn refused(agents: u32) -> Vec<AgentSliceSpec> {
+        let mut ledger = Ledger::default();
+        ledger.note(hash(A), Verdict::RolledBackByAgent, at(0));
+        let refusals: Refusals = (0..agents).map(|n| (uid(n), ledger.clone())).collect();
+        pack_exceptions("g", &Treatments::new(), &Restarts::new(), &refusals)
+    }
+
+    #[test]
+    fn nobody_is_left_out_between_two_writes_when_slices_become_more_or_fewer() {
+        for (before, after) in [(150, 500), (500, 150), (100, 1500), (1500, 100)] {
+            let mut stands: BTreeMap<usize, AgentSliceSpec> = refused(before).into_iter().enumerate().collect();
+            let wanted = refused(after);
+            assert_ne!(stands.len(), wanted.len(), "{before} {after}");
+            for (index, spec) in in_order(wanted) {
+                stands.insert(index, spec);
+                let told = unpack_exceptions(stands.values()).refusals;
+                let stays = (0..before.min(after)).map(uid);
+                assert!(stays.into_iter().all(|uid| told.contains_key(&uid)), "{before} {after} {index}");
+            }
+        }
     }
 }
