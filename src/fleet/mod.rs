@@ -9,7 +9,7 @@
 //! | --- | --- |
 //! | `uid`, `principal`, `attributes`, `builds`, `report`, `text` | who an agent is, who speaks for it, and what it says |
 //! | `agent`, `offer`, `offered`, `ledger`, `steadiness`, `sight`, `told`, `turns` | what is known of one agent, and when it is due which offer and which question |
-//! | `moving`, `telemetry` | settings of connections: another token, and where own telemetry goes |
+//! | `moving`, `telemetry`, `at_once` | settings of connections: another token, and where own telemetry goes; how many agents are disturbed at a time |
 //! | `view`, `cohort`, `ring`, `adoptees`, `assignment` | what an agent is to run |
 //! | `roster`, `slices` | all agents of a replica, and what is to be written of them |
 //! | `pack`, `unpack`, `observed` | slices as they are written, read back and merged |
@@ -18,6 +18,7 @@
 mod adoptees;
 mod agent;
 mod assignment;
+mod at_once;
 mod attributes;
 mod builds;
 mod cohort;
@@ -51,6 +52,7 @@ mod view;
 pub use adoptees::{Admission, Adoptee, Belonging, Belongings, Claimant};
 pub use agent::{Agent, Edge};
 pub use assignment::{Side, Sides, assigned, side};
+pub use at_once::most_at_once;
 pub use attributes::{Attributes, matches, matches_verified};
 pub use builds::{Build, BuildKey, BuildReport};
 pub use cohort::{Cohort, Rank, Seed};

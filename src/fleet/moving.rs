@@ -3,7 +3,7 @@
 //! A wrong address would cost every agent that is told. So the first one is told alone, and the next when some have
 //! come with the new token: never more at a time than have, and never more than a tenth.
 
-use super::{Link, PrincipalMark, TokenName};
+use super::{Link, PrincipalMark, TokenName, most_at_once};
 use crate::config::ConfigHash;
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
@@ -13,8 +13,6 @@ use std::sync::Arc;
 
 /// For how long an agent that was told counts as on its way. Clients try again for up to a minute.
 const ON_ITS_WAY: SignedDuration = SignedDuration::from_mins(1);
-/// At most this part of a Secret's agents is on its way at a time, and at least one agent.
-const PARTS: usize = 10;
 
 /// The tokens of all Secrets, as far as agents are to be told of them.
 #[derive(Clone, Default)]
@@ -136,8 +134,7 @@ pub struct Progress {
 impl Progress {
     /// How many more may be told now.
     pub fn places(self) -> usize {
-        let most = (self.connected / PARTS).max(1);
-        self.arrived.clamp(1, most).saturating_sub(self.on_their_way)
+        self.arrived.clamp(1, most_at_once(self.connected)).saturating_sub(self.on_their_way)
     }
 }
 

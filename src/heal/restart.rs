@@ -5,10 +5,10 @@
 //! the slices of exceptions, which are written first. So an agent leaves those only once the status that was read says
 //! that it has had its turn: whatever write is lost, no agent is commanded twice.
 
-use super::step::limit;
 use crate::api::{RestartState, RestartStatus, Share};
 use crate::fleet::{
-    InstanceUid, ObservedAgent, Order, Ordered, Rank, Restart, Restarts, Seed, Treatment, Treatments, signed,
+    InstanceUid, ObservedAgent, Order, Ordered, Rank, Restart, Restarts, Seed, Treatment, Treatments,
+    most_at_once, signed,
 };
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -99,7 +99,7 @@ pub fn restart(
         next = turns.count(next);
         let treated = |agent: &ObservedAgent| treatments.get(&agent.uid).is_some_and(Treatment::is_active);
         let under_treatment = agents.iter().filter(|agent| agent.connected && treated(agent)).count();
-        let room = limit(agents.len()).saturating_sub(under_treatment);
+        let room = most_at_once(agents.len()).saturating_sub(under_treatment);
         next = turns.give(next, agents, room, |agent| treated(agent) || is_busy(agent));
     }
     Round { status: Some(next), ..turns.round }

@@ -3,7 +3,9 @@
 use super::Rules;
 use super::course::{Case, Happened, Next, next};
 use super::symptom::{Symptom, symptom};
-use crate::fleet::{Cause, InstanceUid, Live, ObservedAgent, Restarts, ToRun, Treatment, Treatments};
+use crate::fleet::{
+    Cause, InstanceUid, Live, ObservedAgent, Restarts, ToRun, Treatment, Treatments, most_at_once,
+};
 use jiff::Timestamp;
 
 /// What comes of a step.
@@ -49,7 +51,7 @@ pub fn step(
     let mut cases: Vec<Case<'_>> = agents.iter().map(|agent| case(agent)).collect();
     // Who is treated goes on; of the others who has waited longest comes first.
     cases.sort_by_key(|case| (!is_active(prior, case), waiting_since(case), case.agent.uid));
-    let limit = limit(agents.len());
+    let limit = most_at_once(agents.len());
     let restarts = |uid| restarts.get(&uid).is_some_and(|restart| restart.missed.is_none());
     let mut under_treatment = agents.iter().filter(|agent| restarts(agent.uid)).count();
     let mut result = Step::default();
@@ -73,11 +75,6 @@ pub fn step(
         result.treatments.extend(treatment.map(|treatment| (uid, treatment)));
     }
     result
-}
-
-/// How many agents may be disturbed at the same time, of so many.
-pub(super) fn limit(agents: usize) -> usize {
-    (agents / 10).max(1)
 }
 
 fn case<'a>(

@@ -3,13 +3,10 @@
 
 use crate::api::{ConditionType, Conditions, Reason, TelemetryStatus};
 use crate::config::ConfigHash;
-use crate::fleet::{ObservedAgent, Rank, order_of, signed};
+use crate::fleet::{ObservedAgent, Rank, most_at_once, order_of, signed};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use std::time::Duration;
-
-/// At most this part of a group's agents is told at a time, and at least one agent.
-const PARTS: usize = 10;
 
 /// What the agents of a group are to be told.
 pub enum Wanted {
@@ -91,7 +88,7 @@ fn next_boundary(hash: ConfigHash, reached: Option<Rank>, agents: &[&ObservedAge
     let connected = agents.iter().filter(|agent| agent.connected);
     let mut ranks: Vec<Rank> = connected.map(|agent| order.rank(agent.uid)).collect();
     ranks.sort_unstable();
-    let step = (ranks.len() / PARTS).max(1);
+    let step = most_at_once(ranks.len());
     let outside: Vec<Rank> =
         ranks.into_iter().filter(|rank| reached.is_none_or(|reached| *rank > reached)).collect();
     if outside.len() <= step { Rank::ALL } else { outside[step - 1] }
