@@ -56,6 +56,10 @@ recovery: tools ## How long it takes until all is as before when replicas or the
 storm: tools ## 10,000 agents lose their replica and come back to another; 20 minutes. Needs 10,200 open files.
 	cargo bench --bench storm
 
+.PHONY: bench-writes
+bench-writes: tools ## What the operator writes to the API server: AGENTS ("1000 10000"), RUNS (3), PROFILE (release).
+	cargo bench --bench writes --profile $(or $(PROFILE),release)
+
 ##@ Generated files
 .PHONY: generate
 generate: crds proto chart ## Writes everything that is generated.

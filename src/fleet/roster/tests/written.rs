@@ -216,3 +216,44 @@ fn replica_that_ended_between_two_writes_of_a_move_has_each_agent_once() {
     assert_eq!(again.len(), 170);
     assert_eq!(due(&mut again, at(30)), [(0, Some(170)), (1, None)]);
 }
+
+/// How often each slice is written in a phase that all of these agents answer within two seconds: first that they
+/// apply it, then that they have.
+fn writes_of_a_phase(
+    roster: &mut Roster,
+    agents: std::ops::Range<u32>,
+    target: u8,
+    begins: Timestamp,
+) -> Vec<usize> {
+    let mut writes = vec![0; 4];
+    let after = |milliseconds: i64| begins + jiff::SignedDuration::from_millis(milliseconds);
+    for milliseconds in (0..20_000).step_by(100) {
+        let now = after(milliseconds);
+        for n in agents.clone() {
+            let answers = i64::from(n % 10) * 150 + 500;
+            if milliseconds == answers - 400 {
+                roster.receive(&key(n), applying(target), SOCKET, now);
+            } else if milliseconds / 100 == answers / 100 {
+                roster.receive(&key(n), applied(target), SOCKET, now);
+            }
+        }
+        for content in roster.take_due(now) {
+            writes[content.id.number as usize] += 1;
+            roster.written(&content.id, now);
+        }
+    }
+    writes
+}
+
+#[test]
+fn phase_of_a_rollout_writes_each_slice_three_times_at_most_however_many_agents_it_has() {
+    let mut roster = serving(Some(B), Some(A));
+    for n in 0..1000 {
+        connect(&mut roster, n, SOCKET, at(0));
+    }
+    roster.take_due(Timestamp::MAX);
+    let phases = [0..20, 20..100, 100..500, 500..1000];
+    let written =
+        phases.map(|agents| writes_of_a_phase(&mut roster, agents.clone(), B, at(i64::from(agents.end))));
+    assert_eq!(written, [[2, 0, 0, 0], [2, 0, 0, 0], [2, 2, 0, 0], [0, 0, 2, 2]]);
+}
