@@ -90,13 +90,13 @@ async fn measure(agents: usize) -> bool {
     before = now;
     let slices = space.api::<AgentSlice>().list(&ListParams::default()).await.expect("slices").items;
 
-    tokio::time::sleep(Duration::from_secs(60)).await;
+    tokio::time::sleep(Duration::from_mins(1)).await;
     let (now, idle) = tell("a minute without any change", &plane, before).await;
     before = now;
 
     for which in 0..agents / 100 {
         fleets.fall_ill(which * 100);
-        tokio::time::sleep(Duration::from_secs(60) / u32::try_from(agents / 100).expect("few")).await;
+        tokio::time::sleep(Duration::from_mins(1) / u32::try_from(agents / 100).expect("few")).await;
     }
     quiet().await;
     let (now, minute) = tell("a minute in which one in a hundred changes", &plane, before).await;

@@ -10,7 +10,10 @@ use tokio::sync::OwnedMutexGuard;
 
 /// The turns of all groups, by namespace and name.
 #[derive(Default)]
-pub struct Order(Mutex<HashMap<(String, String), Arc<tokio::sync::Mutex<Overtaken>>>>);
+pub struct Order(Mutex<HashMap<(String, String), Place>>);
+
+/// Whoever holds it has the turn.
+type Place = Arc<tokio::sync::Mutex<Overtaken>>;
 
 /// The version of the rollout from which its last write was decided: whoever still sees it has not seen that write.
 type Overtaken = Option<String>;

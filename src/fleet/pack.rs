@@ -38,6 +38,7 @@ const MAX_MESSAGES_BYTES: usize = 16 * 1024;
 const MAX_VERSION_BYTES: usize = 64;
 
 /// How much is told of each agent.
+#[expect(clippy::struct_excessive_bools, reason = "each can be left out by itself")]
 #[derive(Clone, Copy)]
 struct Detail {
     host_bytes: usize,

@@ -22,6 +22,7 @@ pub struct Content {
 }
 
 /// One agent as it is.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Sim {
     pub n: u32,
     pub group: usize,
