@@ -77,6 +77,7 @@ impl Agent {
             return self.ledger.note(hash, verdict, now);
         }
         let at = group.map_or(now, |group| now.max(group.refusals_count_from()));
+        let at = self.said_before_retry(hash, group).unwrap_or(at);
         let offered = self.offered.as_ref().filter(|offered| (offered.hash, offered.form) == (hash, form));
         let before = self.ledger.refusal(hash, None).map(|given| given.at);
         let anew = before.zip(offered).is_some_and(|(before, offered)| offered.is_after(before));
@@ -85,6 +86,18 @@ impl Agent {
         }
         self.ledger.renew(hash, verdict, at);
         true
+    }
+
+    /// When a person asked to try this content again, if a refusal of it can only be one from before that, told again: it
+    /// was not offered here since, nor was the agent seen to take it. Another replica heard it first.
+    fn said_before_retry(&self, hash: ConfigHash, group: Option<&GroupView>) -> Option<Timestamp> {
+        let retried_at = group?.assignment.retried_at?;
+        let offered = self.offered.as_ref().filter(|offered| offered.hash == hash);
+        let offered_since = offered.is_some_and(|offered| offered.is_after(retried_at));
+        let heard = self.config.as_ref().filter(|config| self.heard && config.hash == Some(hash));
+        let had_taken =
+            heard.is_some_and(|config| matches!(config.outcome, Outcome::Applying | Outcome::Applied));
+        (!offered_since && !had_taken).then_some(retried_at)
     }
 
     /// Takes in what another replica heard the agent refuse, unless it said something else here since.

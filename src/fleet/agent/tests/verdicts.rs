@@ -112,3 +112,45 @@ fn first_report_after_a_restart_of_the_operator_proves_no_rollback() {
     hear(&mut agent, Report { full: true, ..applied(A) });
     assert_eq!(refuses(&agent), [false; 3]);
 }
+
+/// A person asked for a retry at second 100. What an agent says of B before it and after it, whether B was offered here
+/// after it, and whether B is then refused.
+#[test]
+fn refusal_from_before_a_retry_that_is_told_here_for_the_first_time_is_forgiven() {
+    let mut retried = group("g", Some(B), Some(A));
+    retried.assignment.retried_at = Some(at(100));
+    for (name, before, offered_at, after, refused) in [
+        ("told again after a move", vec![], None, vec![failed(B, "no")], false),
+        ("it was offered here before the retry only", vec![], Some(50), vec![failed(B, "no")], false),
+        ("it answers an offer", vec![], Some(110), vec![failed(B, "no")], true),
+        ("it is seen to try", vec![], None, vec![applying(B), failed(B, "no")], true),
+        ("it is seen to leave it", vec![applied(A)], None, vec![applied(B), applied(A)], true),
+        ("known before", vec![failed(B, "no")], None, vec![failed(B, "no")], false),
+        (
+            "known before, and it answers an offer",
+            vec![failed(B, "no")],
+            Some(110),
+            vec![failed(B, "no")],
+            true,
+        ),
+    ] {
+        // What it was assigned when it left B by itself; else that would be no refusal.
+        let mut agent = agent();
+        for report in before {
+            agent.receive(report, SOCKET, Some(&group("g", Some(B), Some(A))), at(40));
+        }
+        if let Some(second) = offered_at {
+            agent.note_offer(hash(B), Form::Plain, at(second));
+        }
+        for report in after {
+            agent.receive(report, SOCKET, Some(&retried), at(120));
+        }
+        let stands = agent.ledger.refusal(hash(B), Some(at(100))).is_some();
+        assert_eq!(stands, refused, "{name}");
+        assert!(agent.ledger.refuses(hash(B)), "{name}: what it said is known all the same");
+        if !refused {
+            let offered = agent.due_offer(&retried, at(121)).map(|offer| offer.hash());
+            assert_eq!(offered, Some(hash(B)), "{name}: it is tried again");
+        }
+    }
+}
