@@ -5,6 +5,7 @@ use hyper::Uri;
 use std::fmt;
 use std::io;
 use std::str::FromStr;
+use std::sync::Arc;
 
 /// How messages go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +29,9 @@ pub struct Endpoint {
     pub path: String,
     /// What is shown to be let in.
     pub access: Access,
+    /// Other servers' hosts and ports. An agent that polls asks all of them in turn, as behind a balancer that keeps no
+    /// client at one server.
+    pub others: Arc<[String]>,
 }
 
 /// A text that is no endpoint.
@@ -56,7 +60,8 @@ impl FromStr for Endpoint {
         let host = uri.host().ok_or(EndpointError::Malformed)?;
         let authority = format!("{host}:{}", uri.port_u16().unwrap_or(if encrypted { 443 } else { 80 }));
         let path = uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
-        Ok(Self { transport, encrypted, authority, path, access: Access::default() })
+        let (access, others) = (Access::default(), Arc::default());
+        Ok(Self { transport, encrypted, authority, path, access, others })
     }
 }
 
@@ -65,6 +70,26 @@ impl Endpoint {
     #[must_use]
     pub fn with(self, access: Access) -> Self {
         Self { access, ..self }
+    }
+
+    /// The endpoint, and these servers beside it, in turn.
+    #[must_use]
+    pub fn in_turn_with(self, others: impl IntoIterator<Item = String>) -> Self {
+        Self { others: others.into_iter().collect(), ..self }
+    }
+
+    /// Opens a connection to the server whose turn it is, or to the next one that there is; returns which that was.
+    pub(super) async fn connect_in_turn(&self, turn: usize) -> io::Result<(usize, Box<dyn Stream>)> {
+        let servers: Vec<&String> = [&self.authority].into_iter().chain(self.others.iter()).collect();
+        let mut refused = io::ErrorKind::NotConnected.into();
+        for turn in (turn..).take(servers.len()) {
+            let Some(server) = servers.get(turn % servers.len()) else { continue };
+            match self.access.connect(server, self.encrypted).await {
+                Ok(stream) => return Ok((turn, stream)),
+                Err(error) => refused = error,
+            }
+        }
+        Err(refused)
     }
 
     /// Opens a connection to it.

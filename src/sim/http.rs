@@ -26,6 +26,8 @@ pub struct Client {
     sender: SendRequest<Full<Bytes>>,
     /// Drives the connection, and ends with the client.
     driver: JoinSet<hyper::Result<()>>,
+    /// Which of several servers was polled last.
+    turn: usize,
     /// Answers that were not taken yet. Never more than the messages that an agent sends without looking, three.
     answers: VecDeque<ServerToAgent>,
 }
@@ -33,13 +35,13 @@ pub struct Client {
 impl Link for Client {
     async fn open(endpoint: &Endpoint) -> io::Result<Self> {
         let mut driver = JoinSet::new();
-        let sender = connect(endpoint, &mut driver).await?;
-        Ok(Self { endpoint: endpoint.clone(), sender, driver, answers: VecDeque::new() })
+        let (turn, sender) = connect(endpoint, 0, &mut driver).await?;
+        Ok(Self { endpoint: endpoint.clone(), sender, driver, turn, answers: VecDeque::new() })
     }
 
     async fn send(&mut self, message: &AgentToServer) -> io::Result<()> {
-        if self.sender.ready().await.is_err() {
-            self.sender = connect(&self.endpoint, &mut self.driver).await?;
+        if !self.endpoint.others.is_empty() || self.sender.ready().await.is_err() {
+            (self.turn, self.sender) = connect(&self.endpoint, self.turn + 1, &mut self.driver).await?;
         }
         let request = request(&self.endpoint, message).map_err(io::Error::other)?;
         let response = self.sender.send_request(request).await.map_err(io::Error::other)?;
@@ -62,13 +64,14 @@ impl Link for Client {
 
 async fn connect(
     endpoint: &Endpoint,
+    turn: usize,
     driver: &mut JoinSet<hyper::Result<()>>,
-) -> io::Result<SendRequest<Full<Bytes>>> {
+) -> io::Result<(usize, SendRequest<Full<Bytes>>)> {
     driver.shutdown().await;
-    let stream = endpoint.connect().await?;
+    let (turn, stream) = endpoint.connect_in_turn(turn).await?;
     let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
     driver.spawn(connection);
-    Ok(sender)
+    Ok((turn, sender))
 }
 
 fn request(endpoint: &Endpoint, message: &AgentToServer) -> hyper::http::Result<Request<Full<Bytes>>> {

@@ -117,6 +117,17 @@ impl Fleet {
         self
     }
 
+    /// The same agents, which poll these replicas as well, each in its turn.
+    ///
+    /// # Panics
+    /// When there are agents already.
+    #[must_use]
+    pub fn in_turn_with(mut self, others: &[&str]) -> Self {
+        assert!(self.agents.is_empty(), "before they join");
+        self.endpoint = self.endpoint.in_turn_with(others.iter().map(|&other| other.to_owned()));
+        self
+    }
+
     /// Starts more agents, which do this with every configuration.
     pub fn join(&mut self, agents: usize, behaviour: &Behaviour) {
         self.join_with(agents, behaviour, &[]);
