@@ -84,9 +84,13 @@ pub struct AgentEntry {
     /// Host name, at most 64 bytes.
     #[serde(rename = "h", default, skip_serializing_if = "String::is_empty")]
     pub host: String,
-    /// Index in `principals` of the holder whose agent it is; absent: anybody's.
+    /// Index in `principals` of the holder whose agent it is; absent: anybody's. In slices of exceptions: whose it is where
+    /// another holder's agent has come with the same uid, which is given another one.
     #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
     pub bound: Option<u32>,
+    /// When the agent became that holder's, in seconds before `t`.
+    #[serde(rename = "j", default, skip_serializing_if = "is_zero")]
+    pub bound_before: i64,
     /// Index of the agent's group in `groups`; absent: in no group.
     #[serde(rename = "g", default, skip_serializing_if = "Option::is_none")]
     pub group: Option<u32>,
@@ -101,7 +105,8 @@ pub struct AgentEntry {
     pub rings: Vec<u32>,
     /// Bits: 1 connected, 2 reports its health, 4 healthy, 8 takes configurations, 16 says what became of them, 32 was
     /// unhealthy when it was last offered something, 64 polls, 128 shows which configuration is in effect, 256 waits to
-    /// be adopted, 512 takes the command to start anew.
+    /// be adopted, 512 takes the command to start anew, 1024 only visits: another replica has it, or nobody, and of this
+    /// entry only the verdicts count, and when it was seen.
     #[serde(rename = "f")]
     pub flags: u32,
     /// Index of the agent's version in `versions`.
@@ -134,6 +139,10 @@ pub struct AgentEntry {
     /// When the agent came with another group's revision, in seconds after `t`; absent: it did not.
     #[serde(rename = "w", default, skip_serializing_if = "Option::is_none")]
     pub adoptee: Option<i64>,
+    /// When the replica last learned something of an agent that polls, or when that came back to it from others, in
+    /// seconds after `t`. Of several replicas that are polled in turn, the one that learned something last is believed.
+    #[serde(rename = "l", default, skip_serializing_if = "is_zero")]
+    pub news_after: i64,
     /// When the agent's health last changed, in seconds after `t`.
     #[serde(rename = "k", default, skip_serializing_if = "is_zero")]
     pub health_after: i64,
@@ -231,7 +240,8 @@ pub struct VerdictEntry {
     #[serde(rename = "r")]
     pub revision: u32,
     /// `1` applied, `2` failed, `3` rolled back by the agent. Of what it runs now: `4` it fell ill with it, `5` it was
-    /// started anew. Others are unknown and are skipped.
+    /// started anew. `6`: it was unhealthy when it was offered this, and was offered nothing else since. Others are unknown
+    /// and are skipped.
     #[serde(rename = "c")]
     pub code: u32,
     /// Index in `messages`.
@@ -265,6 +275,9 @@ impl EntryFlags {
     pub const WAITS: Self = Self(1 << 8);
     /// The agent takes the command to start anew (capability `AcceptsRestartCommand`).
     pub const ACCEPTS_RESTART: Self = Self(1 << 9);
+    /// The agent was heard here, and this replica does not have it, or does not know all of it: only its verdicts count, and
+    /// when it was seen.
+    pub const VISITS: Self = Self(1 << 10);
     /// The agent shows which configuration is in effect (capability `ReportsEffectiveConfig`).
     pub const REPORTS_EFFECTIVE: Self = Self(1 << 7);
 

@@ -1,11 +1,12 @@
-//! Slices of exceptions: whom the leader treats or has started anew, and who refused what. Written by the leader for each
+//! Slices of exceptions: whom the leader treats or has started anew, and who refused what, and whose a
+//! uid is that several holders' agents came with. Written by the leader for each
 //! group, read by every replica.
 
 use super::Written;
 use super::patch::overlay;
 use crate::api::{AgentSlice, AgentSliceSpec, CONTENT_LABEL, CollectorGroup, EXCEPTIONS};
 use crate::fleet::{
-    AgentKey, Excepted, Ledger, Restart, Treatment, has_newer_format, unpack_exceptions,
+    AgentKey, Excepted, Ledger, PrincipalMark, Restart, Treatment, has_newer_format, unpack_exceptions,
 };
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, PostParams, Preconditions};
 use kube::core::DeserializeGuard;
@@ -29,6 +30,7 @@ struct Told {
     treatments: Vec<(AgentKey, Treatment)>,
     restarts: Vec<(AgentKey, Restart)>,
     refusals: Vec<(AgentKey, Ledger)>,
+    bindings: Vec<(AgentKey, PrincipalMark)>,
 }
 
 /// All exceptions as a replica knows them.
@@ -80,11 +82,12 @@ impl Exceptions {
             return false;
         };
         let agent = |uid| AgentKey { namespace: key.0.clone(), uid };
-        let Excepted { treatments, restarts, refusals } = unpack_exceptions([&read.spec]);
+        let Excepted { treatments, restarts, refusals, bindings } = unpack_exceptions([&read.spec]);
         let new = Told {
             treatments: treatments.into_iter().map(|(uid, treatment)| (agent(uid), treatment)).collect(),
             restarts: restarts.into_iter().map(|(uid, restart)| (agent(uid), restart)).collect(),
             refusals: refusals.into_iter().map(|(uid, refused)| (agent(uid), refused)).collect(),
+            bindings: bindings.into_iter().map(|(uid, mark)| (agent(uid), mark)).collect(),
         };
         self.known.get(&key) != Some(&new) && {
             self.known.insert(key, new);
@@ -100,6 +103,11 @@ impl Exceptions {
     /// All agents that are started anew, because a person asked for that.
     pub fn restarts(&self) -> impl Iterator<Item = &(AgentKey, Restart)> {
         self.known.values().flat_map(|told| &told.restarts)
+    }
+
+    /// All agents of which it is said whose they are.
+    pub fn bindings(&self) -> impl Iterator<Item = &(AgentKey, PrincipalMark)> {
+        self.known.values().flat_map(|told| &told.bindings)
     }
 
     /// All agents that refused what they may be offered.

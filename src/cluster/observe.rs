@@ -3,7 +3,7 @@
 use super::exceptions::tells_of_exceptions;
 use super::liveness::{Liveness, Moment, Registry, replica_of};
 use crate::api::{AgentSlice, REPLICA_LABEL};
-use crate::fleet::{ObservedAgent, Replica, SliceSource, merge};
+use crate::fleet::{Bindings, ObservedAgent, Replica, SliceSource, merge, unpack_bindings};
 use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
@@ -180,7 +180,9 @@ impl Inner {
 
     /// In order of group, so that a group's agents are one part of the list: it is asked for at every step.
     fn merge(&self, namespace: &str) -> Vec<ObservedAgent> {
-        let mut agents = merge(self.sources(namespace));
+        let exceptions = self.exceptions.get(namespace).into_iter().flat_map(BTreeMap::values);
+        let told: Bindings = exceptions.flat_map(|slice| unpack_bindings(&slice.spec)).collect();
+        let mut agents = merge(self.sources(namespace), &told);
         agents.sort_by(|a, b| (&a.group, a.uid).cmp(&(&b.group, b.uid)));
         agents
     }
@@ -214,7 +216,12 @@ impl Inner {
         let (namespace, name) = (slice.namespace().unwrap_or_default(), slice.name_any());
         match slice.0 {
             Ok(slice) if tells_of_exceptions(slice.labels()) => {
-                self.exceptions.entry(namespace).or_default().insert(name, Arc::new(slice));
+                let binds = !slice.spec.principals.is_empty();
+                let before =
+                    self.exceptions.entry(namespace.clone()).or_default().insert(name, Arc::new(slice));
+                if binds || before.is_some_and(|before| !before.spec.principals.is_empty()) {
+                    self.merged.remove(&namespace);
+                }
                 true
             }
             Ok(slice) => {

@@ -276,6 +276,9 @@ impl Follower {
         for (agent, refused) in self.exceptions.refusals() {
             view.refuse(agent.clone(), refused.clone());
         }
+        for (agent, mark) in self.exceptions.bindings() {
+            view.bind(agent.clone(), *mark);
+        }
         view
     }
 }

@@ -5,8 +5,8 @@ use super::context::{Error, Leader};
 use crate::api::{CollectorGroup, RestartStatus};
 use crate::cluster::{Written, write_exceptions};
 use crate::fleet::{
-    Cause, Excepted, Live, Memory, ObservedAgent, Restarts, Treatments, has_newer_format, pack_exceptions,
-    unpack_exceptions,
+    Cause, Excepted, Live, Memory, ObservedAgent, Restarts, Treatments, bindings, has_newer_format,
+    pack_exceptions, unpack_exceptions,
 };
 use crate::heal::{Happened, News, Rules, Step, Terms, restart, step, tell, tell_missed};
 use crate::rollout::Judged;
@@ -29,8 +29,8 @@ pub struct Care {
     pub undone: Option<Duration>,
 }
 
-/// Brings the treatments of a group's agents on, and their restarts, and has every replica know what they refused; an
-/// agent is missed after `patience`.
+/// Brings the treatments of a group's agents on, and their restarts, and has every replica know what they refused and, where
+/// there is need, whose they are; an agent is missed after `patience`.
 ///
 /// # Errors
 /// When the API server does not take the orders; it is tried again.
@@ -45,7 +45,7 @@ pub async fn treat(
 ) -> Result<Care, Error> {
     let (namespace, name) = (group.namespace().unwrap_or_default(), group.name_any());
     let known = leader.observatory.exceptions(&namespace, &name);
-    let Excepted { treatments: prior, restarts: under_way, refusals: told } =
+    let Excepted { treatments: prior, restarts: under_way, refusals: told, bindings: bound } =
         unpack_exceptions(known.iter().map(|slice| &slice.spec));
     let asked = group.status.as_ref().and_then(|status| status.restart.as_ref());
     if group.spec.has_newer_care() || known.iter().any(|slice| has_newer_format(&slice.spec)) {
@@ -66,7 +66,8 @@ pub async fn treat(
     let round = restart(asked, &under_way, agents, &treatments, is_busy, &terms);
     let wake = [wake, round.wake].into_iter().flatten().min();
     let refusals = memory.refusals(&told, agents);
-    if (&treatments, &round.restarts, &refusals) == (&prior, &under_way, &told) {
+    let bindings = bindings(&bound, agents);
+    if (&treatments, &round.restarts, &refusals, &bindings) == (&prior, &under_way, &told, &bound) {
         return Ok(Care { treatments, restarts: under_way, restart: round.status, wake, undone: None });
     }
     let later = |undone| {
@@ -80,7 +81,7 @@ pub async fn treat(
     if !leader.may_write() {
         return later(leader.retry);
     }
-    let wanted = pack_exceptions(&name, &treatments, &round.restarts, &refusals);
+    let wanted = pack_exceptions(&name, &treatments, &round.restarts, &refusals, &bindings);
     match write_exceptions(&leader.client, group, &known, wanted).await? {
         Written::Yes | Written::Unchanged => {}
         Written::Conflict | Written::Deposed => return later(leader.status_interval),

@@ -2,11 +2,13 @@
 
 use super::moving::Moving;
 use super::offered::Offered;
+use super::polls::Polls;
 use super::steadiness::Steadiness;
 use super::unpack::Unpacked;
 use super::{
     Adoptee, Attributes, Build, Capabilities, ConfigReport, Description, Done, DriftClass, GroupView,
-    InstanceUid, Ledger, Link, Outcome, Principal, Report, Restart, Ring, Rings, Sight, Treatment, signed,
+    InstanceUid, Ledger, Link, Missed, Outcome, Principal, Report, Restart, Ring, Rings, Sight, Treatment,
+    signed,
 };
 use crate::api::EntryFlags;
 use crate::config::{ConfigHash, Form};
@@ -42,6 +44,9 @@ pub struct Agent {
     pub uid: InstanceUid,
     /// Whose it is: nobody else can speak for it. Nobody's if nobody had to prove anything yet.
     pub principal: Option<Arc<Principal>>,
+    /// Since when it is its principal's, in seconds since 1970. Of two that have the same uid, at two replicas, the older
+    /// keeps it.
+    pub bound_since: i64,
     /// Kept for selectors that change later. Those of its credential have overridden its own.
     pub attributes: Attributes,
     /// What the agent is able to do.
@@ -66,6 +71,9 @@ pub struct Agent {
     pub last_seen: Timestamp,
     /// Whether this replica has had the agent's whole state; before that nothing is offered.
     pub complete: bool,
+    /// Whether this replica, now or in an earlier run, has had the agent and its whole state. Of others only verdicts count,
+    /// and when they were seen.
+    pub counts: bool,
     /// The group that the agent belongs to.
     pub group: Option<Arc<str>>,
     /// Another group that matches too.
@@ -76,6 +84,8 @@ pub struct Agent {
     pub adoptee: Option<Adoptee>,
     /// Whether `config` was reported over the present link.
     heard: bool,
+    /// How it polls, while it is attached in that way.
+    polls: Option<Box<Polls>>,
     /// The last offer. Behind a pointer, like what follows: an agent that has what it is to run has had none.
     offered: Option<Box<Offered>>,
     watch: Option<Box<Watch>>,
@@ -110,6 +120,8 @@ struct Unusual {
     restart: Option<Restart>,
     /// The leader's last order that was carried out.
     done: Option<Done>,
+    /// What it was offered while it was unhealthy, if that was the last offer.
+    exempt_of: Option<ConfigHash>,
     /// Where it is that uses another token than it is to use.
     moving: Option<Moving>,
 }
@@ -120,6 +132,7 @@ impl Agent {
         Self {
             uid,
             principal: None,
+            bound_since: now.as_second(),
             attributes: Attributes::default(),
             capabilities: Capabilities::default(),
             healthy: None,
@@ -132,11 +145,13 @@ impl Agent {
             since: now,
             last_seen: now,
             complete: false,
+            counts: false,
             group: None,
             overlapping: None,
             build: None,
             adoptee: None,
             heard: false,
+            polls: None,
             offered: None,
             watch: None,
             unusual: None,
@@ -154,11 +169,13 @@ impl Agent {
         let version = read.version.map(|version| ("service.version".to_owned(), version.to_owned()));
         Self {
             principal: read.bound.map(|mark| Principal::remembered(mark).into()),
+            bound_since: read.bound_since,
             attributes: Attributes::new(host.into_iter().chain(version), []),
             healthy: flags.contains(EntryFlags::REPORTS_HEALTH).then(|| flags.contains(EntryFlags::HEALTHY)),
             health_since: time(read.entry.since.saturating_add(read.entry.health_after)),
             steady: Steadiness::restored(read.running, read.started, read.faltered),
             exempt: flags.contains(EntryFlags::EXEMPT),
+            counts: !flags.contains(EntryFlags::VISITS),
             // Until it says again what it runs.
             config: read.running.map(|hash| ConfigReport {
                 hash: Some(hash),
@@ -175,6 +192,7 @@ impl Agent {
                     restored: Some(read.rings),
                     told: read.told,
                     done: read.done,
+                    exempt_of: read.exempt_of,
                     ..Unusual::default()
                 }
                 .into(),
@@ -205,8 +223,12 @@ impl Agent {
     /// says something of a configuration or describes the agent.
     pub fn receive(&mut self, report: Report, link: Link, group: Option<&GroupView>, now: Timestamp) -> Edge {
         let started = self.steady.started();
-        let mut edge = self.attach(link, now).max(self.bind(report.principal));
+        let mut edge = self.meet(link, report.missed, report.full, now).max(self.bind(report.principal, now));
         self.complete |= report.full;
+        if !self.counts && self.connected() && self.complete {
+            self.counts = true;
+            edge = edge.max(Edge::Slow);
+        }
         if let Some(capabilities) = report.capabilities.filter(|new| *new != self.capabilities) {
             self.capabilities = capabilities;
             edge = edge.max(Edge::Slow);
@@ -220,7 +242,13 @@ impl Agent {
         // Others wait for one that is to start anew.
         let is_awaited = self.unusual.as_ref().is_some_and(|unusual| unusual.restart.is_some());
         let restarted = if is_awaited { Edge::Urgent } else { Edge::Slow };
-        if self.steady.started() == started { edge } else { edge.max(restarted) }
+        if self.steady.started() != started {
+            edge = edge.max(restarted);
+        }
+        if let Some(polls) = self.polls.as_mut().filter(|_| edge > Edge::None) {
+            polls.note_news(now);
+        }
+        edge
     }
 
     /// The agent is about to attach again. If it was away for long it may have become another one: it is checked before
@@ -232,6 +260,18 @@ impl Agent {
         }
     }
 
+    /// Attaches the agent, unless it polls and this replica does not take it in: then it is only visited.
+    fn meet(&mut self, link: Link, missed: Missed, full: bool, now: Timestamp) -> Edge {
+        let restored = || self.unusual.as_ref().is_some_and(|unusual| unusual.restored.is_some());
+        if link == Link::Polling && !self.connected() && !Polls::take_in(missed, restored()) {
+            (self.last_seen, self.since) = (now, now);
+            // Whoever has it is not to take it for lost.
+            return Edge::Slow;
+        }
+        let edge = self.attach(link, now);
+        edge.max(self.polls.as_mut().map_or(Edge::None, |polls| polls.polled(missed, full, now)))
+    }
+
     /// A live link replaces the one before it.
     fn attach(&mut self, link: Link, now: Timestamp) -> Edge {
         self.last_seen = now;
@@ -241,6 +281,7 @@ impl Agent {
         self.link = Some(link);
         self.since = now;
         self.heard = false;
+        self.polls = (link == Link::Polling).then(|| Polls::new(now).into());
         if let Some(watch) = &mut self.watch {
             watch.telemetry = None;
         }
@@ -270,9 +311,25 @@ impl Agent {
                 self.last_seen = now;
             }
             self.link = None;
+            self.polls = None;
             self.since = self.last_seen;
         }
         attached
+    }
+
+    /// After how long without a word the agent is away, if it were after so long where it polls this replica alone.
+    pub(super) fn patience(&self, silence: Duration) -> Duration {
+        self.polls.as_ref().map_or(silence, |polls| polls.patience(silence))
+    }
+
+    /// When this replica last learned something of it that others may not know: when it connected, or later if it polls.
+    pub(super) fn news(&self) -> Timestamp {
+        self.polls.as_ref().map_or(self.since, |polls| polls.news().max(self.since))
+    }
+
+    /// Whether it only passed by: this replica has never had it, and it said nothing here that is worth keeping.
+    pub(super) fn passed_by(&self) -> bool {
+        !self.counts && !self.connected() && self.ledger.iter().next().is_none()
     }
 
     /// Whether the agent's link is live.
@@ -318,6 +375,12 @@ impl Agent {
     /// What few agents have, made if it is not there.
     fn unusual(&mut self) -> &mut Unusual {
         self.unusual.get_or_insert_default()
+    }
+
+    /// What it was offered last, while it was unhealthy: that does not count against this, whichever replica it says it
+    /// to.
+    pub(super) fn exempt_of(&self) -> Option<ConfigHash> {
+        self.unusual.as_ref()?.exempt_of.filter(|_| self.exempt)
     }
 
     /// The content that the agent reports to run.

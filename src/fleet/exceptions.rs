@@ -1,10 +1,11 @@
-//! Treatments, restarts and refusals as slices of exceptions: what the leader publishes for one group, and replicas act
+//! Treatments, restarts, refusals and bindings as slices of exceptions: what the leader publishes for one group, and replicas act
 //! on.
 
 use super::pack::{FAILED, ROLLED_BACK};
 use super::unpack::unpack;
 use super::{
-    Cause, Given, InstanceUid, Ledger, Order, Refusals, Restart, Restarts, Treatment, Treatments, Verdict,
+    Bindings, Cause, Given, InstanceUid, Ledger, Order, PrincipalMark, Refusals, Restart, Restarts,
+    Treatment, Treatments, Verdict,
 };
 use crate::api::{
     AgentEntry, AgentSliceSpec, RestartEntry, SLICE_FORMAT_VERSION, TreatmentEntry, VerdictEntry,
@@ -15,7 +16,7 @@ use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Most agents of one slice: so many of which all is told are below 62 KiB (design, section 4).
-const MAX_ENTRIES: usize = 200;
+const MAX_ENTRIES: usize = 190;
 
 /// What is said of one agent.
 #[derive(Clone, Copy)]
@@ -23,6 +24,7 @@ struct Exception<'a> {
     treatment: Option<&'a Treatment>,
     restart: Option<&'a Restart>,
     refused: Option<&'a Ledger>,
+    bound: Option<PrincipalMark>,
 }
 
 impl Exception<'_> {
@@ -43,8 +45,9 @@ pub fn pack_exceptions(
     treatments: &Treatments,
     restarts: &Restarts,
     refusals: &Refusals,
+    bindings: &Bindings,
 ) -> Vec<AgentSliceSpec> {
-    let uids = treatments.keys().chain(restarts.keys()).chain(refusals.keys());
+    let uids = treatments.keys().chain(restarts.keys()).chain(refusals.keys()).chain(bindings.keys());
     let uids: BTreeSet<InstanceUid> = uids.copied().collect();
     if uids.is_empty() {
         return Vec::new();
@@ -57,6 +60,7 @@ pub fn pack_exceptions(
                 treatment: treatments.get(uid),
                 restart: restarts.get(uid),
                 refused: refusals.get(uid),
+                bound: bindings.get(uid).copied(),
             };
             shards[shard(*uid, count)].insert(*uid, told);
         }
@@ -81,6 +85,8 @@ pub struct Excepted {
     pub restarts: Restarts,
     /// Who refused what.
     pub refusals: Refusals,
+    /// Whose they are, of those of which that is told.
+    pub bindings: Bindings,
 }
 
 /// All that these slices tell; nothing of those that have a format that this program does not know.
@@ -94,6 +100,7 @@ pub fn unpack_exceptions<'a>(slices: impl IntoIterator<Item = &'a AgentSliceSpec
         if told.ledger.iter().next().is_some() {
             all.refusals.insert(told.uid, told.ledger);
         }
+        all.bindings.extend(told.bound.map(|mark| (told.uid, mark)));
     }
     all
 }
@@ -111,6 +118,10 @@ fn slice(group: &str, exceptions: &BTreeMap<InstanceUid, Exception<'_>>) -> Agen
     let mut revisions: Vec<ConfigHash> = exceptions.values().flat_map(Exception::hashes).collect();
     revisions.sort_unstable();
     revisions.dedup();
+    let mut principals: Vec<PrincipalMark> = exceptions.values().filter_map(|told| told.bound).collect();
+    principals.sort_unstable();
+    principals.dedup();
+    let holder = |mark: PrincipalMark| u32::try_from(principals.binary_search(&mark).ok()?).ok();
     let index = |hash: ConfigHash| u32::try_from(revisions.binary_search(&hash).ok()?).ok();
     let verdict = |given: &Given| {
         let code = match given.verdict {
@@ -122,6 +133,7 @@ fn slice(group: &str, exceptions: &BTreeMap<InstanceUid, Exception<'_>>) -> Agen
     };
     let entry = |(uid, told): (&InstanceUid, &Exception<'_>)| AgentEntry {
         uid: uid.to_hex(),
+        bound: told.bound.and_then(holder),
         group: Some(0),
         running: told.treatment.and_then(|treatment| index(treatment.of)),
         since: told.treatment.map_or(0, |treatment| treatment.began.as_second()),
@@ -134,6 +146,7 @@ fn slice(group: &str, exceptions: &BTreeMap<InstanceUid, Exception<'_>>) -> Agen
         format_version: SLICE_FORMAT_VERSION,
         groups: vec![group.to_owned()],
         agents: exceptions.iter().map(entry).collect(),
+        principals: principals.iter().map(|mark| mark.to_hex()).collect(),
         revisions: revisions.iter().map(ToString::to_string).collect(),
         ..AgentSliceSpec::default()
     }
@@ -251,7 +264,8 @@ mod tests {
         third.sent_back = true;
         third.well = Some(at(8));
         third.quarantined = Some(at(9));
-        let slices = pack_exceptions("edge", &treatments, &Restarts::new(), &Refusals::new());
+        let slices =
+            pack_exceptions("edge", &treatments, &Restarts::new(), &Refusals::new(), &Bindings::new());
         assert_eq!(slices.len(), 1);
         assert_eq!(slices[0].groups, ["edge"]);
         let written = serde_json::to_value(&slices[0]).expect("JSON");
@@ -274,7 +288,7 @@ mod tests {
             (uid(3), restart(None, Some(99), Some(at(85)))),
         ]
         .into();
-        let slices = pack_exceptions("edge", &treatments, &restarts, &Refusals::new());
+        let slices = pack_exceptions("edge", &treatments, &restarts, &Refusals::new(), &Bindings::new());
         assert_eq!((slices.len(), slices[0].agents.len()), (1, 3));
         let written = serde_json::to_value(&slices[0]).expect("JSON");
         let read: AgentSliceSpec = serde_json::from_value(written).expect("a slice");
@@ -287,13 +301,18 @@ mod tests {
     fn many_are_spread_over_slices_and_one_more_changes_one_slice() {
         let one = treatment(A, Cause::Drift, Some(Order::Offer));
         let mut treatments: BTreeMap<_, _> = (0..3_000).map(|n| (uid(n), one.clone())).collect();
-        let before = pack_exceptions("edge", &treatments, &Restarts::new(), &Refusals::new());
+        let before =
+            pack_exceptions("edge", &treatments, &Restarts::new(), &Refusals::new(), &Bindings::new());
         assert!(before.len() <= 32 && before.iter().all(|slice| slice.agents.len() <= MAX_ENTRIES));
         assert_eq!(before.iter().map(|slice| slice.agents.len()).sum::<usize>(), 3_000);
         treatments.insert(uid(3_000), one);
-        let after = pack_exceptions("edge", &treatments, &Restarts::new(), &Refusals::new());
+        let after =
+            pack_exceptions("edge", &treatments, &Restarts::new(), &Refusals::new(), &Bindings::new());
         assert_eq!(before.iter().zip(&after).filter(|(before, after)| before != after).count(), 1);
-        assert!(pack_exceptions("edge", &Treatments::new(), &Restarts::new(), &Refusals::new()).is_empty());
+        assert!(
+            pack_exceptions("edge", &Treatments::new(), &Restarts::new(), &Refusals::new(), &Bindings::new())
+                .is_empty()
+        );
     }
 
     fn refused(verdicts: &[(u8, Verdict)]) -> Ledger {
@@ -311,7 +330,7 @@ mod tests {
             (uid(1), refused(&[(B, Verdict::failed("")), (A, Verdict::RolledBackByAgent)])),
             (uid(2), refused(&[(B, Verdict::RolledBackByAgent)])),
         ]);
-        let slices = pack_exceptions("edge", &treatments, &Restarts::new(), &refusals);
+        let slices = pack_exceptions("edge", &treatments, &Restarts::new(), &refusals, &Bindings::new());
         assert_eq!((slices.len(), &slices[0].groups[..]), (1, &["edge".to_owned()][..]));
         let written = serde_json::to_value(&slices[0]).expect("JSON");
         let read: AgentSliceSpec = serde_json::from_value(written).expect("a slice");
@@ -319,6 +338,20 @@ mod tests {
         assert_eq!(unpack_exceptions([&read]).refusals, refusals);
         let newer = AgentSliceSpec { format_version: 2, ..read };
         assert_eq!(unpack_exceptions([&newer]), Excepted::default());
+    }
+
+    #[test]
+    fn bindings_come_back_as_they_were_written_beside_refusals_and_alone() {
+        let mark = |n: u8| PrincipalMark::from_hex(&format!("{n:016}")).expect("a mark");
+        let refusals = Refusals::from([(uid(1), refused(&[(B, Verdict::RolledBackByAgent)]))]);
+        let bindings = Bindings::from([(uid(1), mark(2)), (uid(2), mark(1)), (uid(3), mark(2))]);
+        let slices = pack_exceptions("edge", &Treatments::new(), &Restarts::new(), &refusals, &bindings);
+        assert_eq!((slices.len(), slices[0].principals.len()), (1, 2));
+        let written = serde_json::to_value(&slices[0]).expect("JSON");
+        let read: AgentSliceSpec = serde_json::from_value(written).expect("a slice");
+        assert_eq!(unpack_exceptions([&read]).bindings, bindings);
+        assert_eq!(unpack_exceptions([&read]).refusals, refusals);
+        assert_eq!(unpack_exceptions([&AgentSliceSpec { format_version: 2, ..read }]), Excepted::default());
     }
 
     #[test]
@@ -339,7 +372,9 @@ mod tests {
         let ordered = Ordered { order: Order::Restart, given: at(25), done: Some(at(26)) };
         let restart = Restart { asked: at(20), ordered, started: Some(-99_999), missed: Some(at(85)) };
         let restarts: Restarts = (0..entries).map(|n| (uid(n), restart)).collect();
-        let slices = pack_exceptions("edge", &treatments, &restarts, &refusals);
+        let mark = |n: u32| PrincipalMark::from_hex(&format!("{n:016}")).expect("a mark");
+        let bindings: Bindings = (0..entries).map(|n| (uid(n), mark(n))).collect();
+        let slices = pack_exceptions("edge", &treatments, &restarts, &refusals, &bindings);
         assert_eq!(slices.len(), 1);
         let bytes = serde_json::to_vec(&slices[0]).expect("JSON").len();
         assert!(bytes <= 62 * 1024, "{bytes} bytes");
@@ -350,19 +385,24 @@ mod tests {
         for (cause, order) in [(7, 1), (1, 9), (7, 9)] {
             let treatments = [(uid(1), treatment(A, Cause::Drift, Some(Order::Offer)))].into();
             let mut slice =
-                pack_exceptions("edge", &treatments, &Restarts::new(), &Refusals::new()).remove(0);
+                pack_exceptions("edge", &treatments, &Restarts::new(), &Refusals::new(), &Bindings::new())
+                    .remove(0);
             let written = slice.agents[0].treatment.as_mut().expect("a treatment");
             (written.cause, written.order) = (cause, order);
             let read = unpack_exceptions([&slice]).treatments;
             assert!(read[&uid(1)].is_newer(), "cause {cause}, order {order}");
-            assert_eq!(pack_exceptions("edge", &read, &Restarts::new(), &Refusals::new()), [slice]);
+            let again =
+                pack_exceptions("edge", &read, &Restarts::new(), &Refusals::new(), &Bindings::new());
+            assert_eq!(again, [slice]);
         }
     }
 
     #[test]
     fn what_is_damaged_is_left_out() {
         let treatments = [(uid(1), treatment(A, Cause::Drift, Some(Order::Offer)))].into();
-        let whole = pack_exceptions("edge", &treatments, &Restarts::new(), &Refusals::new()).remove(0);
+        let whole =
+            pack_exceptions("edge", &treatments, &Restarts::new(), &Refusals::new(), &Bindings::new())
+                .remove(0);
         assert_eq!(unpack_exceptions([&whole]).treatments.len(), 1);
         let with = |change: &dyn Fn(&mut AgentEntry)| {
             let mut slice = whole.clone();

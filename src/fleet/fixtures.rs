@@ -140,6 +140,9 @@ pub fn agent() -> Agent {
 pub fn seen(uid: InstanceUid, now: Timestamp) -> ObservedAgent {
     ObservedAgent {
         uid,
+        bound: None,
+        bound_since: now.as_second(),
+        contested: false,
         host: "host".into(),
         group: Some("g".into()),
         rings: Rings::default(),
@@ -152,6 +155,8 @@ pub fn seen(uid: InstanceUid, now: Timestamp) -> ObservedAgent {
         running: None,
         ledger: Ledger::default(),
         since: now,
+        news: now,
+        visits: false,
         reachable_since: now,
         health_since: now,
         started: None,
@@ -163,6 +168,7 @@ pub fn seen(uid: InstanceUid, now: Timestamp) -> ObservedAgent {
         done: None,
         accepts_restart: false,
         exempt: false,
+        exempt_of: None,
         polling: false,
         unreachable: None,
         newer: false,

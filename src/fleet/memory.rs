@@ -2,7 +2,7 @@
 //! say nothing any more.
 
 use super::observed::read;
-use super::{InstanceUid, Ledger, ObservedAgent, Replica, SliceSource, merge, signed};
+use super::{InstanceUid, Ledger, ObservedAgent, PrincipalMark, Replica, SliceSource, merge, signed};
 use crate::config::ConfigHash;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,6 +13,9 @@ pub const FORGET_UNGROUPED_AFTER: Duration = Duration::from_hours(24);
 
 /// Refusals by agent.
 pub type Refusals = BTreeMap<InstanceUid, Ledger>;
+
+/// Whose agents are, where there is need to say it.
+pub type Bindings = BTreeMap<InstanceUid, PrincipalMark>;
 
 /// What is remembered of the agents of one group.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +60,17 @@ impl Memory {
     }
 }
 
+/// Whose every replica is to know the agents of a group to be: of those whose uid another holder's agent has come with,
+/// now or before, for as long as they are remembered. `agents` are all that the group still has.
+pub fn bindings(prior: &Bindings, agents: &[&ObservedAgent]) -> Bindings {
+    let of = |agent: &&ObservedAgent| {
+        let mark = agent.bound?;
+        let is_told = agent.contested || prior.get(&agent.uid) == Some(&mark);
+        is_told.then_some((agent.uid, mark))
+    };
+    agents.iter().filter_map(of).collect()
+}
+
 /// Whether an agent has been away for too long to be counted. One whose replica died was there until then.
 pub fn is_forgotten(agent: &ObservedAgent, forget_after: Duration, now: Timestamp) -> bool {
     let seen = agent.unreachable.map_or(agent.since, |died| died.max(agent.since));
@@ -76,7 +90,10 @@ pub fn outlived<'a>(
         return Vec::new();
     }
     let living: BTreeMap<InstanceUid, ObservedAgent> =
-        merge(slices.iter().filter(is_alive).copied()).into_iter().map(|agent| (agent.uid, agent)).collect();
+        merge(slices.iter().filter(is_alive).copied(), &Bindings::new())
+            .into_iter()
+            .map(|agent| (agent.uid, agent))
+            .collect();
     let mut memories: BTreeMap<Option<String>, Memory> = BTreeMap::new();
     let mut is_spent = |agent: &ObservedAgent| {
         let of = |group: &Option<String>| memory(group.as_deref());
@@ -98,6 +115,10 @@ pub fn outlived<'a>(
 
 /// Whether the leader thinks the same of an agent without what a dead replica knew of it.
 fn adds_nothing(dead: &ObservedAgent, living: &ObservedAgent, memory: &Memory) -> bool {
+    // What is known of another holder's agent is not to be lost, though that may have the uid no longer.
+    if dead.bound.zip(living.bound).is_some_and(|(dead, living)| dead != living) {
+        return false;
+    }
     let mut both = living.clone();
     both.absorb(dead);
     let refused = |agent: &ObservedAgent| -> BTreeSet<ConfigHash> {

@@ -11,6 +11,7 @@
 //! | `agent`, `offer`, `offered`, `ledger`, `steadiness`, `sight`, `told`, `turns` | what is known of one agent, and when it is due which offer and which question |
 //! | `moving`, `telemetry`, `at_once` | settings of connections: another token, and where own telemetry goes; how many agents are disturbed at a time |
 //! | `view`, `cohort`, `ring`, `adoptees`, `assignment` | what an agent is to run |
+//! | `polls` | which of several replicas has an agent that polls them in turn |
 //! | `roster`, `slices` | all agents of a replica, and what is to be written of them |
 //! | `pack`, `unpack`, `observed` | slices as they are written, read back and merged |
 //! | `live`, `treatment`, `memory`, `exceptions` | what the leader makes of them: what each agent is to run, who is put right, what is worth remembering and what replicas are to know |
@@ -33,6 +34,7 @@ mod observed;
 mod offer;
 mod offered;
 mod pack;
+mod polls;
 mod principal;
 mod report;
 mod ring;
@@ -59,10 +61,11 @@ pub use cohort::{Cohort, Rank, Seed};
 pub use exceptions::{Excepted, has_newer_format, pack_exceptions, unpack_exceptions};
 pub use ledger::{Given, Ledger, MAX_MESSAGE_BYTES, Verdict};
 pub use live::{Live, Restarts, ToRun, Treatments};
-pub use memory::{FORGET_UNGROUPED_AFTER, Memory, Refusals, is_forgotten, outlived};
+pub use memory::{Bindings, FORGET_UNGROUPED_AFTER, Memory, Refusals, bindings, is_forgotten, outlived};
 pub use moving::{Successor, Tokens};
 pub use observed::{ObservedAgent, Replica, SliceSource, merge};
 pub use offer::Offer;
+pub use polls::Missed;
 pub use principal::{Principal, PrincipalMark, TokenName};
 pub use report::{Capabilities, ConfigReport, Description, Link, Outcome, Report, SettingsReport};
 pub use ring::{Ring, RingKey, Rings};

@@ -1,7 +1,10 @@
 //! Agents as the leader sees them: the slices of all replicas, merged.
 
 use super::unpack::{Unpacked, unpack_any};
-use super::{Adoptee, Done, Drift, DriftClass, Faltered, InstanceUid, Ledger, Ring, Rings, Shown, Sight};
+use super::{
+    Adoptee, Bindings, Done, Drift, DriftClass, Faltered, InstanceUid, Ledger, PrincipalMark, Ring, Rings,
+    Shown, Sight,
+};
 use crate::api::{AgentSliceSpec, EntryFlags};
 use crate::config::{ConfigHash, Inventory};
 use jiff::Timestamp;
@@ -33,6 +36,12 @@ pub struct SliceSource<'a> {
 pub struct ObservedAgent {
     /// The agent's uid.
     pub uid: InstanceUid,
+    /// Whose it is.
+    pub bound: Option<PrincipalMark>,
+    /// Since when, in seconds since 1970.
+    pub bound_since: i64,
+    /// Another holder's agent has come with the same uid. Nothing of what is known of that one is in here.
+    pub contested: bool,
     /// The host that it runs on, as it says.
     pub host: String,
     /// The group that it belongs to.
@@ -67,6 +76,11 @@ pub struct ObservedAgent {
     pub done: Option<Done>,
     /// When it connected, or was last seen.
     pub since: Timestamp,
+    /// When the replica that is believed last learned something of it that others may not know: when it connected, or
+    /// later if it polls.
+    pub news: Timestamp,
+    /// The replica does not have it, or does not know all of it: only its verdicts count, and when it was seen.
+    pub visits: bool,
     /// When its health last changed.
     pub health_since: Timestamp,
     /// When its process was started, by its own clock, in seconds since 1970.
@@ -77,6 +91,8 @@ pub struct ObservedAgent {
     pub faltered: Faltered,
     /// It was unhealthy when it was offered what it was offered last.
     pub exempt: bool,
+    /// What that was, if it is known.
+    pub exempt_of: Option<ConfigHash>,
     /// It polls, so that an offer reaches it with its next poll only.
     pub polling: bool,
     /// Since when a living replica can offer it something.
@@ -96,6 +112,9 @@ impl ObservedAgent {
         let connected = flags.contains(EntryFlags::CONNECTED);
         Self {
             uid: read.uid,
+            bound: read.bound,
+            bound_since: read.bound_since,
+            contested: false,
             host: if read.newer { String::new() } else { read.entry.host.clone() },
             group: read.group.map(str::to_owned),
             build: read.build.map(|(_, components)| components),
@@ -117,6 +136,8 @@ impl ObservedAgent {
             sight: read.sight,
             done: read.done,
             since: time(read.entry.since),
+            news: time(read.entry.since.saturating_add(if read.newer { 0 } else { read.entry.news_after })),
+            visits: flags.contains(EntryFlags::VISITS),
             health_since: time(read.entry.since.saturating_add(if read.newer {
                 0
             } else {
@@ -126,6 +147,7 @@ impl ObservedAgent {
             adoptee: read.adoptee,
             faltered: read.faltered,
             exempt: flags.contains(EntryFlags::EXEMPT),
+            exempt_of: read.exempt_of,
             polling: flags.contains(EntryFlags::POLLING),
             unreachable: match replica {
                 Replica::Dead(since) if connected => Some(since),
@@ -155,12 +177,21 @@ impl ObservedAgent {
     /// that was started anew and came back by another replica, only the two together can tell.
     pub(super) fn absorb(&mut self, other: &Self) {
         self.ledger.merge(&other.ledger);
-        // It was away from this replica because it was connected to the one that died.
-        if !self.connected && other.unreachable.is_some() && other.since > self.since {
-            (self.unreachable, self.since) = (other.unreachable, other.since);
-        }
         // What another replica has carried out is not to be done again.
         self.done = [self.done, other.done].into_iter().flatten().max_by_key(|done| (done.order, done.at));
+        if other.visits {
+            // It is not lost: it was seen elsewhere since.
+            if !self.connected {
+                self.since = self.since.max(other.since);
+            }
+            return;
+        }
+        self.absorb_presence(other);
+        self.absorb_adoption(other);
+        // It came from there with what it was offered while it was ill.
+        if other.exempt_of.is_some() && other.exempt_of == self.running {
+            (self.exempt, self.exempt_of) = (true, other.exempt_of);
+        }
         if self.running.is_none() || self.running != other.running {
             return;
         }
@@ -174,6 +205,36 @@ impl ObservedAgent {
         let between = self.started.zip(other.started).is_some_and(|(mine, others)| mine > others);
         let returned = between.then_some(self.since);
         mine.restarted = [mine.restarted, others.restarted, returned].into_iter().flatten().max();
+    }
+
+    /// An agent that polls several replicas has been there for as long as any of them has had it, and was there until the
+    /// last one died.
+    fn absorb_presence(&mut self, other: &Self) {
+        if self.connected && other.connected && self.polling && other.polling {
+            self.since = self.since.min(other.since);
+            self.reachable_since = self.reachable_since.min(other.reachable_since);
+        }
+        // It was away from this replica because it was connected to the one that died.
+        let Some(died) = other.unreachable.filter(|_| !self.connected) else { return };
+        let was_there = if other.polling { died } else { other.since };
+        if was_there > self.since {
+            (self.unreachable, self.since) = (other.unreachable, other.since.max(self.since));
+        }
+    }
+
+    /// Another replica had it admitted. If it runs there what it was given, or has refused it, that is judged wherever it
+    /// goes. Before that it waits where it is now for its turn: this replica alone offers it anything.
+    fn absorb_adoption(&mut self, other: &Self) {
+        let Some(admitted) = other.adoptee.filter(|adoptee| !adoptee.waits) else { return };
+        let refused_since = || {
+            let mut refusals = other.ledger.iter().filter(|given| given.verdict.is_refusal());
+            refusals.any(|given| given.at.as_second() >= admitted.since)
+        };
+        self.adoptee = match self.adoptee {
+            Some(own) if own.waits && !refused_since() => Some(own),
+            Some(own) => Some(Adoptee { since: own.since.min(admitted.since), waits: false }),
+            None => Some(admitted),
+        };
     }
 
     /// Healthy, or unable to say.
@@ -241,20 +302,37 @@ pub(super) fn read<'a>(source: &SliceSource<'a>) -> impl Iterator<Item = Observe
 }
 
 /// Merges the slices of one namespace. An agent that stands in several is taken from the connected one, then from
-/// a living replica's, then from the later connection, then from the greater name; its verdicts are merged, and a
-/// refusal in any copy stands (design, section 4).
-pub fn merge<'a>(slices: impl IntoIterator<Item = SliceSource<'a>>) -> Vec<ObservedAgent> {
+/// a living replica's, then from the later connection or, if it polls, from the one that learned something of it last,
+/// then from the greater name; its verdicts are merged, and a refusal in any copy stands (design, section 4). One that
+/// no replica has is not there. Where several holders' agents have one uid, the one that was told to be whose it is, else
+/// the one that has it longest, keeps it, and nothing of the others counts.
+pub fn merge<'a>(slices: impl IntoIterator<Item = SliceSource<'a>>, told: &Bindings) -> Vec<ObservedAgent> {
     let copies = slices.into_iter().flat_map(|source| read(&source).map(move |agent| Copy { source, agent }));
     let mut copies: Vec<Copy<'_>> = copies.collect();
     copies.sort_by(|a, b| a.agent.uid.cmp(&b.agent.uid).then_with(|| b.precedence().cmp(&a.precedence())));
     let mut merged: Vec<ObservedAgent> = Vec::with_capacity(copies.len());
-    for Copy { agent, .. } in copies {
-        match merged.last_mut() {
-            Some(winner) if winner.uid == agent.uid => winner.absorb(&agent),
-            _ => merged.push(agent),
-        }
+    for copies in copies.chunk_by(|a, b| a.agent.uid == b.agent.uid) {
+        merged.extend(merge_copies(copies, told));
     }
+    merged.retain(|agent| !agent.visits);
     merged
+}
+
+/// One agent of its copies, the best first.
+fn merge_copies(copies: &[Copy<'_>], told: &Bindings) -> Option<ObservedAgent> {
+    let agents = || copies.iter().map(|copy| &copy.agent);
+    let marks = || agents().filter_map(|agent| Some((agent.bound_since, agent.bound?)));
+    let contested = marks().any(|(_, mark)| marks().any(|(_, other)| mark != other));
+    let told = agents().find_map(|agent| told.get(&agent.uid)).copied();
+    let owner = told.filter(|told| marks().any(|(_, mark)| mark == *told));
+    let owner = owner.or_else(|| marks().min().map(|(_, mark)| mark));
+    let mut own = agents().filter(|agent| agent.bound.is_none() || agent.bound == owner);
+    let mut winner = own.next()?.clone();
+    for agent in own {
+        winner.absorb(agent);
+    }
+    (winner.bound, winner.contested) = (owner, contested);
+    Some(winner)
 }
 
 /// What one slice says of an agent.
@@ -266,9 +344,10 @@ struct Copy<'a> {
 impl Copy<'_> {
     fn precedence(&self) -> impl Ord {
         (
+            !self.agent.visits,
             self.agent.connected,
             matches!(self.source.replica, Replica::Alive(_)),
-            self.agent.since,
+            self.agent.news,
             self.source.name,
         )
     }

@@ -25,6 +25,9 @@ pub const FELL_ILL: u32 = 4;
 /// No verdict: that the agent was started anew while it ran this.
 pub const RESTARTED: u32 = 5;
 
+/// No verdict: that the agent was unhealthy when it was offered this, which was offered last.
+pub const EXEMPT: u32 = 6;
+
 /// [`Shown::InSync`] in an entry; a class has its own code.
 pub const IN_SYNC: u32 = 0;
 /// [`Shown::Unknown`] in an entry.
@@ -228,6 +231,9 @@ impl<'a> Packer<'a> {
         AgentEntry {
             uid: agent.uid.to_hex(),
             host: clean(agent.host(), self.detail.host_bytes),
+            bound_before: agent
+                .bound()
+                .map_or(0, |_| agent.since.as_second().saturating_sub(agent.bound_since)),
             bound: agent.bound().and_then(|mark| self.principals.put(mark, || mark.to_hex())),
             group: self.group(agent.group.as_deref()),
             overlapping: self.group(agent.overlapping.as_deref()),
@@ -247,6 +253,7 @@ impl<'a> Packer<'a> {
             since: agent.since.as_second(),
             adoptee: agent.adoptee.map(|adoptee| adoptee.since.saturating_sub(agent.since.as_second())),
             started: agent.steady.started().map(|started| started.saturating_sub(agent.since.as_second())),
+            news_after: agent.news().as_second().saturating_sub(agent.since.as_second()),
             health_after: agent.health_since.as_second() - agent.since.as_second(),
         }
     }
@@ -311,6 +318,15 @@ impl<'a> Packer<'a> {
             self.words.push("");
             verdicts.push(VerdictEntry { revision, code, message: None, at: at.as_second() });
         }
+        if let Some(revision) = agent.exempt_of().and_then(|hash| self.revision(hash)) {
+            self.words.push("");
+            verdicts.push(VerdictEntry {
+                revision,
+                code: EXEMPT,
+                message: None,
+                at: agent.since.as_second(),
+            });
+        }
         verdicts
     }
 
@@ -349,6 +365,7 @@ fn flags(agent: &Agent) -> EntryFlags {
         .with(EntryFlags::HEALTHY, agent.healthy == Some(true))
         .with(EntryFlags::EXEMPT, agent.exempt)
         .with(EntryFlags::WAITS, agent.adoptee.is_some_and(|adoptee| adoptee.waits))
+        .with(EntryFlags::VISITS, !agent.counts)
         .with(EntryFlags::POLLING, agent.link == Some(Link::Polling))
         .with(EntryFlags::ACCEPTS_CONFIG, agent.capabilities.has(Capabilities::ACCEPTS_REMOTE_CONFIG))
         .with(EntryFlags::REPORTS_CONFIG, agent.capabilities.has(Capabilities::REPORTS_REMOTE_CONFIG))

@@ -28,7 +28,7 @@ pub struct TokenName {
 }
 
 /// Stands for an identity in an agent's record and in slices: the first 8 bytes of its SHA-256.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PrincipalMark([u8; 8]);
 
 impl Principal {

@@ -1,6 +1,6 @@
 //! One message of an agent in the operator's own terms.
 
-use super::{Attributes, BuildReport, Principal};
+use super::{Attributes, BuildReport, Missed, Principal};
 use crate::config::{ConfigHash, Form};
 use std::sync::Arc;
 
@@ -56,6 +56,8 @@ pub struct Report {
     pub settings: Option<Box<SettingsReport>>,
     /// The message carries what is in effect. That is looked at elsewhere.
     pub shows: bool,
+    /// What the agent said elsewhere since its last message here; of interest if it polls.
+    pub missed: Missed,
 }
 
 /// What an agent says of itself.

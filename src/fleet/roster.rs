@@ -4,7 +4,7 @@ use super::builds::Builds;
 use super::pack::pack;
 use super::slices::Slices;
 use super::unpack::unpack;
-use super::{Agent, AgentKey, Delays, Edge, Link, Report, SliceContent, SliceId, Tokens, View};
+use super::{Agent, AgentKey, Delays, Edge, Link, Principal, Report, SliceContent, SliceId, Tokens, View};
 use crate::api::AgentSliceSpec;
 use groups::{adopt, group_of, mask_secrets, reconsider, regroup};
 use jiff::Timestamp;
@@ -158,6 +158,23 @@ impl Roster {
             let id = known.slice_in(&key.namespace);
             self.slices.remove(&id, key.uid);
             self.slices.mark(id, Edge::Slow, now);
+        }
+    }
+
+    /// Whether the leader says that an agent is somebody else's than this holder's.
+    pub fn is_anothers(&self, key: &AgentKey, principal: &Principal) -> bool {
+        !principal.may_speak_for(self.view.binding(key))
+    }
+
+    /// Forgets agents that came here with the uids of other holders' agents, which others know for longer.
+    fn forget_impostors(&mut self, now: Timestamp) {
+        let is_anothers = |(key, known): &(&AgentKey, &Known)| {
+            let owner = known.agent.bound().and_then(|mark| Some((mark, self.view.binding(key)?)));
+            owner.is_some_and(|(mark, owner)| mark != owner)
+        };
+        let impostors = self.agents.iter().filter(is_anothers).map(|(key, _)| key.clone());
+        for key in impostors.collect::<Vec<_>>() {
+            self.forget(&key, now);
         }
     }
 

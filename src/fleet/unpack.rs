@@ -1,6 +1,6 @@
 //! Reads agents back from slices, also from those of neighbouring versions and from damaged ones.
 
-use super::pack::{APPLIED, FAILED, FELL_ILL, IN_SYNC, RESTARTED, ROLLED_BACK};
+use super::pack::{APPLIED, EXEMPT, FAILED, FELL_ILL, IN_SYNC, RESTARTED, ROLLED_BACK};
 use super::{
     Adoptee, BuildKey, Done, DriftClass, Faltered, InstanceUid, Ledger, PrincipalMark, RingKey, Rings, Shown,
     Sight, Verdict,
@@ -18,6 +18,8 @@ pub struct Unpacked<'a> {
     pub uid: InstanceUid,
     /// Whose it is.
     pub bound: Option<PrincipalMark>,
+    /// Since when, in seconds since 1970.
+    pub bound_since: i64,
     /// The group's name.
     pub group: Option<&'a str>,
     /// The name of another group that matches too.
@@ -44,6 +46,8 @@ pub struct Unpacked<'a> {
     pub sight: Option<Sight>,
     /// The leader's last order that was carried out.
     pub done: Option<Done>,
+    /// What it was offered while it was unhealthy, if that was the last offer.
+    pub exempt_of: Option<ConfigHash>,
     /// The slice has a format of a newer version: nothing is known but uid, group, whether it is connected, and since
     /// when.
     pub newer: bool,
@@ -62,6 +66,7 @@ fn unpack_core(slice: &AgentSliceSpec) -> impl Iterator<Item = Unpacked<'_>> {
             entry,
             uid: InstanceUid::from_hex(&entry.uid)?,
             bound: None,
+            bound_since: entry.since,
             group: entry.group.and_then(|index| slice.groups.get(index as usize)).map(String::as_str),
             overlapping: None,
             build: None,
@@ -75,6 +80,7 @@ fn unpack_core(slice: &AgentSliceSpec) -> impl Iterator<Item = Unpacked<'_>> {
             told: None,
             sight: None,
             done: None,
+            exempt_of: None,
             newer: true,
         })
     })
@@ -95,6 +101,7 @@ pub fn unpack(slice: &AgentSliceSpec) -> impl Iterator<Item = Unpacked<'_>> {
             bound: entry
                 .bound
                 .and_then(|index| PrincipalMark::from_hex(slice.principals.get(index as usize)?)),
+            bound_since: entry.since.saturating_sub(entry.bound_before),
             group: group_at(entry.group),
             overlapping: group_at(entry.overlapping),
             build: builds.get(entry.build.map_or(usize::MAX, |index| index as usize)).cloned().flatten(),
@@ -109,6 +116,7 @@ pub fn unpack(slice: &AgentSliceSpec) -> impl Iterator<Item = Unpacked<'_>> {
             faltered: read_faltered(entry),
             version: entry.version.and_then(|index| slice.versions.get(index as usize)).map(String::as_str),
             told: read_told(entry),
+            exempt_of: read_exempt(entry).and_then(&hash_at),
             sight: entry.running.and_then(&hash_at).and_then(|hash| read_sight(slice, entry, hash)),
             done: entry
                 .done
@@ -155,6 +163,10 @@ fn read_faltered(entry: &AgentEntry) -> Faltered {
         Some(read_time(found.at)).filter(|_| Some(found.revision) == entry.running)
     };
     Faltered { fell_ill: at(FELL_ILL), restarted: at(RESTARTED) }
+}
+
+fn read_exempt(entry: &AgentEntry) -> Option<u32> {
+    entry.verdicts.iter().find(|verdict| verdict.code == EXEMPT).map(|verdict| verdict.revision)
 }
 
 fn read_time(seconds: i64) -> Timestamp {

@@ -1,8 +1,8 @@
 //! What a replica acts on: the groups with their assignments, and the revisions that these name.
 
 use super::{
-    Admission, AgentKey, Attributes, Belongings, Cohort, Ledger, Rank, Restart, Ring, TelemetryView,
-    Treatment,
+    Admission, AgentKey, Attributes, Belongings, Cohort, Ledger, PrincipalMark, Rank, Restart, Ring,
+    TelemetryView, Treatment,
 };
 use crate::api::{AssignmentStatus, AttributeSelector, CollectorGroup, DriftMode, Term};
 #[cfg(doc)]
@@ -223,6 +223,8 @@ pub struct View {
     restarts: HashMap<AgentKey, Restart>,
     /// What agents refused, whichever replica heard it.
     refusals: HashMap<AgentKey, Ledger>,
+    /// Whose an agent is, where another holder's agent has come with its uid.
+    bindings: HashMap<AgentKey, PrincipalMark>,
 }
 
 /// The groups that match an agent.
@@ -277,6 +279,16 @@ impl View {
     /// What an agent refused, as the leader tells all replicas.
     pub fn refused(&self, agent: &AgentKey) -> Option<&Ledger> {
         self.refusals.get(agent)
+    }
+
+    /// Adds whose an agent is.
+    pub fn bind(&mut self, agent: AgentKey, mark: PrincipalMark) {
+        self.bindings.insert(agent, mark);
+    }
+
+    /// Whose an agent is, if the leader tells all replicas.
+    pub fn binding(&self, agent: &AgentKey) -> Option<PrincipalMark> {
+        self.bindings.get(agent).copied()
     }
 
     /// Adds whose the revisions of a namespace are. Without that no agent is taken to run another group's.

@@ -27,6 +27,8 @@ pub struct Answer {
     pub message: ServerToAgent,
     /// The offer that goes with it.
     pub offer: Option<Offer>,
+    /// Whether the agent has polled another replica since its last poll here, or may have.
+    pub missed: bool,
 }
 
 /// What became of a message.
@@ -56,7 +58,7 @@ impl Answer {
     pub fn plain(uid: InstanceUid) -> Self {
         let instance_uid = uid.as_bytes().to_vec();
         let message = ServerToAgent { instance_uid, capabilities: CAPABILITIES, ..Default::default() };
-        Self { message, offer: None }
+        Self { message, ..Self::default() }
     }
 
     /// Gives the agent another uid. It is told under the old one, or it would not know that it is meant.
@@ -92,7 +94,7 @@ impl Answer {
             error_response: Some(error),
             ..Default::default()
         };
-        Self { message, offer: None }
+        Self { message, ..Self::default() }
     }
 
     /// The answer to an agent that there is no place for: it is to come back after a while. An error goes alone.
@@ -105,7 +107,7 @@ impl Answer {
         };
         let instance_uid = uid.as_bytes().to_vec();
         let message = ServerToAgent { instance_uid, error_response: Some(error), ..Default::default() };
-        Self { message, offer: None }
+        Self { message, ..Self::default() }
     }
 
     /// Asks the agent for its full state.

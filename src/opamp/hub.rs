@@ -125,6 +125,9 @@ impl Hub {
         let answer = self.decode_and_take_in(principal, link, message);
         let reception = answer.reception();
         self.metrics.message(link, reception.result());
+        if answer.missed {
+            self.metrics.missed();
+        }
         Reply { reception, encoded: self.encode(answer, link, limit) }
     }
 

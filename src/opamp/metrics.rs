@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub struct Metrics {
     sockets: Gauge,
     messages: Family<MessageLabels, Counter>,
+    missed: Counter,
     offers: Family<OfferLabels, Counter>,
     oversized: Counter,
     settings: Family<SettingsLabels, Counter>,
@@ -71,6 +72,11 @@ impl Metrics {
             "Messages of agents, by what became of them",
             self.messages.clone(),
         );
+        registry.register(
+            "opamp_polls_missed",
+            "Polls of agents that had polled another replica since their last one here, or may have",
+            self.missed.clone(),
+        );
         registry.register("opamp_offers", "Configurations sent to agents", self.offers.clone());
         let oversized = self.oversized.clone();
         registry.register("opamp_offers_oversized", "Configurations too long to be sent", oversized);
@@ -105,6 +111,11 @@ impl Metrics {
 
     pub(super) fn message(&self, link: Link, result: &'static str) {
         self.messages.get_or_create(&MessageLabels { transport: transport(link), result }).inc();
+    }
+
+    /// Counts a poll before which there were some, or may have been, at another replica.
+    pub(super) fn missed(&self) {
+        self.missed.inc();
     }
 
     pub(super) fn offer(&self, link: Link) {

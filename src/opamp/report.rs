@@ -7,7 +7,7 @@ use super::proto::{
 };
 use crate::config::{ConfigFile, ConfigHash, Form, Inventory};
 use crate::fleet::{
-    Attributes, BuildKey, BuildReport, Capabilities, ConfigReport, Description, Outcome, Report,
+    Attributes, BuildKey, BuildReport, Capabilities, ConfigReport, Description, Missed, Outcome, Report,
     SettingsReport,
 };
 
@@ -25,6 +25,7 @@ pub fn report(message: AgentToServer, full: bool) -> Report {
         config: message.remote_config_status.map(config),
         settings: message.connection_settings_status.as_ref().map(|status| settings(status).into()),
         shows: message.effective_config.is_some(),
+        missed: Missed::Nothing,
     }
 }
 

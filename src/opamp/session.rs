@@ -8,15 +8,19 @@ use super::proto::{AgentToServer, AgentToServerFlags};
 use super::report::{capabilities, report};
 use crate::config::Form;
 use crate::fleet::{
-    AgentKey, Capabilities, ConfigReport, InstanceUid, Link, Outcome, Principal, Report, Roster,
+    AgentKey, Capabilities, ConfigReport, InstanceUid, Link, Missed, Outcome, Principal, Report, Roster,
 };
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Sessions are swept of forgotten agents when their number has doubled since, and never below this, so that a
 /// message costs the same on average however many agents there are.
 const SWEEP_FROM: usize = 1024;
+
+/// An agent that was here so short a time ago has come back with the answer to a question of another replica. Shorter
+/// than agents poll, longer than they take to answer.
+const JUST_NOW: SignedDuration = SignedDuration::from_secs(1);
 
 /// What an agent is told that asks for a certificate. An error is what the specification demands for a request that is
 /// not granted (section "Agent-initiated CSR Flow").
@@ -87,7 +91,8 @@ impl Sessions {
         let key = AgentKey { namespace: context.principal.namespace.clone(), uid };
         let holder =
             context.roster.agent(&key).and_then(|agent| agent.link).filter(|link| *link != context.link);
-        if context.roster.agent(&key).is_some_and(|agent| !agent.belongs_to(context.principal)) {
+        let anothers = context.roster.agent(&key).is_some_and(|agent| !agent.belongs_to(context.principal));
+        if anothers || context.roster.is_anothers(&key, context.principal) {
             return answer_duplicate(&message, uid, &mut context);
         }
         let session = self.by_agent.entry(key.clone()).or_default();
@@ -143,10 +148,20 @@ impl Session {
         let restarted = order == Order::First || order == Order::Behind && message.sequence_num <= 1;
         let full = self.is_full(&message, restarted);
         let disconnects = message.agent_disconnect.is_some();
+        let polls = context.link == Link::Polling;
+        let begins = restarted && full && message.sequence_num <= 1;
+        let missed = self.missed(order, &message, begins);
+        // Agents answer at once, to whose turn it is. If each replica asked for what the other has just been told there
+        // would be no end.
+        let seen = context.roster.agent(key).map(|agent| agent.last_seen);
+        let was_just_here = seen.is_some_and(|seen| context.now.duration_since(seen) < JUST_NOW);
         let lost = match order {
+            Order::Gap | Order::Behind if polls && full && has_health(&message) && was_just_here => false,
             Order::Gap | Order::Behind => !(full && restarted),
             Order::Repeated => !full && !is_empty(&message),
-            Order::First | Order::Next | Order::Heartbeat => false,
+            // It polls several replicas, of which another one may still wait for the full state.
+            Order::First => polls && missed == Missed::Unknown,
+            Order::Next | Order::Heartbeat => false,
         };
         if order != Order::Heartbeat {
             self.sequence = Some(message.sequence_num);
@@ -154,10 +169,13 @@ impl Session {
         let stale = order == Order::Behind && !full;
         let mut report = if stale { Report::default() } else { self.report(message, full, restarted) };
         report.principal = Some(context.principal.clone());
+        report.missed = missed;
         context.roster.receive(key, report, context.link, context.now);
         let complete = context.roster.agent(key).is_some_and(|agent| agent.complete);
         self.asked = !complete || lost || self.asked && !full;
-        self.answer(key, disconnects, context)
+        let mut answer = self.answer(key, disconnects, context);
+        answer.missed = polls && missed != Missed::Nothing;
+        answer
     }
 
     fn answer(&self, key: &AgentKey, disconnects: bool, context: &mut Context<'_>) -> Answer {
@@ -189,6 +207,16 @@ impl Session {
             Some(last) if last == new => Order::Repeated,
             Some(last) if last < new => Order::Gap,
             Some(_) => Order::Behind,
+        }
+    }
+
+    /// What the agent said to other replicas since its last message here; nothing if it `begins` with this one.
+    fn missed(&self, order: Order, message: &AgentToServer, begins: bool) -> Missed {
+        match (order, self.sequence) {
+            _ if begins => Missed::Nothing,
+            (Order::Next | Order::Repeated, _) | (Order::Heartbeat, Some(_)) => Missed::Nothing,
+            (Order::Gap, Some(last)) => Missed::Messages(message.sequence_num.saturating_sub(last) - 1),
+            _ => Missed::Unknown,
         }
     }
 
@@ -226,6 +254,12 @@ fn answer_duplicate(message: &AgentToServer, uid: InstanceUid, context: &mut Con
         return Answer::plain(uid);
     }
     Answer::rename(uid, (context.fresh_uid)())
+}
+
+/// Whether a message tells of the agent's health, if the agent can.
+fn has_health(message: &AgentToServer) -> bool {
+    let reports = Capabilities(message.capabilities).has(Capabilities::REPORTS_HEALTH);
+    !reports || message.health.is_some()
 }
 
 /// Whether a message says nothing but who sent it, perhaps with a number and its capabilities.

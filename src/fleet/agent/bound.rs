@@ -2,12 +2,13 @@
 
 use super::{Agent, Edge};
 use crate::fleet::{Attributes, Principal, PrincipalMark};
+use jiff::Timestamp;
 use std::sync::Arc;
 
 impl Agent {
     /// Takes in who speaks for it. If the credential says something else of it than before, nothing is known of the
     /// agent until it has described itself again: what it said of itself stands behind what was verified then.
-    pub(super) fn bind(&mut self, principal: Option<Arc<Principal>>) -> Edge {
+    pub(super) fn bind(&mut self, principal: Option<Arc<Principal>>, now: Timestamp) -> Edge {
         let Some(principal) = principal.filter(|principal| principal.mark().is_some()) else {
             return Edge::None;
         };
@@ -15,9 +16,13 @@ impl Agent {
         if *self.verified().unwrap_or(&nothing) != principal.verified {
             self.complete = false;
         }
-        let edge = if self.bound() == principal.mark() { Edge::None } else { Edge::Slow };
+        let known = self.bound() == principal.mark();
         self.principal = Some(principal);
-        edge
+        if known {
+            return Edge::None;
+        }
+        self.bound_since = now.as_second();
+        Edge::Slow
     }
 
     /// What stands for its principal.

@@ -4,7 +4,7 @@ use super::{Agent, Edge};
 use crate::config::{ConfigHash, Form};
 use crate::fleet::builds::PATIENCE;
 use crate::fleet::offered::Offered;
-use crate::fleet::{Capabilities, GroupView, Link, Offer, Revision, assigned};
+use crate::fleet::{Capabilities, GroupView, Offer, Revision, assigned};
 use jiff::Timestamp;
 use std::sync::Arc;
 
@@ -103,13 +103,14 @@ impl Agent {
     }
 
     /// An offer that was never answered is repeated over HTTP, where no reconnect tells that a response was
-    /// lost; on a socket only once it was lost. One that was answered and is gone again was lost by the agent,
+    /// lost, unless the answer may have gone to another replica; on a socket only once it was lost. One that was answered and is gone again was lost by the agent,
     /// which restarted behind a gateway.
     fn waits_for_answer(&self, hash: ConfigHash, now: Timestamp) -> bool {
         let Some(offered) = self.offered.as_ref().filter(|offered| offered.stands(hash)) else {
             return false;
         };
-        let repeats = self.answers() && (self.link == Some(Link::Polling) || offered.answered);
+        let polls = self.polls.as_ref().is_some_and(|polls| !polls.is_unsure());
+        let repeats = self.answers() && (polls || offered.answered);
         !repeats || offered.is_recent(now)
     }
 
@@ -132,12 +133,15 @@ impl Agent {
     /// or was offered last changes nothing.
     pub fn note_offer(&mut self, hash: ConfigHash, form: Form, now: Timestamp) -> Edge {
         let has = self.config.as_ref().is_some_and(|config| config.hash == Some(hash));
-        let before = self.exempt;
+        let before = (self.exempt, self.exempt_of());
         if !has && !self.was_offered(hash) {
             self.exempt = self.healthy == Some(false);
+            if self.exempt || self.unusual.is_some() {
+                self.unusual().exempt_of = self.exempt.then_some(hash);
+            }
         }
         self.ask_again();
         self.offered = Some(Offered::new(hash, form, self.offered.as_deref(), now).into());
-        if self.exempt == before { Edge::None } else { Edge::Slow }
+        if (self.exempt, self.exempt_of()) == before { Edge::None } else { Edge::Slow }
     }
 }

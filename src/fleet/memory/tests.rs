@@ -48,6 +48,38 @@ fn refusing(at_second: i64, entry: AgentEntry) -> AgentEntry {
 }
 
 #[test]
+fn whose_an_agent_is_is_told_once_its_uid_was_contested_for_as_long_as_it_is_known() {
+    let mark = |n: u8| PrincipalMark::from_hex(&format!("{n:016}")).expect("a mark");
+    let agent = |n, bound: Option<u8>, contested| ObservedAgent {
+        bound: bound.map(mark),
+        contested,
+        ..seen(uid(n), at(0))
+    };
+    let agents =
+        [agent(1, Some(1), true), agent(2, Some(1), false), agent(3, Some(1), false), agent(4, None, false)];
+    let agents: Vec<&ObservedAgent> = agents.iter().collect();
+    let prior = Bindings::from([(uid(2), mark(1)), (uid(3), mark(2)), (uid(4), mark(1)), (uid(9), mark(1))]);
+    assert_eq!(bindings(&prior, &agents), [(uid(1), mark(1)), (uid(2), mark(1))].into());
+}
+
+/// Else the impostor would have the uid once its owner's replica is gone.
+#[test]
+fn dead_replicas_slice_stays_while_another_holders_agent_has_come_with_a_uid_in_it() {
+    let whose = |bound| AgentEntry { bound: Some(bound), ..entry(1, CONNECTED, 1) };
+    for (holder, expected) in [(0, true), (1, false)] {
+        let with = |entry| AgentSliceSpec {
+            principals: ["0000000000000001", "0000000000000002"].map(Into::into).into(),
+            ..slice(vec![entry])
+        };
+        let (dead, living) = (with(whose(0)), with(whose(holder)));
+        let source = |name, replica, slice| SliceSource { name, replica, slice };
+        let slices =
+            [source("dead", Replica::Dead(at(950)), &dead), source("living", Replica::Alive(at(0)), &living)];
+        assert_eq!(!outlived(&slices, |_| memory(None), at(1000)).is_empty(), expected);
+    }
+}
+
+#[test]
 fn dead_replicas_slice_goes_once_its_agents_are_elsewhere_or_forgotten() {
     let here = || vec![entry(1, CONNECTED, 960)];
     let away = |since| vec![entry(1, 0, since)];
@@ -100,7 +132,7 @@ fn agents_of_a_replica_without_a_lease_are_remembered_from_when_they_were_seen()
         let source =
             SliceSource { name: "dead", replica: Replica::Dead(Timestamp::UNIX_EPOCH), slice: &slice };
         assert_eq!(!outlived(&[source], |_| memory(None), at(1000)).is_empty(), expected, "{since}");
-        let agent = merge([source]).remove(0);
+        let agent = merge([source], &Bindings::new()).remove(0);
         assert_eq!(is_forgotten(&agent, memory(None).forget_after, at(1000)), expected, "{since}");
     }
 }
@@ -109,7 +141,11 @@ fn agents_of_a_replica_without_a_lease_are_remembered_from_when_they_were_seen()
 fn connected_agent_is_never_forgotten() {
     let slice = slice(vec![entry(1, CONNECTED, 1)]);
     let source = SliceSource { name: "s", replica: Replica::Alive(at(0)), slice: &slice };
-    assert!(!is_forgotten(&merge([source]).remove(0), memory(None).forget_after, at(100_000)));
+    assert!(!is_forgotten(
+        &merge([source], &Bindings::new()).remove(0),
+        memory(None).forget_after,
+        at(100_000)
+    ));
 }
 
 fn ledger(verdicts: &[(u8, Verdict, i64)]) -> Ledger {

@@ -30,7 +30,7 @@ fn merged(sources: &[(&str, bool, &AgentSliceSpec)]) -> ObservedAgent {
     let replica = |alive: &bool| if *alive { Replica::Alive(Timestamp::MIN) } else { Replica::Dead(at(99)) };
     let sources =
         sources.iter().map(|(name, alive, slice)| SliceSource { name, replica: replica(alive), slice });
-    let mut agents = merge(sources);
+    let mut agents = merge(sources, &Bindings::new());
     assert_eq!(agents.len(), 1, "one agent");
     agents.remove(0)
 }
@@ -114,8 +114,11 @@ fn nobody_is_connected_to_a_dead_replica() {
 #[test]
 fn of_several_copies_the_best_is_taken() {
     type Source = (u32, bool, i64, &'static str);
-    let cases: [(&str, Source, Source); 6] = [
+    let cases: [(&str, Source, Source); 9] = [
         ("connected beats disconnected", (CONNECTED, true, 1, "a"), (0, true, 9, "b")),
+        ("connected beats disconnected at once", (CONNECTED, true, 1, "a"), (0, true, 1, "b")),
+        ("of two that lost it the later one counts", (0, true, 2, "a"), (0, true, 1, "b")),
+        ("of two dead ones the later one counts", (CONNECTED, false, 2, "a"), (CONNECTED, false, 1, "b")),
         (
             "connected beats one that a dead replica had",
             (CONNECTED, true, 1, "a"),
@@ -163,8 +166,10 @@ fn agents_are_merged_by_uid() {
     };
     let (one, other) = (slice(&[1, 3]), slice(&[2, 3, 4]));
     let source = |name, slice| SliceSource { name, replica: Replica::Alive(Timestamp::MIN), slice };
-    let uids: Vec<InstanceUid> =
-        merge([source("a", &one), source("b", &other)]).into_iter().map(|agent| agent.uid).collect();
+    let uids: Vec<InstanceUid> = merge([source("a", &one), source("b", &other)], &Bindings::new())
+        .into_iter()
+        .map(|agent| agent.uid)
+        .collect();
     assert_eq!(uids, [1, 2, 3, 4].map(uid));
 }
 
@@ -222,7 +227,7 @@ fn agent_of_a_newer_format_is_there_and_nothing_else_is_believed_of_it() {
 #[test]
 fn slice_of_an_older_format_than_any_says_nothing() {
     let none = AgentSliceSpec { format_version: 0, ..slice(entry(CONNECTED, 6, "host")) };
-    assert!(merge([SliceSource { name: "s", replica: Replica::Alive(at(0)), slice: &none }]).is_empty());
+    assert!(merge([SliceSource { name: "s", replica: Replica::Alive(at(0)), slice: &none }], &Bindings::new()).is_empty());
 }
 
 /// Kinds of verdict that a newer replica writes are skipped; the agent counts with all that is known.
@@ -240,4 +245,207 @@ fn unknown_codes_of_an_entry_are_skipped_and_the_rest_of_it_counts() {
     assert_eq!(agent.running, Some(hash(B)));
     assert_eq!(agent.ledger.iter().map(|given| given.hash).collect::<Vec<_>>(), [hash(B)]);
     assert!(agent.drift().is_none() && agent.is_unseen(), "nobody can tell");
+}
+
+const POLLS: u32 = EntryFlags::CONNECTED.0 | EntryFlags::POLLING.0;
+const VISITS: u32 = EntryFlags::VISITS.0;
+
+/// Of an agent that polls them in turn, the replica that learned something last is believed, and it has been there since
+/// the first one has had it.
+#[test]
+fn of_replicas_that_are_polled_in_turn_the_one_with_the_latest_news_is_believed() {
+    let polled = |since, news_after, host| slice(AgentEntry { news_after, ..entry(POLLS, since, host) });
+    for (early, late, expected) in [
+        (polled(1, 0, "early"), polled(5, 0, "late"), "late"),
+        (polled(1, 9, "early"), polled(5, 0, "late"), "early"),
+        (polled(1, 9, "early"), polled(5, 6, "late"), "late"),
+    ] {
+        for sources in [[("a", true, &early), ("b", true, &late)], [("b", true, &late), ("a", true, &early)]]
+        {
+            let agent = merged(&sources);
+            assert_eq!((&*agent.host, agent.since), (expected, time(1)));
+        }
+    }
+    let socket = slice(entry(CONNECTED, 1, "early"));
+    let agent = merged(&[("a", true, &socket), ("b", true, &polled(5, 0, "late"))]);
+    assert_eq!(agent.since, time(5), "a socket that another link has taken the place of proves nothing");
+}
+
+/// Whatever else is known of an agent comes before what a replica says that it only visits.
+#[test]
+fn of_an_agent_that_visits_only_its_verdicts_count_and_when_it_was_seen() {
+    let visited = |flags, since| {
+        let visits = entry(VISITS | flags, since, "visits");
+        slice(AgentEntry { running: Some(1), verdicts: vec![verdict(0, 2, 5), verdict(1, 1, 6)], ..visits })
+    };
+    for (name, known, alive) in [
+        ("connected", entry(CONNECTED, 1, "known"), true),
+        ("disconnected", entry(0, 1, "known"), true),
+        ("of a dead replica", entry(CONNECTED, 1, "known"), false),
+    ] {
+        let known = slice(AgentEntry { group: Some(0), running: Some(2), ..known });
+        for flags in [0, CONNECTED] {
+            let visits = visited(flags, 9);
+            let agent = merged(&[("a", alive, &known), ("b", true, &visits)]);
+            let alone = merged(&[("a", alive, &known)]);
+            assert!(agent.ledger.refuses(hash(A)), "{name}");
+            let seen = if agent.connected { 1 } else { 9 };
+            assert_eq!(agent.since.as_second(), seen, "{name}");
+            let same = ObservedAgent { ledger: Ledger::default(), since: alone.since, ..agent };
+            assert_eq!(same, alone, "{name}");
+        }
+    }
+    let alone = visited(CONNECTED, 9);
+    let source = SliceSource { name: "s", replica: Replica::Alive(Timestamp::MIN), slice: &alone };
+    assert_eq!(merge([source], &Bindings::new()), [], "nobody has it");
+}
+
+/// It polled the replica that died and this one in turn, and was away from here because it polled the other.
+#[test]
+fn agent_that_polled_a_replica_that_died_is_unreachable_though_a_living_one_saw_it_later() {
+    let living = slice(entry(0, 50, "living"));
+    let dead = slice(entry(POLLS, 5, "dead"));
+    let dead_at = |second| {
+        let source = |name, replica, slice| SliceSource { name, replica, slice };
+        let replica = Replica::Dead(Timestamp::from_second(second).expect("in range"));
+        let alive = Replica::Alive(Timestamp::MIN);
+        let sources = [source("dead", replica, &dead), source("living", alive, &living)];
+        let agent = merge(sources, &Bindings::new()).remove(0);
+        (agent.unreachable.map(Timestamp::as_second), agent.since.as_second())
+    };
+    assert_eq!(dead_at(60), (Some(60), 50));
+    assert_eq!(dead_at(40), (None, 50), "it left this one after that");
+}
+
+fn whose(principal: u32, bound_before: i64, entry: AgentEntry) -> AgentSliceSpec {
+    let mut slice = slice(AgentEntry { bound: Some(principal), bound_before, ..entry });
+    slice.principals = vec!["0000000000000001".into(), "0000000000000002".into()];
+    slice
+}
+
+fn mark(n: u8) -> PrincipalMark {
+    PrincipalMark::from_hex(&format!("{n:016}")).expect("a mark")
+}
+
+/// Two holders' agents with one uid, at two replicas: whatever states they are in, nothing of theirs is mixed.
+#[test]
+fn uid_of_two_holders_is_the_olders_and_nothing_of_the_other_counts() {
+    let refusing = |entry: AgentEntry| AgentEntry { verdicts: vec![verdict(0, 2, 5)], ..entry };
+    for (name, owner, other) in [
+        ("both connected", entry(CONNECTED, 10, "own"), entry(CONNECTED, 20, "other")),
+        ("the owner reconnected later", entry(CONNECTED, 30, "own"), entry(CONNECTED, 20, "other")),
+        ("the owner is away", entry(0, 15, "own"), entry(CONNECTED, 20, "other")),
+        ("the other only visits", entry(CONNECTED, 10, "own"), entry(VISITS, 20, "other")),
+    ] {
+        let owner_since = owner.since;
+        let owned = whose(0, owner_since - 1, owner.clone());
+        let others = whose(1, 0, refusing(other));
+        for sources in
+            [[("a", true, &owned), ("b", true, &others)], [("a", true, &others), ("b", true, &owned)]]
+        {
+            let agent = merged(&sources);
+            let alone = merged(&[("a", true, &owned)]);
+            assert!(agent.contested && !alone.contested, "{name}");
+            assert_eq!(ObservedAgent { contested: false, ..agent }, alone, "{name}");
+        }
+    }
+}
+
+#[test]
+fn what_was_told_of_a_uid_stays_so_for_as_long_as_any_slice_has_its_owner() {
+    let first = whose(0, 0, entry(CONNECTED, 20, "first"));
+    let second = whose(1, 0, entry(CONNECTED, 10, "second"));
+    let source = |name, slice| SliceSource { name, replica: Replica::Alive(Timestamp::MIN), slice };
+    let both = [source("a", &first), source("b", &second)];
+    for (told, expected) in
+        [(None, "second"), (Some(mark(1)), "first"), (Some(mark(2)), "second"), (Some(mark(3)), "second")]
+    {
+        let told: Bindings = told.map(|mark| (uid(1), mark)).into_iter().collect();
+        assert_eq!(merge(both, &told)[0].host, expected, "{told:?}");
+    }
+    let told = Bindings::from([(uid(1), mark(1))]);
+    let left = merge([source("b", &second)], &told).remove(0);
+    assert_eq!((&*left.host, left.contested), ("second", false));
+}
+
+#[test]
+fn copies_that_are_bound_to_nobody_are_of_whoever_the_others_are() {
+    let nobodys = slice(AgentEntry { verdicts: vec![verdict(0, 2, 5)], ..entry(CONNECTED, 30, "nobodys") });
+    let owned = whose(0, 0, entry(0, 10, "own"));
+    let agent = merged(&[("a", true, &nobodys), ("b", true, &owned)]);
+    assert_eq!((&*agent.host, agent.bound, agent.contested), ("nobodys", Some(mark(1)), false));
+    assert!(agent.ledger.refuses(hash(A)));
+}
+
+/// It was unhealthy when the first replica offered it something, and says to the second one that it has it.
+#[test]
+fn agent_that_was_ill_when_it_was_offered_what_it_runs_is_exempt_wherever_it_says_so() {
+    let exempt = |of| AgentEntry {
+        running: Some(0),
+        verdicts: vec![verdict(of, 6, 5)],
+        ..entry(EntryFlags::EXEMPT.0, 10, "offered")
+    };
+    for (of, running, expected) in
+        [(1, Some(1), true), (1, Some(2), false), (1, None, false), (2, Some(1), false)]
+    {
+        let left = slice(exempt(of));
+        let came = slice(AgentEntry { running, ..entry(CONNECTED, 20, "came") });
+        let agent = merged(&[("a", true, &left), ("b", true, &came)]);
+        assert_eq!(agent.exempt, expected, "offered {of}, runs {running:?}");
+    }
+}
+
+/// What the second replica says of an agent that the first one knew as an adoptee, and what the leader is to make of it.
+#[test]
+fn adoptee_that_moves_waits_anew_unless_it_has_answered_where_it_was_admitted() {
+    let waits = EntryFlags::WAITS.0;
+    let adoptee = |flags, came: i64, since: i64, verdicts| {
+        let known = AgentEntry { adoptee: Some(came - since), verdicts, ..entry(flags, since, "") };
+        slice(known)
+    };
+    let refused = || vec![verdict(1, 2, 12)];
+    let plain = |running| slice(AgentEntry { running: Some(running), ..entry(CONNECTED, 20, "") });
+    let own = |since, waits| Some(Adoptee { since, waits });
+    for (name, left, came, expected) in [
+        (
+            "it waits at both",
+            adoptee(waits, 5, 10, vec![]),
+            adoptee(CONNECTED | waits, 20, 20, vec![]),
+            own(20, true),
+        ),
+        (
+            "it was admitted",
+            adoptee(0, 5, 10, vec![]),
+            adoptee(CONNECTED | waits, 20, 20, vec![]),
+            own(20, true),
+        ),
+        (
+            "it refused then",
+            adoptee(0, 5, 10, refused()),
+            adoptee(CONNECTED | waits, 20, 20, vec![]),
+            own(5, false),
+        ),
+        ("admitted at both", adoptee(0, 5, 10, vec![]), adoptee(CONNECTED, 20, 20, vec![]), own(5, false)),
+        ("it took what it was given", adoptee(0, 5, 10, vec![]), plain(1), own(5, false)),
+        ("it waited, and was given nothing", adoptee(waits, 5, 10, vec![]), plain(1), None),
+    ] {
+        assert_eq!(merged(&[("a", true, &left), ("b", true, &came)]).adoptee, expected, "{name}");
+    }
+}
+
+/// The order travels to the second replica by slices of exceptions; that it was carried out has to travel back.
+#[test]
+fn order_that_was_carried_out_before_the_agent_moved_counts() {
+    let done = |order, after| Some(crate::api::DoneEntry { order, after });
+    for (left, came, expected) in [
+        (done(10, 2), None, Some((10, 12))),
+        (done(10, 2), done(5, 1), Some((10, 12))),
+        (done(5, 1), done(10, 2), Some((10, 12))),
+        (None, None, None),
+    ] {
+        let left = slice(AgentEntry { done: left, ..entry(0, 13, "") });
+        let came = slice(AgentEntry { done: came, ..entry(CONNECTED, 14, "") });
+        let done = merged(&[("a", true, &left), ("b", true, &came)]).done;
+        assert_eq!(done.map(|done| (done.order, done.at.as_second())), expected);
+    }
 }

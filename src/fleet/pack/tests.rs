@@ -3,8 +3,8 @@ use crate::config::Digest;
 use crate::fleet::fixtures::*;
 use crate::fleet::unpack::unpack;
 use crate::fleet::{
-    Attributes, ConfigReport, Done, DriftClass, InstanceUid, Ledger, Link, ObservedAgent, Outcome, Principal,
-    Replica, SliceSource, merge,
+    Attributes, Bindings, ConfigReport, Done, DriftClass, InstanceUid, Ledger, Link, ObservedAgent, Outcome,
+    Principal, Replica, SliceSource, merge,
 };
 use jiff::Timestamp;
 use proptest::prelude::*;
@@ -15,7 +15,7 @@ const PROMISED_BYTES: usize = 64 * 1024;
 const MANY: u32 = 250;
 
 fn unpacked(slice: &AgentSliceSpec) -> Vec<ObservedAgent> {
-    merge([SliceSource { name: "s", replica: Replica::Alive(Timestamp::MIN), slice }])
+    merge([SliceSource { name: "s", replica: Replica::Alive(Timestamp::MIN), slice }], &Bindings::new())
 }
 
 fn words(agent: &ObservedAgent) -> Vec<&str> {
@@ -70,6 +70,7 @@ prop_compose! {
             groups.map(|group| group.map(|one| if one { "one".into() } else { "other".into() }));
         agent.capabilities = Capabilities(capabilities);
         agent.healthy = healthy;
+        agent.counts = true;
         agent.link = polling.map(|polling| if polling { Link::Polling } else { SOCKET });
         agent.config = config.map(|(n, outcome)| reported(n, outcome));
         for (n, verdict, second) in verdicts {

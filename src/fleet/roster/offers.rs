@@ -48,6 +48,7 @@ impl Roster {
     pub fn set_view(&mut self, view: Arc<View>, now: Timestamp) -> Vec<AgentKey> {
         let before = std::mem::replace(&mut self.view, view);
         self.informed = true;
+        self.forget_impostors(now);
         for (key, known) in &mut self.agents {
             let mut edge = regroup(&mut known.agent, &key.namespace, &self.view, now);
             let rings = |view| group_of(view, key, &known.agent).map(|group| &group.assignment.rings);

@@ -3,6 +3,7 @@
 use super::Roster;
 use super::groups::{group_of, reconsider};
 use super::offers::on_socket;
+use crate::fleet::polls::remembered;
 use crate::fleet::{Agent, AgentKey, FORGET_UNGROUPED_AFTER, GroupView, Link, signed};
 use jiff::Timestamp;
 use std::time::Duration;
@@ -59,7 +60,8 @@ fn passed(agent: &Agent, group: Option<&GroupView>, silence: Duration, now: Time
     let forget_after = group.map_or(FORGET_UNGROUPED_AFTER, |group| group.forget_after);
     let (passed, limit) = match agent.link {
         Some(Link::Socket(_)) => return None,
-        Some(Link::Polling) => (Passed::Silence, offline_after),
+        Some(Link::Polling) => (Passed::Silence, agent.patience(offline_after)),
+        None if agent.passed_by() => (Passed::Absence, remembered(offline_after).min(forget_after)),
         None => (Passed::Absence, forget_after),
     };
     (now.duration_since(agent.last_seen) > signed(limit)).then_some(passed)

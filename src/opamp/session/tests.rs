@@ -12,6 +12,7 @@ use std::time::Duration;
 
 mod principals;
 mod random;
+mod shared;
 
 const UID: [u8; 16] = [1; 16];
 const NEW_UID: [u8; 16] = [0xee; 16];

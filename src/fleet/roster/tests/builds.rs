@@ -3,7 +3,7 @@
 use super::*;
 use crate::api::EntryFlags;
 use crate::config::Inventory;
-use crate::fleet::{BuildKey, BuildReport, Capabilities, Replica, SliceSource, merge};
+use crate::fleet::{Bindings, BuildKey, BuildReport, Capabilities, Replica, SliceSource, merge};
 
 const TELLS: Capabilities = Capabilities(TAKES_CONFIG.0 | Capabilities::REPORTS_AVAILABLE_COMPONENTS.0);
 
@@ -72,7 +72,8 @@ fn slices_tell_of_each_build_once_and_a_restarted_replica_knows_it() {
     let contents = roster.take_due(Timestamp::MAX);
     let slice = contents[0].spec.as_ref().expect("members");
     assert_eq!(slice.builds.len(), 1);
-    let seen = merge([SliceSource { name: "s", replica: Replica::Alive(Timestamp::MIN), slice }]);
+    let seen =
+        merge([SliceSource { name: "s", replica: Replica::Alive(Timestamp::MIN), slice }], &Bindings::new());
     assert_eq!(seen.len(), 2);
     for agent in seen {
         assert_eq!(agent.missing(Some(&receivers(&["otlp", "kafka"]))), ["receiver kafka"]);

@@ -1,7 +1,7 @@
 //! Rules that hold whatever happens, in whatever order.
 
 use super::*;
-use crate::fleet::{Capabilities, Ledger};
+use crate::fleet::{Capabilities, Ledger, Missed};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 
@@ -56,6 +56,7 @@ fn report() -> impl Strategy<Value = Report> {
             build: None,
             settings: None,
             shows: false,
+            missed: Missed::Nothing,
             config: config.map(|(n, outcome)| reported(n, outcome)),
         },
     )

@@ -108,3 +108,26 @@ fn agents_of_each_principal_are_counted_until_they_are_forgotten_also_after_a_re
     let elsewhere = Principal::new("other", "first", Attributes::default());
     assert_eq!(after.held_by(&elsewhere), 0, "its namespace is another");
 }
+
+/// Another replica has known an agent of another holder under this uid for longer, and the leader says so.
+#[test]
+fn agent_with_a_uid_that_is_anothers_is_forgotten_with_all_that_is_known_of_it() {
+    let (own, other) = (principal("own", &[]), principal("other", &[]));
+    let nobody = Principal::anybody("ns");
+    for (speaker, stays) in [(&own, true), (&other, false)] {
+        let mut roster = serving(None, Some(A));
+        roster.receive(&key(1), shown(speaker), SOCKET, at(0));
+        roster.receive(&key(2), shown(speaker), SOCKET, at(0));
+        let mut told = View::new([("ns".into(), group("g", None, Some(A)))]);
+        told.bind(key(1), own.mark().expect("a mark"));
+        let woken = roster.set_view(Arc::new(told), at(1));
+        assert_eq!(roster.agent(&key(1)).is_some(), stays);
+        assert_eq!(woken.contains(&key(1)), stays);
+        assert!(roster.agent(&key(2)).is_some(), "of that one nothing was said");
+        let anothers = [&own, &other, &Arc::new(nobody.clone())].map(|one| roster.is_anothers(&key(1), one));
+        assert_eq!(anothers, [false, true, false]);
+        assert!(!roster.is_anothers(&key(2), &other));
+        let written = roster.take_due(Timestamp::MAX).remove(0).spec.expect("the second one stays");
+        assert_eq!(written.agents.len(), if stays { 2 } else { 1 });
+    }
+}

@@ -1,7 +1,7 @@
 //! What slices tell of rings.
 
 use super::*;
-use crate::fleet::{GroupView, ObservedAgent, Replica, Ring, SliceSource, merge};
+use crate::fleet::{Bindings, GroupView, ObservedAgent, Replica, Ring, SliceSource, merge};
 
 fn ring(value: &str) -> Ring {
     Ring::new(selector("host.name", value))
@@ -34,7 +34,10 @@ fn quiet(group: GroupView) -> Roster {
 fn seen(roster: &mut Roster) -> Vec<ObservedAgent> {
     let contents = roster.take_due(Timestamp::MAX);
     let slices = contents.iter().filter_map(|content| content.spec.as_ref());
-    merge(slices.map(|slice| SliceSource { name: "s", replica: Replica::Alive(Timestamp::MIN), slice }))
+    merge(
+        slices.map(|slice| SliceSource { name: "s", replica: Replica::Alive(Timestamp::MIN), slice }),
+        &Bindings::new(),
+    )
 }
 
 #[test]

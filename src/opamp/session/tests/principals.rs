@@ -48,3 +48,22 @@ fn goodbye_of_another_principal_disconnects_nobody() {
     assert_eq!(new_uid(&hear_from(&mut server, "second", Link::Polling, goodbye)), None);
     assert!(server.agent().is_some_and(crate::fleet::Agent::connected));
 }
+
+/// At another replica, which has known the agent for longer: the leader says whose it is.
+#[test]
+fn uid_that_the_leader_says_is_anothers_is_answered_with_a_new_one() {
+    let mut server = Server::new();
+    server.assign(None, Some(A));
+    assert!(hear_from(&mut server, "second", socket(1), full(0)).offer.is_some());
+    let first = Principal::new("default", "first", Attributes::default());
+    let mut view = View::new([("default".into(), GroupView::of_all("group", None, Some(revision(A))))]);
+    view.bind(key(UID), first.mark().expect("a mark"));
+    server.roster.set_view(Arc::new(view), server.now);
+    for message in [bare(1), full(2)] {
+        let answer = hear_from(&mut server, "second", socket(1), message);
+        assert_eq!((new_uid(&answer), answer.offer.is_some()), (Some(&NEW_UID[..]), false));
+        assert!(server.agent().is_none());
+    }
+    let own = hear_from(&mut server, "first", socket(2), full(7));
+    assert_eq!((new_uid(&own), offered(&own)), (None, Some(A)));
+}
