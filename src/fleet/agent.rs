@@ -38,6 +38,7 @@ pub enum Edge {
 }
 
 /// One agent as this replica knows it.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, in any combination")]
 #[derive(Clone, Debug)]
 pub struct Agent {
     /// The agent's uid.

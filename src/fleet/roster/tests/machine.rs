@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 const AGENTS: u32 = 3;
 
 /// Something that happens to a roster.
+#[expect(clippy::large_enum_variant, reason = "there are few of them")]
 #[derive(Clone, Debug)]
 enum Step {
     Message(u32, Report, Link),

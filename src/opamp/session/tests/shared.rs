@@ -15,6 +15,7 @@ enum Does {
 }
 
 /// The agent, which says what has changed since its last message, or everything if it was asked for that.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, in any combination")]
 struct Client {
     sequence: u64,
     healthy: bool,
