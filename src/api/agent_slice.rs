@@ -21,7 +21,7 @@ pub const SLICE_FORMAT_VERSION: u32 = 1;
     category = "fleet",
     derive = "Default",
     derive = "PartialEq",
-    annotation("fleet.opamp.dev/schema", "6"),
+    annotation("fleet.opamp.dev/schema", "7"),
     printcolumn = r#"{"name":"Replica", "type":"string", "jsonPath":".spec.replica"}"#,
     printcolumn = r#"{"name":"Age", "type":"date", "jsonPath":".metadata.creationTimestamp"}"#
 )]

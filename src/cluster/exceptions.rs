@@ -263,7 +263,7 @@ fn unless_changed(result: kube::Result<()>) -> kube::Result<bool> {
 mod tests {
     use super::*;
     use crate::fleet::fixtures::{A, at, hash, uid};
-    use crate::fleet::{Refusals, Restarts, Treatments, Verdict, pack_exceptions};
+    use crate::fleet::{Bindings, Refusals, Restarts, Treatments, Verdict, pack_exceptions};
 
     /// Slices of two agents each as a newer leader writes them: with `z`, which is not understood.
     fn stand() -> Vec<Stand> {
@@ -304,13 +304,14 @@ mod tests {
         let mut ledger = Ledger::default();
         ledger.note(hash(A), Verdict::RolledBackByAgent, at(0));
         let refusals: Refusals = (0..agents).map(|n| (uid(n), ledger.clone())).collect();
-        pack_exceptions("g", &Treatments::new(), &Restarts::new(), &refusals)
+        pack_exceptions("g", &Treatments::new(), &Restarts::new(), &refusals, &Bindings::new())
     }
 
     #[test]
     fn nobody_is_left_out_between_two_writes_when_slices_become_more_or_fewer() {
         for (before, after) in [(150, 500), (500, 150), (100, 1500), (1500, 100)] {
-            let mut stands: BTreeMap<usize, AgentSliceSpec> = refused(before).into_iter().enumerate().collect();
+            let mut stands: BTreeMap<usize, AgentSliceSpec> =
+                refused(before).into_iter().enumerate().collect();
             let wanted = refused(after);
             assert_ne!(stands.len(), wanted.len(), "{before} {after}");
             for (index, spec) in in_order(wanted) {

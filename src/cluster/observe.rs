@@ -3,7 +3,7 @@
 use super::exceptions::tells_of_exceptions;
 use super::liveness::{Liveness, Moment, Registry, replica_of};
 use crate::api::{AgentSlice, REPLICA_LABEL};
-use crate::fleet::{Bindings, ObservedAgent, Replica, SliceSource, merge, unpack_bindings};
+use crate::fleet::{ObservedAgent, Replica, SliceSource, merge, unpack_exceptions};
 use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
@@ -181,8 +181,8 @@ impl Inner {
     /// In order of group, so that a group's agents are one part of the list: it is asked for at every step.
     fn merge(&self, namespace: &str) -> Vec<ObservedAgent> {
         let exceptions = self.exceptions.get(namespace).into_iter().flat_map(BTreeMap::values);
-        let told: Bindings = exceptions.flat_map(|slice| unpack_bindings(&slice.spec)).collect();
-        let mut agents = merge(self.sources(namespace), &told);
+        let binding = exceptions.map(|slice| &slice.spec).filter(|slice| !slice.principals.is_empty());
+        let mut agents = merge(self.sources(namespace), &unpack_exceptions(binding).bindings);
         agents.sort_by(|a, b| (&a.group, a.uid).cmp(&(&b.group, b.uid)));
         agents
     }

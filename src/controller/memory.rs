@@ -73,7 +73,7 @@ impl Leader {
         let rollouts = self.stores.rollouts.state();
         let is_named = |namespace: &str, group: &str| {
             rollouts.iter().any(|rollout| {
-                let of_it = |rollout: &ConfigRollout| rollout.spec.group_name == group;
+                let of_it = |rollout: &Whole<ConfigRollout>| rollout.spec.group_name == group;
                 rollout.namespace().as_deref() == Some(namespace) && readable(rollout).is_none_or(of_it)
             })
         };

@@ -391,8 +391,7 @@ mod tests {
             (written.cause, written.order) = (cause, order);
             let read = unpack_exceptions([&slice]).treatments;
             assert!(read[&uid(1)].is_newer(), "cause {cause}, order {order}");
-            let again =
-                pack_exceptions("edge", &read, &Restarts::new(), &Refusals::new(), &Bindings::new());
+            let again = pack_exceptions("edge", &read, &Restarts::new(), &Refusals::new(), &Bindings::new());
             assert_eq!(again, [slice]);
         }
     }

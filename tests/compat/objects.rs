@@ -4,7 +4,8 @@ use super::{kind, releases};
 use jiff::Timestamp;
 use opamp_operator::api::{AgentSlice, CollectorGroup, ConfigRevision, ConfigRollout};
 use opamp_operator::fleet::{
-    Cause, Excepted, InstanceUid, ObservedAgent, Order, Replica, SliceSource, merge, unpack_exceptions,
+    Bindings, Cause, Excepted, InstanceUid, ObservedAgent, Order, Replica, SliceSource, merge,
+    unpack_exceptions,
 };
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -189,7 +190,7 @@ fn slice_of_the_first_version_means_what_it_meant() {
     let slice: AgentSlice = object("0.1.0", "slice");
     let source =
         SliceSource { name: "replica-1-0", replica: Replica::Alive(at(1_794_000_000)), slice: &slice.spec };
-    let agents = merge([source]);
+    let agents = merge([source], &Bindings::new());
     let [first, second, third] = &agents[..] else { panic!("three agents: {agents:?}") };
     let hash = |text: &str| text.repeat(32).parse().ok();
 
@@ -216,6 +217,7 @@ fn slice_of_the_first_version_means_what_it_meant() {
         (first.faltered.fell_ill, first.faltered.restarted),
         (Some(at(1_795_000_060)), Some(at(1_795_000_070)))
     );
+    assert_eq!((first.bound_since, first.news), (1_794_999_960, at(1_795_000_015)));
     assert_eq!((first.since, first.health_since), (at(1_795_000_000), at(1_795_000_020)));
     assert_eq!(
         (first.started, first.adoptee.map(|adoptee| adoptee.since)),
@@ -229,7 +231,7 @@ fn slice_of_the_first_version_means_what_it_meant() {
 #[test]
 fn exceptions_of_the_first_version_mean_what_they_meant() {
     let slice: AgentSlice = object("0.1.0", "exceptions");
-    let Excepted { treatments, restarts, refusals } = unpack_exceptions([&slice.spec]);
+    let Excepted { treatments, restarts, refusals, .. } = unpack_exceptions([&slice.spec]);
     let treatments: Vec<_> = treatments.into_iter().collect();
     let [(agent, treatment)] = &treatments[..] else { panic!("one treatment: {treatments:?}") };
     assert_eq!((*agent, treatment.cause, treatment.orders), (uid(1), Cause::Illness, 3));

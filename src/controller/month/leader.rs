@@ -9,7 +9,7 @@ use crate::config::ConfigHash;
 use crate::fleet::fixtures::{revision, selector};
 use crate::fleet::{
     AgentKey, Excepted, GroupView, InstanceUid, Live, Memory, ObservedAgent, Rank, Restarts, SliceSource,
-    View, is_forgotten, merge, outlived, pack_exceptions, unpack_exceptions,
+    View, bindings, is_forgotten, merge, outlived, pack_exceptions, unpack_exceptions,
 };
 use crate::heal::{Rules, Step, step};
 use jiff::{SignedDuration, Timestamp};
@@ -68,7 +68,9 @@ impl Leader {
         let forgotten = |agent: &ObservedAgent| {
             is_forgotten(agent, memory(contents, agent.group.as_deref()).forget_after, now)
         };
-        self.seen = merge(sources.iter().copied()).into_iter().filter(|agent| !forgotten(agent)).collect();
+        let told = unpack_exceptions(self.exceptions.iter().flatten()).bindings;
+        let seen = merge(sources.iter().copied(), &told).into_iter();
+        self.seen = seen.filter(|agent| !forgotten(agent)).collect();
         let gone = outlived(&sources, |group| memory(contents, group), now);
         let gone: Vec<String> = gone.into_iter().map(str::to_owned).collect();
         let known: BTreeSet<InstanceUid> = self.seen.iter().map(|agent| agent.uid).collect();
@@ -90,7 +92,7 @@ impl Leader {
         let agents: Vec<&ObservedAgent> =
             self.seen.iter().filter(|agent| agent.group.as_deref() == Some(name)).collect();
         let told = &self.exceptions[group];
-        let Excepted { treatments: prior, refusals: refused, .. } = unpack_exceptions(told);
+        let Excepted { treatments: prior, refusals: refused, bindings: bound, .. } = unpack_exceptions(told);
         let name_of = |n: u8| format!("r-{n}");
         let content = contents[group];
         let assignment = AssignmentStatus {
@@ -116,7 +118,8 @@ impl Leader {
         let refusals = memory(contents, Some(name)).refusals(&refused, &agents);
         self.treated += treatments.len().saturating_sub(prior.len());
         self.refused += refusals.len().saturating_sub(refused.len());
-        pack_exceptions(name, &treatments, &Restarts::new(), &refusals)
+        let bindings = bindings(&bound, &agents);
+        pack_exceptions(name, &treatments, &Restarts::new(), &refusals, &bindings)
     }
 
     /// Since when an agent that left is to be forgotten by everybody.

@@ -227,7 +227,10 @@ fn agent_of_a_newer_format_is_there_and_nothing_else_is_believed_of_it() {
 #[test]
 fn slice_of_an_older_format_than_any_says_nothing() {
     let none = AgentSliceSpec { format_version: 0, ..slice(entry(CONNECTED, 6, "host")) };
-    assert!(merge([SliceSource { name: "s", replica: Replica::Alive(at(0)), slice: &none }], &Bindings::new()).is_empty());
+    assert!(
+        merge([SliceSource { name: "s", replica: Replica::Alive(at(0)), slice: &none }], &Bindings::new())
+            .is_empty()
+    );
 }
 
 /// Kinds of verdict that a newer replica writes are skipped; the agent counts with all that is known.
