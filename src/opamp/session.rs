@@ -159,8 +159,9 @@ impl Session {
             Order::Gap | Order::Behind if polls && full && has_health(&message) && was_just_here => false,
             Order::Gap | Order::Behind => !(full && restarted),
             Order::Repeated => !full && !is_empty(&message),
-            // It polls several replicas, of which another one may still wait for the full state.
-            Order::First => polls && missed == Missed::Unknown,
+            // It polls several replicas, of which another one may still wait for the full state, unless it is this one
+            // that has asked for it.
+            Order::First => polls && missed == Missed::Unknown && !(full && self.asked),
             Order::Next | Order::Heartbeat => false,
         };
         if order != Order::Heartbeat {
