@@ -1,7 +1,8 @@
 //! What a rollout's content is: read, resolved, checked, and found or made as a revision.
 
 use super::content::{ResolvedFile, resolve};
-use super::context::{Basis, Cached, Error, Leader, lock};
+use super::context::{Basis, Cached, Error, Leader};
+use super::lock::lock;
 use super::revision::{self, Plan};
 use super::sources;
 use crate::api::{ConfigRevision, ConfigRollout, RevisionState};

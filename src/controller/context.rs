@@ -1,5 +1,6 @@
 //! What the reconciles share: the leader's stores, its Lease, and the guarded ways to read and write.
 
+use super::lock::lock;
 use super::order::Order;
 use super::revision::Known;
 use crate::api::{CollectorGroup, ConfigRevision, ConfigRollout};
@@ -15,7 +16,7 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Client, ResourceExt};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -302,11 +303,6 @@ where
         return Ok(Written::Conflict);
     }
     Ok(write_status(api, object, old, new).await?)
-}
-
-/// A panic elsewhere leaves the maps whole: each change is one insert.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Revisions by name, as the step of this rollout needs to know them.

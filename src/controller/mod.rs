@@ -10,6 +10,7 @@ mod contents;
 mod context;
 mod group;
 mod leader;
+mod lock;
 mod memory;
 mod order;
 mod revision;

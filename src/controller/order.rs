@@ -3,7 +3,7 @@
 //! A group's assignment follows from the status of its rollout. If one of the two were written while the other is under
 //! way, an assignment could arrive that a rollback has overtaken, and let agents in that are to go back.
 
-use super::context::lock;
+use super::lock::lock;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use tokio::sync::OwnedMutexGuard;

@@ -2,7 +2,8 @@
 
 use super::announce::{announce, answer};
 use super::contents::content;
-use super::context::{Error, Guarded, Leader, entropy, facts, holder_of, lock, readable, write_if_leading};
+use super::context::{Error, Guarded, Leader, entropy, facts, holder_of, readable, write_if_leading};
+use super::lock::lock;
 use super::revision;
 use crate::api::{ConfigRevision, ConfigRollout, ConfigRolloutStatus, RevisionState, Stage, UNDO_ANNOTATION};
 use crate::cluster::{Whole, Written};

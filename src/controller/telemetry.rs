@@ -1,6 +1,7 @@
 //! Where the agents of a group are to send their own telemetry: read, and told to more of them as time passes.
 
-use super::context::{Basis, Error, Leader, lock};
+use super::context::{Basis, Error, Leader};
+use super::lock::lock;
 use crate::api::{CollectorGroup, CollectorGroupStatus, Conditions, Reason};
 use crate::cluster::{TelemetryError, load_telemetry, telemetry_secrets};
 use crate::fleet::ObservedAgent;
