@@ -1,5 +1,5 @@
-//! Slices of exceptions: whom the leader treats or has started anew, and who refused what, and whose a
-//! uid is that several holders' agents came with. Written by the leader for each
+//! Slices of exceptions: whom the leader treats or has started anew, who refused what, and whose a uid is that several
+//! holders' agents came with. Written by the leader for each
 //! group, read by every replica.
 
 use super::Written;

@@ -29,8 +29,8 @@ pub struct Care {
     pub undone: Option<Duration>,
 }
 
-/// Brings the treatments of a group's agents on, and their restarts, and has every replica know what they refused and, where
-/// there is need, whose they are; an agent is missed after `patience`.
+/// Brings the treatments of a group's agents on, and their restarts, and has every replica know what they refused and,
+/// where there is need, whose they are; an agent is missed after `patience`.
 ///
 /// # Errors
 /// When the API server does not take the orders; it is tried again.

@@ -1,5 +1,5 @@
-//! Treatments, restarts, refusals and bindings as slices of exceptions: what the leader publishes for one group, and replicas act
-//! on.
+//! Treatments, restarts, refusals and bindings as slices of exceptions: what the leader publishes for one group, and
+//! replicas act on.
 
 use super::pack::{FAILED, ROLLED_BACK};
 use super::unpack::unpack;

@@ -62,8 +62,8 @@ impl Polls {
         had || missed.apart().is_some()
     }
 
-    /// Takes in that the agent, which this replica has, polls, perhaps with its `full` state. If it has come back from others, to poll nobody else,
-    /// this replica knows it best by now.
+    /// Takes in that the agent, which this replica has, polls, perhaps with its `full` state. If it has come back from
+    /// others, to poll nobody else, this replica knows it best by now.
     pub fn polled(&mut self, missed: Missed, full: bool, now: Timestamp) -> Edge {
         self.unsure = !full && (self.unsure || missed != Missed::Nothing);
         let apart = missed.apart().unwrap_or(FARTHEST);
