@@ -21,7 +21,7 @@ pub const SLICE_FORMAT_VERSION: u32 = 1;
     category = "fleet",
     derive = "Default",
     derive = "PartialEq",
-    annotation("fleet.opamp.dev/schema", "7"),
+    annotation("fleet.opamp.dev/schema", "8"),
     printcolumn = r#"{"name":"Replica", "type":"string", "jsonPath":".spec.replica"}"#,
     printcolumn = r#"{"name":"Age", "type":"date", "jsonPath":".metadata.creationTimestamp"}"#
 )]
@@ -143,6 +143,10 @@ pub struct AgentEntry {
     /// seconds after `t`. Of several replicas that are polled in turn, the one that learned something last is believed.
     #[serde(rename = "l", default, skip_serializing_if = "is_zero")]
     pub news_after: i64,
+    /// The agent's own number of the message that told that (`sequence_num`). Times are by the second, and the agent may
+    /// have said more to another replica within the same one.
+    #[serde(rename = "i", default, skip_serializing_if = "is_zero")]
+    pub news_number: i64,
     /// When the agent's health last changed, in seconds after `t`.
     #[serde(rename = "k", default, skip_serializing_if = "is_zero")]
     pub health_after: i64,

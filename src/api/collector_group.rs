@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
     category = "fleet",
     status = "CollectorGroupStatus",
     derive = "PartialEq",
-    annotation("fleet.opamp.dev/schema", "7"),
+    annotation("fleet.opamp.dev/schema", "8"),
     validation = leader_term_rule(),
     printcolumn = r#"{"name":"Matched", "type":"integer", "jsonPath":".status.agents.matched"}"#,
     printcolumn = r#"{"name":"Connected", "type":"integer", "jsonPath":".status.agents.connected"}"#,

@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
     category = "fleet",
     status = "ConfigRevisionStatus",
     derive = "PartialEq",
-    annotation("fleet.opamp.dev/schema", "7"),
+    annotation("fleet.opamp.dev/schema", "8"),
     validation = Rule::new("self.spec == oldSelf.spec")
         .message("a ConfigRevision is immutable: change the ConfigRollout's spec.config, and a new revision is made")
         .field_path(".spec"),

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
     category = "fleet",
     status = "ConfigRolloutStatus",
     derive = "PartialEq",
-    annotation("fleet.opamp.dev/schema", "7"),
+    annotation("fleet.opamp.dev/schema", "8"),
     validation = Rule::new("size(self.metadata.name) <= 52")
         .message("metadata.name has at most 52 characters, because revisions are named after it: choose a shorter one"),
     validation = leader_term_rule(),

@@ -6,7 +6,7 @@ pub const GROUP: &str = "fleet.opamp.dev";
 pub const VERSION: &str = "v1alpha1";
 /// The number of the CRDs' schema. Raised whenever a field is added, because an older CRD prunes new status
 /// fields in silence; a program that finds a lower number is not ready.
-pub const SCHEMA_VERSION: u32 = 7;
+pub const SCHEMA_VERSION: u32 = 8;
 /// Annotation on each CRD that carries [`SCHEMA_VERSION`].
 pub const SCHEMA_ANNOTATION: &str = "fleet.opamp.dev/schema";
 /// Label that lets a Secret be referenced by a rollout; its value is `true`.

@@ -7,8 +7,8 @@ use super::steadiness::Steadiness;
 use super::unpack::Unpacked;
 use super::{
     Adoptee, Attributes, Build, Capabilities, ConfigReport, Description, Done, DriftClass, GroupView,
-    InstanceUid, Ledger, Link, Missed, Outcome, Principal, Report, Restart, Ring, Rings, Sight, Treatment,
-    signed,
+    InstanceUid, Ledger, Link, Missed, News, Outcome, Principal, Report, Restart, Ring, Rings, Sight,
+    Treatment, signed,
 };
 use crate::api::EntryFlags;
 use crate::config::{ConfigHash, Form};
@@ -224,7 +224,9 @@ impl Agent {
     /// says something of a configuration or describes the agent.
     pub fn receive(&mut self, report: Report, link: Link, group: Option<&GroupView>, now: Timestamp) -> Edge {
         let started = self.steady.started();
-        let mut edge = self.meet(link, report.missed, report.full, now).max(self.bind(report.principal, now));
+        let news = News { at: now, number: report.number };
+        let mut edge =
+            self.meet(link, report.missed, report.full, news).max(self.bind(report.principal, now));
         self.complete |= report.full;
         if !self.counts && self.connected() && self.complete {
             self.counts = true;
@@ -247,7 +249,7 @@ impl Agent {
             edge = edge.max(restarted);
         }
         if let Some(polls) = self.polls.as_mut().filter(|_| edge > Edge::None) {
-            polls.note_news(now);
+            polls.note_news(news);
         }
         edge
     }
@@ -262,27 +264,27 @@ impl Agent {
     }
 
     /// Attaches the agent, unless it polls and this replica does not take it in: then it is only visited.
-    fn meet(&mut self, link: Link, missed: Missed, full: bool, now: Timestamp) -> Edge {
+    fn meet(&mut self, link: Link, missed: Missed, full: bool, news: News) -> Edge {
         let restored = || self.unusual.as_ref().is_some_and(|unusual| unusual.restored.is_some());
         if link == Link::Polling && !self.connected() && !Polls::take_in(missed, restored()) {
-            (self.last_seen, self.since) = (now, now);
+            (self.last_seen, self.since) = (news.at, news.at);
             // Whoever has it is not to take it for lost.
             return Edge::Slow;
         }
-        let edge = self.attach(link, now);
-        edge.max(self.polls.as_mut().map_or(Edge::None, |polls| polls.polled(missed, full, now)))
+        let edge = self.attach(link, news);
+        edge.max(self.polls.as_mut().map_or(Edge::None, |polls| polls.polled(missed, full, news)))
     }
 
     /// A live link replaces the one before it.
-    fn attach(&mut self, link: Link, now: Timestamp) -> Edge {
-        self.last_seen = now;
+    fn attach(&mut self, link: Link, news: News) -> Edge {
+        self.last_seen = news.at;
         if self.link == Some(link) {
             return Edge::None;
         }
         self.link = Some(link);
-        self.since = now;
+        self.since = news.at;
         self.heard = false;
-        self.polls = (link == Link::Polling).then(|| Polls::new(now).into());
+        self.polls = (link == Link::Polling).then(|| Polls::new(news).into());
         if let Some(watch) = &mut self.watch {
             watch.telemetry = None;
         }
@@ -324,8 +326,10 @@ impl Agent {
     }
 
     /// When this replica last learned something of it that others may not know: when it connected, or later if it polls.
-    pub(super) fn news(&self) -> Timestamp {
-        self.polls.as_ref().map_or(self.since, |polls| polls.news().max(self.since))
+    pub(super) fn news(&self) -> News {
+        let mut news = self.polls.as_ref().map_or(News { at: self.since, number: 0 }, |polls| polls.news());
+        news.at = news.at.max(self.since);
+        news
     }
 
     /// Whether it only passed by: this replica has never had it, and it said nothing here that is worth keeping.

@@ -2,8 +2,8 @@
 
 use super::{
     Agent, AgentKey, Attributes, Capabilities, Cause, ConfigReport, Delays, Description, Faltered, GroupView,
-    InstanceUid, Ledger, Link, ObservedAgent, Order, Ordered, Outcome, Payload, Report, Revision, Rings,
-    Roster, Treatment, View,
+    InstanceUid, Ledger, Link, News, ObservedAgent, Order, Ordered, Outcome, Payload, Report, Revision,
+    Rings, Roster, Treatment, View,
 };
 use crate::api::AttributeSelector;
 use crate::config::{ConfigFile, ConfigHash, Desired, Form};
@@ -155,7 +155,7 @@ pub fn seen(uid: InstanceUid, now: Timestamp) -> ObservedAgent {
         running: None,
         ledger: Ledger::default(),
         since: now,
-        news: now,
+        news: News { at: now, number: 0 },
         visits: false,
         reachable_since: now,
         health_since: now,

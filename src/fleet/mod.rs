@@ -65,7 +65,7 @@ pub use memory::{Bindings, FORGET_UNGROUPED_AFTER, Memory, Refusals, bindings, i
 pub use moving::{Successor, Tokens};
 pub use observed::{ObservedAgent, Replica, SliceSource, merge};
 pub use offer::Offer;
-pub use polls::Missed;
+pub use polls::{Missed, News};
 pub use principal::{Principal, PrincipalMark, TokenName};
 pub use report::{Capabilities, ConfigReport, Description, Link, Outcome, Report, SettingsReport};
 pub use ring::{Ring, RingKey, Rings};

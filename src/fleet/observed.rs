@@ -2,8 +2,8 @@
 
 use super::unpack::{Unpacked, unpack_any};
 use super::{
-    Adoptee, Bindings, Done, Drift, DriftClass, Faltered, InstanceUid, Ledger, PrincipalMark, Ring, Rings,
-    Shown, Sight,
+    Adoptee, Bindings, Done, Drift, DriftClass, Faltered, InstanceUid, Ledger, News, PrincipalMark, Ring,
+    Rings, Shown, Sight,
 };
 use crate::api::{AgentSliceSpec, EntryFlags};
 use crate::config::{ConfigHash, Inventory};
@@ -78,7 +78,7 @@ pub struct ObservedAgent {
     pub since: Timestamp,
     /// When the replica that is believed last learned something of it that others may not know: when it connected, or
     /// later if it polls.
-    pub news: Timestamp,
+    pub news: News,
     /// The replica does not have it, or does not know all of it: only its verdicts count, and when it was seen.
     pub visits: bool,
     /// When its health last changed.
@@ -136,7 +136,13 @@ impl ObservedAgent {
             sight: read.sight,
             done: read.done,
             since: time(read.entry.since),
-            news: time(read.entry.since.saturating_add(if read.newer { 0 } else { read.entry.news_after })),
+            news: match read.entry {
+                entry if read.newer => News { at: time(entry.since), number: 0 },
+                entry => News {
+                    at: time(entry.since.saturating_add(entry.news_after)),
+                    number: entry.news_number.try_into().unwrap_or_default(),
+                },
+            },
             visits: flags.contains(EntryFlags::VISITS),
             health_since: time(read.entry.since.saturating_add(if read.newer {
                 0
@@ -302,7 +308,8 @@ pub(super) fn read<'a>(source: &SliceSource<'a>) -> impl Iterator<Item = Observe
 }
 
 /// Merges the slices of one namespace. An agent that stands in several is taken from the connected one, then from
-/// a living replica's, then from the later connection or, if it polls, from the one that learned something of it last,
+/// a living replica's, then from the later connection or, if it polls, from the one that learned something of it last, by the number of the
+/// agent's message if that was within the same second,
 /// then from the greater name; its verdicts are merged, and a refusal in any copy stands (design, section 4). One that
 /// no replica has is not there. Where several holders' agents have one uid, the one that was told to be whose it is, else
 /// the one that has it longest, keeps it, and nothing of the others counts.

@@ -228,6 +228,7 @@ impl<'a> Packer<'a> {
     }
 
     fn entry(&mut self, agent: &'a Agent) -> AgentEntry {
+        let news = agent.news();
         AgentEntry {
             uid: agent.uid.to_hex(),
             host: clean(agent.host(), self.detail.host_bytes),
@@ -253,7 +254,8 @@ impl<'a> Packer<'a> {
             since: agent.since.as_second(),
             adoptee: agent.adoptee.map(|adoptee| adoptee.since.saturating_sub(agent.since.as_second())),
             started: agent.steady.started().map(|started| started.saturating_sub(agent.since.as_second())),
-            news_after: agent.news().as_second().saturating_sub(agent.since.as_second()),
+            news_after: news.at.as_second().saturating_sub(agent.since.as_second()),
+            news_number: i64::try_from(news.number).unwrap_or(i64::MAX),
             health_after: agent.health_since.as_second() - agent.since.as_second(),
         }
     }

@@ -36,6 +36,16 @@ impl Missed {
     }
 }
 
+/// When a replica last learned something of an agent that others may not know. A later one is greater.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct News {
+    /// When that was. Replicas compare it by the second.
+    pub at: Timestamp,
+    /// The agent's own number of the message that told it (`sequence_num`), which is the same wherever it goes; zero for
+    /// an agent that has not polled.
+    pub number: u64,
+}
+
 /// How an agent polls this replica.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Polls {
@@ -46,13 +56,13 @@ pub struct Polls {
     /// What it said elsewhere before that is not known.
     unsure: bool,
     /// When it last said something new here, or came back to poll nobody else.
-    news: Timestamp,
+    news: News,
 }
 
 impl Polls {
     /// An agent whose polls begin to come here.
-    pub fn new(now: Timestamp) -> Self {
-        Self { apart: 1, interrupted: false, unsure: false, news: now }
+    pub fn new(news: News) -> Self {
+        Self { apart: 1, interrupted: false, unsure: false, news }
     }
 
     /// Whether a replica that does not have an agent takes it in: it is the agent's first replica, or the next message
@@ -64,13 +74,13 @@ impl Polls {
 
     /// Takes in that the agent, which this replica has, polls, perhaps with its `full` state. If it has come back from
     /// others, to poll nobody else, this replica knows it best by now.
-    pub fn polled(&mut self, missed: Missed, full: bool, now: Timestamp) -> Edge {
+    pub fn polled(&mut self, missed: Missed, full: bool, news: News) -> Edge {
         self.unsure = !full && (self.unsure || missed != Missed::Nothing);
         let apart = missed.apart().unwrap_or(FARTHEST);
         self.apart = apart.max(self.apart.saturating_sub(1));
         let returns = std::mem::replace(&mut self.interrupted, missed != Missed::Nothing);
         if returns && !self.interrupted {
-            self.news = now;
+            self.news = news;
             return Edge::Slow;
         }
         Edge::None
@@ -82,12 +92,12 @@ impl Polls {
     }
 
     /// Takes in that the agent has said something new here.
-    pub fn note_news(&mut self, now: Timestamp) {
-        self.news = now;
+    pub fn note_news(&mut self, news: News) {
+        self.news = news;
     }
 
     /// When this replica last learned something of the agent that others may not know.
-    pub fn news(&self) -> Timestamp {
+    pub fn news(&self) -> News {
         self.news
     }
 
@@ -106,6 +116,11 @@ pub fn remembered(silence: Duration) -> Duration {
 mod tests {
     use super::*;
     use crate::fleet::fixtures::at;
+
+    /// A message for each second.
+    fn news(second: u32) -> News {
+        News { at: at(second.into()), number: second.into() }
+    }
 
     #[test]
     fn replica_takes_an_agent_in_that_said_little_or_nothing_elsewhere() {
@@ -126,9 +141,9 @@ mod tests {
     #[test]
     fn agent_that_is_shared_is_waited_for_as_much_longer_as_it_polls_others() {
         let minute = Duration::from_mins(1);
-        let mut polls = Polls::new(at(0));
+        let mut polls = Polls::new(news(0));
         let mut patience = |missed| {
-            polls.polled(missed, true, at(1));
+            polls.polled(missed, true, news(1));
             polls.patience(minute).as_secs() / 60
         };
         let missed = [Missed::Nothing, Missed::Messages(2), Missed::Messages(2), Missed::Unknown];
@@ -138,7 +153,7 @@ mod tests {
 
     #[test]
     fn what_an_agent_said_elsewhere_is_known_once_it_has_told_everything() {
-        let mut polls = Polls::new(at(0));
+        let mut polls = Polls::new(news(0));
         let told = [
             (Missed::Nothing, false, false),
             (Missed::Messages(1), false, true),
@@ -148,23 +163,23 @@ mod tests {
             (Missed::Unknown, false, true),
         ];
         for (missed, full, unsure) in told {
-            polls.polled(missed, full, at(1));
+            polls.polled(missed, full, news(1));
             assert_eq!(polls.is_unsure(), unsure, "{missed:?}");
         }
     }
 
     #[test]
     fn agent_that_comes_back_from_others_is_known_best_here_from_then_on() {
-        let mut polls = Polls::new(at(0));
+        let mut polls = Polls::new(news(0));
         let missed =
             [Missed::Nothing, Missed::Messages(1), Missed::Messages(1), Missed::Nothing, Missed::Nothing];
-        let told = [10, 20, 30, 40, 50].map(at).into_iter().zip(missed);
+        let told = [10, 20, 30, 40, 50].map(news).into_iter().zip(missed);
         let told: Vec<_> =
             told.map(|(now, missed)| (polls.polled(missed, true, now), polls.news())).collect();
-        let before = (Edge::None, at(0));
-        let back = at(40);
+        let before = (Edge::None, news(0));
+        let back = news(40);
         assert_eq!(told, [before, before, before, (Edge::Slow, back), (Edge::None, back)]);
-        polls.note_news(at(60));
-        assert_eq!(polls.news(), at(60));
+        polls.note_news(news(60));
+        assert_eq!(polls.news(), news(60));
     }
 }

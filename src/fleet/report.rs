@@ -56,6 +56,8 @@ pub struct Report {
     pub settings: Option<Box<SettingsReport>>,
     /// The message carries what is in effect. That is looked at elsewhere.
     pub shows: bool,
+    /// The agent's own number of the message; of interest if it polls.
+    pub number: u64,
     /// What the agent said elsewhere since its last message here; of interest if it polls.
     pub missed: Missed,
 }

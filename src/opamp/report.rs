@@ -25,6 +25,7 @@ pub fn report(message: AgentToServer, full: bool) -> Report {
         config: message.remote_config_status.map(config),
         settings: message.connection_settings_status.as_ref().map(|status| settings(status).into()),
         shows: message.effective_config.is_some(),
+        number: message.sequence_num,
         missed: Missed::Nothing,
     }
 }

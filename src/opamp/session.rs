@@ -168,7 +168,11 @@ impl Session {
             self.sequence = Some(message.sequence_num);
         }
         let stale = order == Order::Behind && !full;
-        let mut report = if stale { Report::default() } else { self.report(message, full, restarted) };
+        let mut report = if stale {
+            Report { number: message.sequence_num, ..Report::default() }
+        } else {
+            self.report(message, full, restarted)
+        };
         report.principal = Some(context.principal.clone());
         report.missed = missed;
         context.roster.receive(key, report, context.link, context.now);

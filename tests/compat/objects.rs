@@ -4,7 +4,7 @@ use super::{kind, releases};
 use jiff::Timestamp;
 use opamp_operator::api::{AgentSlice, CollectorGroup, ConfigRevision, ConfigRollout};
 use opamp_operator::fleet::{
-    Bindings, Cause, Excepted, InstanceUid, ObservedAgent, Order, Replica, SliceSource, merge,
+    Bindings, Cause, Excepted, InstanceUid, News, ObservedAgent, Order, Replica, SliceSource, merge,
     unpack_exceptions,
 };
 use serde_json::Value;
@@ -217,7 +217,8 @@ fn slice_of_the_first_version_means_what_it_meant() {
         (first.faltered.fell_ill, first.faltered.restarted),
         (Some(at(1_795_000_060)), Some(at(1_795_000_070)))
     );
-    assert_eq!((first.bound_since, first.news), (1_794_999_960, at(1_795_000_015)));
+    let news = News { at: at(1_795_000_015), number: 4711 };
+    assert_eq!((first.bound_since, first.news), (1_794_999_960, news));
     assert_eq!((first.since, first.health_since), (at(1_795_000_000), at(1_795_000_020)));
     assert_eq!(
         (first.started, first.adoptee.map(|adoptee| adoptee.since)),

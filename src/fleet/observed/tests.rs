@@ -269,6 +269,12 @@ fn of_replicas_that_are_polled_in_turn_the_one_with_the_latest_news_is_believed(
             assert_eq!((&*agent.host, agent.since), (expected, time(1)));
         }
     }
+    let counted = |news_number, host| slice(AgentEntry { news_number, ..entry(POLLS, 1, host) });
+    let (first, second) = (counted(9, "first"), counted(10, "second"));
+    for sources in [[("a", true, &first), ("b", true, &second)], [("b", true, &first), ("a", true, &second)]]
+    {
+        assert_eq!(merged(&sources).host, "second", "within the same second");
+    }
     let socket = slice(entry(CONNECTED, 1, "early"));
     let agent = merged(&[("a", true, &socket), ("b", true, &polled(5, 0, "late"))]);
     assert_eq!(agent.since, time(5), "a socket that another link has taken the place of proves nothing");

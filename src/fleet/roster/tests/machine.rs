@@ -57,6 +57,7 @@ fn report() -> impl Strategy<Value = Report> {
             build: None,
             settings: None,
             shows: false,
+            number: 0,
             missed: Missed::Nothing,
             config: config.map(|(n, outcome)| reported(n, outcome)),
         },
