@@ -31,7 +31,7 @@ use serde::{Deserialize, Serialize};
     printcolumn = r#"{"name":"Healthy", "type":"integer", "jsonPath":".status.agents.healthy"}"#,
     printcolumn = r#"{"name":"In-Sync", "type":"integer", "jsonPath":".status.agents.inSync"}"#,
     printcolumn = r#"{"name":"Drifted", "type":"integer", "jsonPath":".status.agents.drifted"}"#,
-    printcolumn = r#"{"name":"Revision", "type":"string", "jsonPath":".status.assignment.target"}"#,
+    printcolumn = r#"{"name":"Revision", "type":"string", "jsonPath":".status.revision"}"#,
     printcolumn = r#"{"name":"Ready", "type":"string", "jsonPath":".status.conditions[?(@.type=='Ready')].status"}"#,
     printcolumn = r#"{"name":"Age", "type":"date", "jsonPath":".metadata.creationTimestamp"}"#
 )]
@@ -111,6 +111,10 @@ pub struct CollectorGroupStatus {
     /// The last restart of the group's agents that was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restart: Option<RestartStatus>,
+    /// Name of the revision that the group's agents are to run, or are being given: the one that is rolled out, and after
+    /// a rollback the last known good one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
     /// Name of the last known good revision: a rollout completed with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stable_revision: Option<String>,

@@ -66,6 +66,7 @@ pub fn group_status(input: &GroupInput<'_>) -> CollectorGroupStatus {
     let conditions = conditions(input, &assignment, &agents, &facts);
     CollectorGroupStatus {
         observed_generation: Some(input.generation),
+        revision: revision(&assignment).cloned(),
         stable_revision: assignment.stable.clone(),
         assignment: Some(assignment),
         leader_term: input.prior.leader_term,
@@ -75,6 +76,12 @@ pub fn group_status(input: &GroupInput<'_>) -> CollectorGroupStatus {
         agents,
         conditions,
     }
+}
+
+/// What the group is on: the target as soon as somebody is to have it, else what everybody is to run.
+fn revision(assignment: &AssignmentStatus) -> Option<&String> {
+    let given = assignment.target.as_ref().filter(|_| !assignment.terms.is_empty());
+    given.or(assignment.stable.as_ref()).or(assignment.target.as_ref())
 }
 
 /// How far agents are admitted that came with another group's revision. Other content, or a change of the group,

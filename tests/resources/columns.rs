@@ -33,7 +33,7 @@ pub const KINDS: [(&str, &str, &[Column]); 3] = [
             column("Healthy", ".status.agents.healthy"),
             column("In-Sync", ".status.agents.inSync"),
             column("Drifted", ".status.agents.drifted"),
-            column("Revision", ".status.assignment.target"),
+            column("Revision", ".status.revision"),
             column("Ready", ".status.conditions[?(@.type=='Ready')].status"),
             column("Age", ".metadata.creationTimestamp"),
         ],

@@ -190,6 +190,26 @@ fn rollback_empties_the_cohort_and_asks_everybody_once() {
     }
 }
 
+/// A group does not say that its agents run what was taken away from them.
+#[test]
+fn revision_of_a_group_is_the_target_while_somebody_is_to_have_it_and_else_stable() {
+    let of = |rollout: &ConfigRolloutStatus| status(&[], Some(rollout)).revision;
+    for (stage, expected) in [
+        (Stage::Running, "r-2"),
+        (Stage::Held, "r-2"),
+        (Stage::Completed, "r-2"),
+        (Stage::RollingBack, "r-1"),
+        (Stage::RolledBack, "r-1"),
+        (Stage::Halted, "r-1"),
+    ] {
+        let rollout = rollout(stage);
+        assert_eq!(of(&rollout).as_deref(), Some(expected), "{stage:?}");
+        let first = ConfigRolloutStatus { stable_revision: None, ..rollout };
+        assert_eq!(of(&first).as_deref(), Some("r-2"), "{stage:?}: there is nothing else");
+    }
+    assert_eq!(status(&[], None).revision, None);
+}
+
 #[test]
 fn problems_name_the_worst_first_and_are_bounded() {
     let mut both = agent(1, None);
