@@ -16,6 +16,7 @@ use std::fs;
 use std::path::Path;
 
 const TOKEN: &str = "plant-0123456789abcdef0123456789abcdef";
+const CHART: &str = concat!("opamp-operator-", env!("CARGO_PKG_VERSION"));
 const SCHEMA: &str = "fleet.opamp.dev/schema: ";
 /// What people and the operator made, and what of the chart is kept: kind, namespace and name.
 const KEPT: [(&str, &str, &str); 7] = [
@@ -116,7 +117,7 @@ fn copy(from: &Path, to: &Path) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn upgrade_with_other_values_keeps_everything_and_an_uninstall_keeps_what_people_made() {
+async fn upgrade_and_rollback_keep_everything_and_an_uninstall_keeps_what_people_made() {
     let plane = ControlPlane::start_empty().await;
     let release = Release { plane: &plane, values: alone(5) };
     let installed = release.apply("install", &chart(), &[]);
@@ -170,6 +171,24 @@ async fn upgrade_with_other_values_keeps_everything_and_an_uninstall_keeps_what_
     release.apply("upgrade", &folder, &["--set", "crds.install=false"]);
     assert!(release.kept() == before, "something was made anew");
     release.apply("upgrade", &folder, &[]);
+
+    // Back to the version that was installed first, its values and its definitions.
+    release.helm(&["rollback", "opamp-operator", "1"]).expect("rolled back");
+    assert!(release.kept() == before, "something was made anew");
+    let back = manifests(&release.helm(&["get", "manifest", "opamp-operator"]).expect("a manifest"));
+    assert_eq!(texts(&container(&back)["args"]), texts(&container(&installed)["args"]));
+    let deployment = release.get(("deployment", NAMESPACE, "opamp-operator")).expect("a deployment");
+    assert_eq!(deployment["metadata"]["labels"]["helm.sh/chart"], CHART);
+    for (kind, _, name) in KEPT.into_iter().filter(|kept| kept.0 == "crd") {
+        let definition = release.get((kind, "", name)).expect("a definition");
+        assert!(definition["metadata"]["annotations"]["example.org/later"].is_null(), "{name} is as it was");
+    }
+    operator.end();
+    operator = run(&plane, &back, "opamp-operator-d").await;
+    edge.rollout_is("r", RolloutState::Completed).await;
+    let heard = agent.journal().messages;
+    let journal = within("answers", agent.until(|journal| journal.messages > heard + 10)).await;
+    assert_eq!(journal.offers.len(), 1, "nothing is offered twice");
 
     drop((operator, agent));
     release.helm(&["uninstall", "opamp-operator"]).expect("uninstalled");
