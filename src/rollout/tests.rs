@@ -2,6 +2,7 @@
 
 mod gates;
 mod losses;
+mod milestones;
 mod news;
 mod pace;
 mod phases;

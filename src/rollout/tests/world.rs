@@ -7,7 +7,10 @@ use crate::api::{
 use crate::config::{ConfigHash, Inventory};
 use crate::fleet::fixtures::seen;
 use crate::fleet::{Cohort, InstanceUid, ObservedAgent, Ring, Rings, Side, Sides, Verdict, side};
-use crate::rollout::{Content, GroupFacts, Input, News, Next, RevisionFacts, assignment, news, step};
+use crate::rollout::{
+    Content, Furthest, GroupFacts, Input, Milestone, News, Next, RevisionFacts, assignment, milestones, news,
+    step,
+};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -54,6 +57,10 @@ pub struct World {
     pub notices: Vec<Result<&'static str, String>>,
     /// What people were told.
     pub told: Vec<News>,
+    /// How far an attempt ever came, as the leader remembers it.
+    pub furthest: Furthest,
+    /// What took its time.
+    pub reached: Vec<Milestone>,
 }
 
 /// The hash of a revision: its number, 32 times.
@@ -86,6 +93,8 @@ impl World {
             annotations: BTreeMap::new(),
             notices: Vec::new(),
             told: Vec::new(),
+            furthest: Furthest::default(),
+            reached: Vec::new(),
         };
         (0..agents).for_each(|number| world.join(number, Manner::Good));
         world
@@ -142,6 +151,9 @@ impl World {
     pub fn lead(&mut self) {
         let Next { status, notices } = self.decide();
         self.told.extend(news(&self.status, &status));
+        let (furthest, reached) = milestones(self.furthest, &self.status, &status, self.now);
+        self.furthest = furthest;
+        self.reached.extend(reached);
         self.status = status;
         self.settle();
         self.notices.extend(notices.into_iter().map(|notice| notice.map(|request| request.name())));
