@@ -200,6 +200,17 @@ impl Ledger {
         })
     }
 
+    /// The verdicts that were given, or given anew, since the ledger was as `before`. A failure in other words is none.
+    pub fn news<'a>(&'a self, before: &'a Self) -> impl Iterator<Item = &'a Verdict> {
+        let is_news = |given: &&Given| {
+            before.given(given.hash).is_none_or(|known| {
+                let alike = std::mem::discriminant(&known.verdict) == std::mem::discriminant(&given.verdict);
+                !alike || known.at != given.at
+            })
+        };
+        self.0.iter().filter(is_news).map(|given| &given.verdict)
+    }
+
     /// All verdicts, oldest first.
     pub fn iter(&self) -> impl Iterator<Item = &Given> {
         self.0.iter()

@@ -26,6 +26,7 @@ mod cohort;
 mod exceptions;
 #[cfg(test)]
 pub(crate) mod fixtures;
+mod heard;
 mod ledger;
 mod live;
 mod memory;
@@ -59,6 +60,7 @@ pub use attributes::{Attributes, matches, matches_verified};
 pub use builds::{Build, BuildKey, BuildReport};
 pub use cohort::{Cohort, Rank, Seed};
 pub use exceptions::{Excepted, has_newer_format, pack_exceptions, unpack_exceptions};
+pub use heard::Heard;
 pub use ledger::{Given, Ledger, MAX_MESSAGE_BYTES, Verdict};
 pub use live::{Live, Restarts, ToRun, Treatments};
 pub use memory::{Bindings, FORGET_UNGROUPED_AFTER, Memory, Refusals, bindings, is_forgotten, outlived};

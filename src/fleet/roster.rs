@@ -1,6 +1,7 @@
 //! The agents that one replica serves, the groups that they fall into, and the slices that tell of them.
 
 use super::builds::Builds;
+use super::heard::Heard;
 use super::pack::pack;
 use super::slices::Slices;
 use super::unpack::unpack;
@@ -40,6 +41,8 @@ pub struct Roster {
     builds: Builds,
     holders: holders::Holders,
     slices: Slices,
+    /// What agents said of revisions since the count was last taken.
+    heard: Heard,
 }
 
 /// An agent, and the number of the slice that tells of it.
@@ -63,6 +66,7 @@ impl Roster {
             builds: Builds::default(),
             holders: holders::Holders::default(),
             slices: Slices::new(delays),
+            heard: Heard::default(),
         }
     }
 
@@ -120,7 +124,11 @@ impl Roster {
             known.agent.returns(group.offline_after, now);
         }
         let bound = known.agent.bound();
+        let before = tells_of_config.then(|| known.agent.ledger.clone());
         let mut edge = known.agent.receive(report, link, group, now);
+        if let Some(before) = before {
+            self.heard.note(&before, &known.agent.ledger);
+        }
         self.holders.moved(&key.namespace, bound, known.agent.bound());
         if may_move {
             edge = edge.max(regroup(&mut known.agent, &key.namespace, &self.view, now));
@@ -186,6 +194,16 @@ impl Roster {
     /// How many agents are connected.
     pub fn connected(&self) -> usize {
         self.agents.values().filter(|known| known.agent.connected()).count()
+    }
+
+    /// How many agents are connected and in no group: they are offered nothing.
+    pub fn ungrouped(&self) -> usize {
+        self.agents.values().filter(|known| known.agent.connected() && known.agent.group.is_none()).count()
+    }
+
+    /// What agents said of revisions since this was last asked.
+    pub fn take_heard(&mut self) -> Heard {
+        std::mem::take(&mut self.heard)
     }
 
     /// When the next slice is due.

@@ -48,7 +48,9 @@ impl Roster {
     pub fn note_effective(&mut self, key: &AgentKey, hash: ConfigHash, covers: bool, now: Timestamp) {
         let Some(known) = self.agents.get_mut(key) else { return };
         let Some(group) = group_of(&self.view, key, &known.agent) else { return };
+        let before = known.agent.ledger.clone();
         let edge = known.agent.note_effective(hash, covers, group, now);
+        self.heard.note(&before, &known.agent.ledger);
         let edge = edge.max(reconsider(&mut known.agent, key, &self.view, self.silence, now));
         self.slices.mark(known.slice_in(&key.namespace), edge, now);
     }
