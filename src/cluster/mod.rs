@@ -14,6 +14,7 @@ mod origins;
 mod patch;
 mod policies;
 mod preflight;
+mod requests;
 mod reviews;
 mod revisions;
 mod slices;

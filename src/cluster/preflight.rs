@@ -1,11 +1,14 @@
 //! What must hold before the program starts to serve: a reachable API server, the CRDs, the rights.
 
+use super::requests::Counting;
 use crate::api::{self, SCHEMA_ANNOTATION, SCHEMA_VERSION};
+use crate::telemetry::ControlMetrics;
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
 };
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, PostParams};
+use kube::client::ClientBuilder;
 use kube::{Client, ResourceExt};
 use std::time::Duration;
 
@@ -51,15 +54,16 @@ pub enum StartError {
     },
 }
 
-/// A client from the kubeconfig or the cluster, as kubectl finds them.
+/// A client from the kubeconfig or the cluster, as kubectl finds them. Its requests are counted.
 ///
 /// # Errors
 /// When there is no configuration, or the API server does not answer.
-pub async fn connect() -> Result<Client, StartError> {
+pub async fn connect(metrics: ControlMetrics) -> Result<Client, StartError> {
     let mut config = kube::Config::infer().await.map_err(|error| StartError::NoConfig(one_line(&error)))?;
     config.connect_timeout = Some(Duration::from_secs(5));
     let url = config.cluster_url.to_string();
-    let client = Client::try_from(config).map_err(|error| StartError::NoConfig(one_line(&error)))?;
+    let builder = ClientBuilder::try_from(config).map_err(|error| StartError::NoConfig(one_line(&error)))?;
+    let client = builder.with_layer(&Counting(metrics)).build();
     let unreachable = |cause: String| StartError::Unreachable { url: url.clone(), cause };
     match tokio::time::timeout(FIRST_ANSWER, client.apiserver_version()).await {
         Ok(Ok(_)) => Ok(client),

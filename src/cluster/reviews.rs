@@ -1,6 +1,7 @@
 //! Tokens of service accounts: asks the API server whose they are, and remembers what it said for a while.
 
 use crate::fleet::{Attributes, Principal};
+use crate::telemetry::Overflows;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::{SignedDuration, Timestamp};
@@ -31,6 +32,7 @@ pub struct Reviewer {
     client: Client,
     remembered: Mutex<Remembered>,
     questions: Semaphore,
+    overflows: Overflows,
 }
 
 /// Why a token opens nothing.
@@ -44,9 +46,10 @@ pub enum Rejected {
 
 impl Reviewer {
     /// Asks by this client; an answer counts for at most `keep`.
-    pub fn new(client: Client, keep: Duration) -> Self {
+    pub fn new(client: Client, keep: Duration, overflows: Overflows) -> Self {
         let remembered = Remembered { keep: crate::fleet::signed(keep), by_digest: HashMap::new() };
-        Self { client, remembered: Mutex::new(remembered), questions: Semaphore::new(MAX_QUESTIONS) }
+        let (remembered, questions) = (Mutex::new(remembered), Semaphore::new(MAX_QUESTIONS));
+        Self { client, remembered, questions, overflows }
     }
 
     /// Whose token has this digest, if that was asked a short time ago.
@@ -60,7 +63,10 @@ impl Reviewer {
     /// When it is nobody's, or nobody can tell.
     pub async fn review(&self, digest: &[u8; 32], token: &str) -> Result<Arc<Principal>, Rejected> {
         let expires = expiry(token, Timestamp::now()).ok_or(Rejected::Invalid)?;
-        let _place = self.questions.try_acquire().map_err(|_| Rejected::Unanswered)?;
+        let Ok(_place) = self.questions.try_acquire() else {
+            self.overflows.token_review();
+            return Err(Rejected::Unanswered);
+        };
         let status = match timeout(PATIENCE, self.ask(token)).await {
             Ok(Ok(status)) => status,
             Ok(Err(error)) => {
@@ -71,7 +77,9 @@ impl Reviewer {
         };
         let principal = Arc::new(account(&status).ok_or(Rejected::Invalid)?);
         let now = Timestamp::now();
-        self.with_remembered(|remembered| remembered.put(*digest, principal.clone(), expires, now));
+        if self.with_remembered(|remembered| remembered.put(*digest, principal.clone(), expires, now)) {
+            self.overflows.known_tokens();
+        }
         Ok(principal)
     }
 
@@ -99,16 +107,25 @@ impl Remembered {
         (now < *until).then(|| principal.clone())
     }
 
-    fn put(&mut self, digest: [u8; 32], principal: Arc<Principal>, expires: Timestamp, now: Timestamp) {
+    /// Remembers one; true if all others had to be forgotten for it.
+    fn put(
+        &mut self,
+        digest: [u8; 32],
+        principal: Arc<Principal>,
+        expires: Timestamp,
+        now: Timestamp,
+    ) -> bool {
         if self.by_digest.len() >= MAX_REMEMBERED {
             self.by_digest.retain(|_, (until, _)| now < *until);
         }
-        if self.by_digest.len() >= MAX_REMEMBERED {
+        let full = self.by_digest.len() >= MAX_REMEMBERED;
+        if full {
             // None of them has to be right: whoever is not remembered is asked for again.
             self.by_digest.clear();
         }
         let until = now.checked_add(self.keep).unwrap_or(expires).min(expires);
         self.by_digest.insert(digest, (until, principal));
+        full
     }
 }
 

@@ -10,7 +10,7 @@ use crate::fleet::{
 };
 use crate::heal::{Happened, News, Rules, Step, Terms, restart, step, tell, tell_missed};
 use crate::rollout::Judged;
-use crate::telemetry::Attempt;
+use crate::telemetry::{Attempt, SliceContents, Write};
 use jiff::Timestamp;
 use kube::ResourceExt;
 use std::time::Duration;
@@ -82,7 +82,9 @@ pub async fn treat(
         return later(leader.retry);
     }
     let wanted = pack_exceptions(&name, &treatments, &round.restarts, &refusals, &bindings);
-    match write_exceptions(&leader.client, group, &known, wanted).await? {
+    let written = write_exceptions(&leader.client, group, &known, wanted).await;
+    count_write(leader, &written);
+    match written? {
         Written::Yes | Written::Unchanged => {}
         Written::Conflict | Written::Deposed => return later(leader.status_interval),
     }
@@ -91,6 +93,16 @@ pub async fn treat(
         leader.announcer.tell(group, told.warning, told.reason, &told.note).await;
     }
     Ok(Care { treatments, restarts: round.restarts, restart: round.status, wake, undone: None })
+}
+
+fn count_write(leader: &Leader, written: &kube::Result<Written>) {
+    let write = match written {
+        Ok(Written::Yes) => Write::Ok,
+        Ok(Written::Unchanged) => return,
+        Ok(Written::Conflict | Written::Deposed) => Write::Conflict,
+        Err(_) => Write::Error,
+    };
+    leader.control_metrics.slices_written(SliceContents::Exceptions, write);
 }
 
 fn count(leader: &Leader, news: &[News]) {

@@ -6,8 +6,8 @@ use super::revision::Known;
 use crate::api::{CollectorGroup, ConfigRevision, ConfigRollout};
 use crate::cluster::{Announcer, Held, Observatory, Whole, Written, write_status};
 use crate::config::{ConfigHash, HashKey, Inventory};
-use crate::rollout::{Claim, Content, RevisionFacts, holder};
-use crate::telemetry::{FleetMetrics, GroupCounts};
+use crate::rollout::{Claim, Content, Furthest, RevisionFacts, holder};
+use crate::telemetry::{ControlMetrics, FleetMetrics, RolloutMetrics, Write};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::Api;
@@ -34,6 +34,10 @@ pub struct LeaderConfig {
     pub identity: String,
     /// Where it is told how the fleet is.
     pub fleet_metrics: FleetMetrics,
+    /// Where it is told how rollouts are.
+    pub rollout_metrics: RolloutMetrics,
+    /// Where the leader's own work is counted.
+    pub control_metrics: ControlMetrics,
     /// The key of the content hashes.
     pub key: HashKey,
     /// Whether this process still holds the leader's Lease.
@@ -75,6 +79,10 @@ pub struct Leader {
     pub(super) announcer: Announcer,
     pub(super) observatory: Observatory,
     pub(super) fleet_metrics: FleetMetrics,
+    pub(super) rollout_metrics: RolloutMetrics,
+    pub(super) control_metrics: ControlMetrics,
+    /// How far attempts ever came, by the rollout's uid.
+    pub(super) furthest: Mutex<HashMap<String, Furthest>>,
     pub(super) key: HashKey,
     pub(super) term: i64,
     pub(super) stores: Stores,
@@ -121,6 +129,11 @@ impl Stores {
 #[error(transparent)]
 pub struct Error(#[from] pub(super) anyhow::Error);
 
+/// This process leads no more.
+#[derive(Debug, thiserror::Error)]
+#[error("the leader's lease is no longer held")]
+pub struct LeaseLost;
+
 impl From<kube::Error> for Error {
     fn from(error: kube::Error) -> Self {
         Self(error.into())
@@ -135,6 +148,9 @@ impl Leader {
             client: config.client,
             observatory: config.observatory,
             fleet_metrics: config.fleet_metrics,
+            rollout_metrics: config.rollout_metrics,
+            control_metrics: config.control_metrics,
+            furthest: Mutex::default(),
             key: config.key,
             held: config.held,
             status_interval: config.status_interval,
@@ -161,46 +177,12 @@ impl Leader {
 
     /// Fails when this process may no longer write.
     pub(super) fn check_lease(&self) -> Result<(), Error> {
-        if self.may_write() {
-            Ok(())
-        } else {
-            Err(anyhow::anyhow!("the leader's lease is no longer held").into())
-        }
+        if self.may_write() { Ok(()) } else { Err(Error(LeaseLost.into())) }
     }
 
     /// Another leader has written: this one ends.
     pub(super) fn step_down(&self) {
         self.deposed.send_replace(true);
-    }
-
-    /// Tells in metrics what the groups' statuses tell.
-    pub(super) fn tell_metrics(&self) {
-        let groups = self.stores.groups.state();
-        let told: Vec<_> = groups
-            .iter()
-            .filter_map(|group| {
-                let agents = group.0.as_ref().ok()?.status.clone().unwrap_or_default().agents;
-                let states = [
-                    ("matched", agents.matched),
-                    ("connected", agents.connected),
-                    ("healthy", agents.healthy),
-                    ("in_sync", agents.in_sync),
-                    ("drifted", agents.drifted),
-                    ("failed", agents.failed),
-                    ("quarantined", agents.quarantined),
-                    ("unknown", agents.unknown),
-                    ("offline", agents.offline),
-                ];
-                Some((group.namespace().unwrap_or_default(), group.name_any(), agents, states))
-            })
-            .collect();
-        self.fleet_metrics.tell(told.iter().map(|(namespace, group, agents, states)| GroupCounts {
-            namespace,
-            group,
-            states,
-            drifted: agents.drifted,
-            quarantined: agents.quarantined,
-        }));
     }
 
     /// The revisions of a namespace by name.
@@ -264,15 +246,17 @@ pub fn holder_of(leader: &Leader, namespace: &str, group: &str) -> Option<String
     let all = leader.stores.rollouts.state();
     let readable = all.iter().filter_map(|guarded| guarded.0.as_ref().ok());
     let here = readable.filter(|rollout| {
-        rollout.metadata.namespace.as_deref() == Some(namespace)
-            && rollout.spec.group_name == group
-            && rollout.metadata.deletion_timestamp.is_none()
+        rollout.metadata.namespace.as_deref() == Some(namespace) && rollout.spec.group_name == group
     });
-    holder(here.map(|rollout| Claim {
+    holder(here.filter_map(|rollout| claim(rollout))).map(str::to_owned)
+}
+
+/// A rollout's claim to its group; nothing once it is being deleted.
+pub(super) fn claim(rollout: &ConfigRollout) -> Option<Claim<'_>> {
+    rollout.metadata.deletion_timestamp.is_none().then(|| Claim {
         name: rollout.metadata.name.as_deref().unwrap_or_default(),
         created: rollout.metadata.creation_timestamp.as_ref().map_or(Timestamp::MAX, |time| time.0),
-    }))
-    .map(str::to_owned)
+    })
 }
 
 /// The object, unless it cannot be read: that is told, and harms no other.
@@ -290,6 +274,7 @@ pub fn readable<K: kube::Resource<DynamicType = ()>>(guarded: &Guarded<K>) -> Op
 /// Writes a status, unless the Lease is gone: then nothing is written, and the next leader decides.
 pub async fn write_if_leading<K, S>(
     leader: &Leader,
+    kind: &'static str,
     api: &Api<K>,
     object: &Whole<K>,
     old: &S,
@@ -302,7 +287,18 @@ where
     if !leader.may_write() {
         return Ok(Written::Conflict);
     }
-    Ok(write_status(api, object, old, new).await?)
+    let written = write_status(api, object, old, new).await;
+    let counted = match &written {
+        Ok(Written::Yes) => Some(Write::Ok),
+        Ok(Written::Unchanged) => None,
+        Ok(Written::Conflict) => Some(Write::Conflict),
+        Ok(Written::Deposed) => Some(Write::Deposed),
+        Err(_) => Some(Write::Error),
+    };
+    if let Some(write) = counted {
+        leader.control_metrics.status_written(kind, write);
+    }
+    Ok(written?)
 }
 
 /// Revisions by name, as the step of this rollout needs to know them.

@@ -20,6 +20,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// What is reconciled here, in metrics.
+pub const KIND: &str = "CollectorGroup";
+
 /// Brings a group's status in line with its rollout and its agents.
 ///
 /// # Errors
@@ -147,10 +150,11 @@ async fn write(
         return Ok(Some(Action::requeue(leader.status_interval)));
     }
     let api: Api<CollectorGroup> = Api::namespaced(leader.client.clone(), &namespace);
-    let written = write_if_leading(leader, &api, group, prior, next).await?;
+    let written = write_if_leading(leader, KIND, &api, group, prior, next).await?;
     drop(turn);
     match written {
         Written::Yes | Written::Unchanged => {
+            leader.count_restarts(prior.restart.as_ref(), next.restart.as_ref());
             let agents = next.restart.as_ref().map_or(0, |restart| restart.agents);
             let done = |token| ("restart", format!("restart {token} of {agents} agents has begun"));
             let notices = asked.into_iter().map(|asked| asked.map(done)).collect();

@@ -1,10 +1,10 @@
 //! The leader: what it watches, and the two controllers that it runs.
 
 use super::context::{Error, Guarded, Leader, LeaderConfig, Stores};
+use super::metrics::{Silence, counted};
 use super::{group, rollout, term};
 use crate::api::{CollectorGroup, ConfigRevision, ConfigRollout};
 use crate::cluster::Whole;
-use crate::telemetry::FleetMetrics;
 use futures::{Stream, StreamExt};
 use kube::api::Api;
 use kube::runtime::controller::{self, Action, Controller};
@@ -35,21 +35,13 @@ pub async fn lead(config: LeaderConfig) -> kube::Result<()> {
     let leader = Arc::new(Leader::new(config, transitions, term, stores));
     let mut deposed = leader.deposed.subscribe();
     // Whoever ceases to lead ceases to tell of the fleet, however that ends.
-    let _silent = Silence(leader.fleet_metrics.clone());
+    let (fleet, rollouts) = (leader.fleet_metrics.clone(), leader.rollout_metrics.clone());
+    let _silent = Silence { fleet, rollouts };
     tokio::select! {
         () = run(&leader, feeds, &poke) => {}
         _ = deposed.wait_for(|deposed| *deposed) => tracing::warn!(term, "another leader has a higher term"),
     }
     Ok(())
-}
-
-/// Ends what is told of the fleet when it is dropped.
-struct Silence(FleetMetrics);
-
-impl Drop for Silence {
-    fn drop(&mut self) {
-        self.0.tell([]);
-    }
 }
 
 /// Runs both controllers. Whatever changes, every object is looked at again: what is done twice changes nothing.
@@ -58,12 +50,12 @@ async fn run(leader: &Arc<Leader>, feeds: Feeds, poke: &watch::Sender<u64>) {
     let rollouts = Controller::for_stream(feeds.rollouts, leader.stores.rollouts.clone())
         .with_config(config())
         .reconcile_all_on(changes(poke.subscribe()))
-        .run(rollout::reconcile, retry_later, leader.clone())
+        .run(reconcile_rollout, retry_later, leader.clone())
         .for_each(|_| std::future::ready(()));
     let groups = Controller::for_stream(feeds.groups, leader.stores.groups.clone())
         .with_config(config())
         .reconcile_all_on(changes(poke.subscribe()))
-        .run(group::reconcile, retry_later, leader.clone())
+        .run(reconcile_group, retry_later, leader.clone())
         .for_each(|_| std::future::ready(()));
     let observed = changes(leader.observatory.changes()).for_each(|()| {
         poke.send_modify(|version| *version += 1);
@@ -81,6 +73,20 @@ async fn run(leader: &Arc<Leader>, feeds: Feeds, poke: &watch::Sender<u64>) {
         }
     };
     tokio::join!(rollouts, groups, feeds.others, observed, told, swept);
+}
+
+async fn reconcile_rollout(
+    rollout: Arc<Guarded<Whole<ConfigRollout>>>,
+    leader: Arc<Leader>,
+) -> Result<Action, Error> {
+    counted(rollout::KIND, leader.clone(), Box::pin(rollout::reconcile(rollout, leader))).await
+}
+
+async fn reconcile_group(
+    group: Arc<Guarded<Whole<CollectorGroup>>>,
+    leader: Arc<Leader>,
+) -> Result<Action, Error> {
+    counted(group::KIND, leader.clone(), Box::pin(group::reconcile(group, leader))).await
 }
 
 /// Each change of a number that only grows.

@@ -12,6 +12,7 @@ mod group;
 mod leader;
 mod lock;
 mod memory;
+mod metrics;
 mod order;
 mod revision;
 mod rollout;

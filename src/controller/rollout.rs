@@ -17,6 +17,9 @@ use kube::runtime::reflector::ObjectRef;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+/// What is reconciled here, in metrics.
+pub const KIND: &str = "ConfigRollout";
+
 /// Brings a rollout one step on.
 ///
 /// # Errors
@@ -126,13 +129,14 @@ async fn write(
         settle_left_target(leader, rollout, prior, next).await?;
         let api: Api<ConfigRollout> = Api::namespaced(leader.client.clone(), &namespace);
         let mut turn = leader.order.turn(&namespace, &rollout.spec.group_name).await;
-        let written = write_if_leading(leader, &api, rollout, prior, next).await?;
+        let written = write_if_leading(leader, KIND, &api, rollout, prior, next).await?;
         if written == Written::Yes {
             turn.overtakes(rollout.resource_version());
         }
         drop(turn);
         match written {
             Written::Yes => {
+                leader.count_step(rollout, prior, next);
                 announce(leader, rollout, prior, next).await;
                 answer(leader, rollout, notices).await;
             }

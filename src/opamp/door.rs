@@ -137,6 +137,8 @@ impl Door {
             && rates.refusals.takes(now)
         {
             tokio::spawn(self.clone().refuse(stream, place));
+        } else {
+            self.hub.metrics.overflows.refusal();
         }
     }
 

@@ -13,7 +13,7 @@ use super::limits::Limits;
 use super::metrics::Metrics;
 use super::offer::Encoded;
 use super::proto::AgentToServer;
-use super::{report, wire};
+use super::{message_kind, report, wire};
 use crate::config::HashKey;
 use crate::fleet::{Link, Principal, Roster, Tokens, View};
 use bytes::Bytes;
@@ -93,11 +93,15 @@ impl Hub {
     /// Lets time pass; returns how many agents are connected. Wakes the connections with agents whose turn it is to be
     /// asked or told something.
     pub fn expire(&self, now: Timestamp) -> usize {
-        let (wakes, connected, by_token) = self.with_state(|state| {
+        let (wakes, connected, ungrouped, by_token) = self.with_state(|state| {
             let turns = state.roster.expire(now);
-            (state.wake(turns), state.roster.connected(), state.roster.agents_by_token())
+            let roster = &state.roster;
+            let (connected, ungrouped) = (roster.connected(), roster.ungrouped());
+            let by_token = roster.agents_by_token();
+            (state.wake(turns), connected, ungrouped, by_token)
         });
         self.metrics.by_token(&by_token);
+        self.metrics.ungrouped(ungrouped);
         for wake in wakes {
             wake.notify_one();
         }
@@ -122,27 +126,33 @@ impl Hub {
         message: Bytes,
         limit: usize,
     ) -> Reply {
-        let answer = self.decode_and_take_in(principal, link, message);
+        let (kind, answer) = self.decode_and_take_in(principal, link, message);
         let reception = answer.reception();
-        self.metrics.message(link, reception.result());
+        self.metrics.message(link, kind, reception.result());
         if answer.missed {
             self.metrics.missed();
         }
         Reply { reception, encoded: self.encode(answer, link, limit) }
     }
 
-    fn decode_and_take_in(&self, principal: &Arc<Principal>, link: Link, message: Bytes) -> Answer {
+    /// What a message carries, and its answer.
+    fn decode_and_take_in(
+        &self,
+        principal: &Arc<Principal>,
+        link: Link,
+        message: Bytes,
+    ) -> (&'static str, Answer) {
         if wire::has_too_many_fields(&message) {
             self.metrics.message_refused("too_many_fields");
-            return Answer::bad_request(&salvaged_uid(message), "the message has too many fields");
+            return unreadable(message, "the message has too many fields");
         }
         let Ok(mut decoded) = AgentToServer::decode(message.clone()) else {
-            return Answer::bad_request(&salvaged_uid(message), "the message is not an AgentToServer");
+            return unreadable(message, "the message is not an AgentToServer");
         };
         if report::cut_attributes(&mut decoded, self.limits().max_attributes) {
             self.metrics.message_refused("too_many_attributes");
         }
-        self.take_in(decoded, principal, link)
+        (message_kind::kind(&decoded), self.take_in(decoded, principal, link))
     }
 
     /// Encodes what is to be sent. What would make it too long is left out (specification, "Message Size
@@ -190,7 +200,10 @@ impl Hub {
         let before = state.roster.next_due();
         let result = work(&mut state);
         let changed = state.roster.next_due() != before;
+        let (heard, overflows) = (state.roster.take_heard(), state.baselines.take_overflows());
         drop(state);
+        self.metrics.heard(heard);
+        self.metrics.overflows.baselines(overflows);
         if changed {
             self.edges.notify_one();
         }
@@ -249,6 +262,11 @@ impl Drop for Attachment {
 struct Envelope {
     #[prost(bytes = "vec", tag = "1")]
     instance_uid: Vec<u8>,
+}
+
+/// What to say to a message of which only the uid can be read, if that.
+fn unreadable(message: Bytes, why: &str) -> (&'static str, Answer) {
+    (message_kind::UNREADABLE, Answer::bad_request(&salvaged_uid(message), why))
 }
 
 /// The uid of a message that cannot be decoded, if that much can be: some clients ignore an answer that does not

@@ -2,8 +2,9 @@
 //! certificate that is, the credentials tell.
 
 use super::credentials::Chain;
+use super::expiry::first_expiry;
+use crate::telemetry::{Counts, Told};
 use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::metrics::{counter::Counter, family::Family};
 use prometheus_client::registry::Registry;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
@@ -19,7 +20,10 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 /// The certificate of the door with its key. No `Debug`: it holds the key.
-pub struct Identity(TlsAcceptor);
+pub struct Identity {
+    acceptor: TlsAcceptor,
+    expires: Option<i64>,
+}
 
 /// Why a certificate and a key are no identity.
 #[derive(Debug, thiserror::Error)]
@@ -54,12 +58,18 @@ impl Identity {
         } else {
             builder.with_no_client_auth()
         };
+        let expires = first_expiry(&chain);
         let mut config = builder.with_single_cert(chain, key).map_err(IdentityError::Unusable)?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         // Agents connect once and stay: a session to resume is of use to nobody, and would be kept for each.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
-        Ok(Self(TlsAcceptor::from(Arc::new(config))))
+        Ok(Self { acceptor: TlsAcceptor::from(Arc::new(config)), expires })
+    }
+
+    /// When the first of its certificates expires, in seconds since 1970, if that can be read.
+    pub fn expires(&self) -> Option<i64> {
+        self.expires
     }
 
     /// The handshake, and the certificates that the peer has shown.
@@ -67,7 +77,7 @@ impl Identity {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let stream = self.0.accept(stream).await?;
+        let stream = self.acceptor.accept(stream).await?;
         let chain = stream.get_ref().1.peer_certificates();
         let chain = chain.map(|chain| chain.iter().cloned().map(CertificateDer::into_owned).collect());
         Ok((stream, chain))
@@ -122,24 +132,67 @@ impl ClientCertVerifier for Possession {
     }
 }
 
-/// Counts reloads of the certificate files; clones count together.
-#[derive(Clone, Debug, Default)]
-pub struct Metrics(Family<ReloadLabels, Counter>);
+/// What is told of certificates; clones tell together.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    reloads: Counts<1>,
+    files: Told<FileLabels>,
+    authorities: Told<AuthorityLabels>,
+}
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ReloadLabels {
-    result: &'static str,
+/// When the certificates in the files expire, in seconds since 1970.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Expiries {
+    /// That which is served.
+    pub server: Option<i64>,
+    /// The first of those by which agents' certificates are verified.
+    pub client_authority: Option<i64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EncodeLabelSet)]
+struct FileLabels {
+    certificate: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EncodeLabelSet)]
+struct AuthorityLabels {
+    namespace: String,
+    secret: String,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let reloads = Counts::new([("result", &["ok", "refused"])]);
+        Self { reloads, files: Told::default(), authorities: Told::default() }
+    }
 }
 
 impl Metrics {
-    /// Puts the metric into a registry.
+    /// Puts the metrics into a registry.
     pub fn register(&self, registry: &mut Registry) {
         let help = "Changed certificate files, by whether they were taken";
-        registry.register("opamp_certificate_reloads", help, self.0.clone());
+        self.reloads.register(registry, "opamp_certificate_reloads", help);
+        let help = "When the certificates in the files expire, in seconds since 1970";
+        self.files.register_seconds(registry, "opamp_certificate_expiry_timestamp", help);
+        let help = "When the first certificate in a Secret with an authority expires, in seconds since 1970";
+        self.authorities.register_seconds(registry, "opamp_agent_ca_expiry_timestamp", help);
     }
 
     /// Counts a changed set of files: `ok`, or `refused`.
     pub fn reloaded(&self, result: &'static str) {
-        self.0.get_or_create(&ReloadLabels { result }).inc();
+        self.reloads.inc([result]);
+    }
+
+    /// Tells when the certificates in the files expire.
+    pub fn files_expire(&self, expiries: Expiries) {
+        let told = [("server", expiries.server), ("client_ca", expiries.client_authority)];
+        let known = told.into_iter().filter_map(|(certificate, at)| Some((FileLabels { certificate }, at?)));
+        self.files.tell(known);
+    }
+
+    /// Tells when the authorities in these Secrets expire, by namespace and name, and of no others.
+    pub fn authorities_expire(&self, secrets: impl IntoIterator<Item = (String, String, i64)>) {
+        let labelled = |(namespace, secret, at)| (AuthorityLabels { namespace, secret }, at);
+        self.authorities.tell(secrets.into_iter().map(labelled));
     }
 }

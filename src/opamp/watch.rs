@@ -13,7 +13,11 @@ const MAX_BASELINES: usize = 256;
 
 /// What Collectors report, by the content that they run, the places in it that do not count, and their version.
 #[derive(Default)]
-pub struct Baselines(HashMap<Of, Baseline>);
+pub struct Baselines {
+    by_content: HashMap<Of, Baseline>,
+    /// How many reports found no place since that was last asked.
+    overflows: u64,
+}
 
 type Of = (ConfigHash, Ignore, Option<Box<str>>);
 
@@ -53,19 +57,25 @@ impl Baselines {
     ) -> Option<&Baseline> {
         let vouched = reported.is_some() && earlier.is_none_or(|earlier| Some(earlier) == reported);
         if !vouched {
-            return self.0.get(&of);
+            return self.by_content.get(&of);
         }
-        if self.0.len() >= MAX_BASELINES && !self.0.contains_key(&of) {
+        if self.by_content.len() >= MAX_BASELINES && !self.by_content.contains_key(&of) {
+            self.overflows += 1;
             return None;
         }
-        let baseline = self.0.entry(of).or_insert_with(|| Baseline::new(finding));
+        let baseline = self.by_content.entry(of).or_insert_with(|| Baseline::new(finding));
         baseline.absorb(finding);
         Some(baseline)
     }
 
     /// Forgets those of contents that nobody is assigned any more.
     pub fn retain(&mut self, is_live: impl Fn(ConfigHash) -> bool) {
-        self.0.retain(|(content, ..), _| is_live(*content));
+        self.by_content.retain(|(content, ..), _| is_live(*content));
+    }
+
+    /// How many reports found no place since this was last asked.
+    pub fn take_overflows(&mut self) -> u64 {
+        std::mem::take(&mut self.overflows)
     }
 }
 

@@ -4,7 +4,7 @@
 use super::RunError;
 use super::credentials::Keyring;
 use crate::opamp::credentials::{Authority, Owner};
-use crate::opamp::tls::{Identity, Metrics};
+use crate::opamp::tls::{Expiries, Identity, Metrics};
 use crate::settings::TlsFiles;
 use sha2::{Digest, Sha256};
 use std::path::Path;
@@ -45,6 +45,7 @@ impl Certificates {
     ) -> Result<Self, RunError> {
         let content = Content::read(files)?;
         let (identity, authority) = content.check(files, mutual)?;
+        metrics.files_expire(expiries(&identity, authority.as_ref()));
         if let Some(keyring) = &keyring {
             keyring.take_file(authority);
         }
@@ -85,6 +86,7 @@ impl Certificates {
         self.seen = digest;
         match first.check(&self.files, self.mutual) {
             Ok((identity, authority)) => {
+                self.metrics.files_expire(expiries(&identity, authority.as_ref()));
                 self.identity.send_replace(identity.into());
                 if let Some(keyring) = &self.keyring {
                     keyring.take_file(authority);
@@ -98,6 +100,10 @@ impl Certificates {
             }
         }
     }
+}
+
+fn expiries(identity: &Identity, authority: Option<&Authority>) -> Expiries {
+    Expiries { server: identity.expires(), client_authority: authority.and_then(Authority::expires) }
 }
 
 impl Content {

@@ -5,7 +5,9 @@ use crate::fleet::Principal;
 use crate::opamp::credentials::{
     Anybody, Authority, Authorization, Credentials, Known, Owner, Refusal, Shown, Token, TokenDigest,
 };
+use crate::opamp::tls;
 use crate::settings::{AgentAuth, Settings};
+use crate::telemetry::Overflows;
 use futures::future::BoxFuture;
 use kube::Client;
 use std::collections::HashMap;
@@ -13,16 +15,22 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use tokio::sync::watch;
 
 /// What opens the door, as the flags say; and the keyring behind it, unless it is open for all.
-pub fn credentials(settings: &Settings, client: &Client) -> (Arc<dyn Credentials>, Option<Arc<Keyring>>) {
+pub fn credentials(
+    settings: &Settings,
+    client: &Client,
+    overflows: &Overflows,
+    certificates: &tls::Metrics,
+) -> (Arc<dyn Credentials>, Option<Arc<Keyring>>) {
     if settings.agent_auth == AgentAuth::None {
         tracing::warn!("--agent-auth none: whoever reaches the port is served");
         return (Arc::new(Anybody::new(&settings.agent_namespace)), None);
     }
     let keyring = Arc::new(Keyring {
         auth: settings.agent_auth,
-        reviewer: Reviewer::new(client.clone(), settings.timings.review_memory),
+        reviewer: Reviewer::new(client.clone(), settings.timings.review_memory, overflows.clone()),
         lists: RwLock::default(),
         changes: watch::Sender::new(0),
+        certificates: certificates.clone(),
     });
     (keyring.clone(), Some(keyring))
 }
@@ -33,6 +41,7 @@ pub struct Keyring {
     reviewer: Reviewer,
     lists: RwLock<Lists>,
     changes: watch::Sender<u64>,
+    certificates: tls::Metrics,
 }
 
 #[derive(Default)]
@@ -49,17 +58,21 @@ struct Lists {
 impl Keyring {
     /// Takes in the Secrets as they are now.
     pub fn take_secrets(&self, secrets: AgentSecrets) {
-        let mut authorities = Vec::new();
+        let (mut authorities, mut expiries) = (Vec::new(), Vec::new());
         for secret in secrets.authorities {
             let (namespace, name) = (secret.namespace, secret.name);
             let owner = Owner::Namespace(namespace.clone(), secret.verified);
             match Authority::new(&secret.pem, owner) {
-                Ok(authority) => authorities.push(authority),
+                Ok(authority) => {
+                    expiries.extend(authority.expires().map(|at| (namespace, name, at)));
+                    authorities.push(authority);
+                }
                 Err(error) => {
                     tracing::warn!(%namespace, name, %error, "no certificate is accepted by this agent-ca secret");
                 }
             }
         }
+        self.certificates.authorities_expire(expiries);
         self.change(|lists| {
             lists.listed = true;
             lists.tokens = secrets.tokens;

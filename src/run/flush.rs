@@ -1,9 +1,11 @@
 //! Writes this replica's slices when they are due, and keeps its Lease, which says that they are written.
 
+use super::leases;
 use crate::api::REPLICA_LABEL;
 use crate::cluster::{Held, Keeper, REPLICA_LEASE_PREFIX, SliceWriter, keep};
 use crate::opamp::Hub;
 use crate::settings::Settings;
+use crate::telemetry::{ControlMetrics, Lease, LeaseMetrics, Metrics, SliceContents, Write};
 use jiff::Timestamp;
 use kube::Client;
 use kube::api::Api;
@@ -14,12 +16,19 @@ use tokio::task::JoinHandle;
 
 /// The two tasks, until [`Keepers::finish`].
 pub struct Keepers {
-    hub: Arc<Hub>,
-    /// Between two writes.
-    pause: Duration,
+    flusher: Flusher,
     flushing: JoinHandle<SliceWriter>,
     renewing: JoinHandle<Keeper>,
     stop: watch::Sender<bool>,
+}
+
+/// What slices are written with.
+#[derive(Clone)]
+struct Flusher {
+    hub: Arc<Hub>,
+    /// Between two writes.
+    pause: Duration,
+    metrics: ControlMetrics,
 }
 
 /// Starts both tasks.
@@ -28,6 +37,7 @@ pub fn spawn(
     settings: &Settings,
     hub: Arc<Hub>,
     writer: SliceWriter,
+    metrics: &Metrics,
     held: watch::Sender<Option<Held>>,
 ) -> Keepers {
     let timings = &settings.timings;
@@ -36,17 +46,18 @@ pub fn spawn(
     let leases = Api::namespaced(client, &settings.namespace);
     let keeper = Keeper::new(leases, &name, &settings.identity, timings.lease_duration)
         .label(REPLICA_LABEL, &settings.identity);
+    let flusher = Flusher { hub: hub.clone(), pause: timings.slice_pause, metrics: metrics.control.clone() };
     Keepers {
-        flushing: tokio::spawn(flush_until(hub.clone(), writer, timings.slice_pause, stop.subscribe())),
+        flushing: tokio::spawn(flush_until(flusher.clone(), writer, stop.subscribe())),
         renewing: tokio::spawn(renew_until(
-            hub.clone(),
+            hub,
             keeper,
             timings.lease_renewal,
             held,
+            metrics.leases.clone(),
             stop.subscribe(),
         )),
-        hub,
-        pause: timings.slice_pause,
+        flusher,
         stop,
     }
 }
@@ -56,7 +67,7 @@ impl Keepers {
     pub async fn finish(self) {
         self.stop.send_replace(true);
         let (Ok(mut writer), Ok(keeper)) = (self.flushing.await, self.renewing.await) else { return };
-        flush(&self.hub, &mut writer, self.pause, Timestamp::MAX).await;
+        self.flusher.flush(&mut writer, Timestamp::MAX).await;
         if let Err(error) = keeper.release().await {
             tracing::warn!(%error, "cannot give the lease back");
         }
@@ -64,16 +75,15 @@ impl Keepers {
 }
 
 async fn flush_until(
-    hub: Arc<Hub>,
+    flusher: Flusher,
     mut writer: SliceWriter,
-    pause: Duration,
     mut stop: watch::Receiver<bool>,
 ) -> SliceWriter {
     loop {
-        let due = hub.with_roster(|roster| roster.next_due());
+        let due = flusher.hub.with_roster(|roster| roster.next_due());
         tokio::select! {
-            () = wait_until(due) => flush(&hub, &mut writer, pause, Timestamp::now()).await,
-            () = hub.edges() => {}
+            () = wait_until(due) => flusher.flush(&mut writer, Timestamp::now()).await,
+            () = flusher.hub.edges() => {}
             () = stopped(&mut stop) => return writer,
         }
     }
@@ -93,18 +103,29 @@ async fn wait_until(due: Option<Timestamp>) {
     }
 }
 
-/// Writes the slices that are due, not faster than the API server is promised.
-async fn flush(hub: &Hub, writer: &mut SliceWriter, pause: Duration, until: Timestamp) {
-    for content in hub.with_roster(|roster| roster.take_due(until)) {
-        let written = writer.write(&content).await;
-        hub.with_roster(|roster| match &written {
-            Ok(()) => roster.written(&content.id, Timestamp::now()),
-            Err(_) => roster.write_failed(&content.id, Timestamp::now()),
-        });
-        if let Err(error) = written {
-            tracing::warn!(namespace = %content.id.namespace, slice = content.id.number, %error, "cannot write slice");
+impl Flusher {
+    /// Writes the slices that are due, not faster than the API server is promised.
+    async fn flush(&self, writer: &mut SliceWriter, until: Timestamp) {
+        for content in self.hub.with_roster(|roster| roster.take_due(until)) {
+            let written = writer.write(&content).await;
+            self.metrics.slices_written(SliceContents::Agents, what_became(&written));
+            self.hub.with_roster(|roster| match &written {
+                Ok(()) => roster.written(&content.id, Timestamp::now()),
+                Err(_) => roster.write_failed(&content.id, Timestamp::now()),
+            });
+            if let Err(error) = written {
+                tracing::warn!(namespace = %content.id.namespace, slice = content.id.number, %error, "cannot write slice");
+            }
+            tokio::time::sleep(self.pause).await;
         }
-        tokio::time::sleep(pause).await;
+    }
+}
+
+fn what_became(written: &kube::Result<()>) -> Write {
+    match written {
+        Ok(()) => Write::Ok,
+        Err(kube::Error::Api(status)) if status.code == 409 => Write::Conflict,
+        Err(_) => Write::Error,
     }
 }
 
@@ -113,6 +134,7 @@ async fn renew_until(
     mut keeper: Keeper,
     renewal: Duration,
     held: watch::Sender<Option<Held>>,
+    metrics: LeaseMetrics,
     mut stop: watch::Receiver<bool>,
 ) -> Keeper {
     // A renewal says that the slices are written, so one that is overdue holds it up.
@@ -123,7 +145,9 @@ async fn renew_until(
     tokio::select! {
         // Nobody else asks for it, so there is nothing to be told of.
         () = keep(&mut keeper, renewal, &held, flushed, futures::stream::pending()) => {}
+        () = leases::tell(&metrics, Lease::Replica, held.subscribe()) => {}
         () = stopped(&mut stop) => {}
     }
+    metrics.not_held(Lease::Replica);
     keeper
 }

@@ -1,10 +1,11 @@
 //! Elects the leader, and leads while elected.
 
+use super::leases;
 use crate::cluster::{Held, Keeper, LEADER_LEASE, Observatory, keep};
 use crate::config::HashKey;
 use crate::controller::{self, LeaderConfig};
 use crate::settings::Settings;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Lease, Metrics};
 use kube::Client;
 use kube::api::Api;
 use tokio::sync::watch;
@@ -38,6 +39,8 @@ pub async fn lead_when_elected(
                 client: client.clone(),
                 observatory: observatory.clone(),
                 fleet_metrics: metrics.fleet.clone(),
+                rollout_metrics: metrics.rollouts.clone(),
+                control_metrics: metrics.control.clone(),
                 identity: settings.identity.clone(),
                 key: key.clone(),
                 held: held.subscribe(),
@@ -61,7 +64,8 @@ pub async fn lead_when_elected(
             metrics.leading.set(0);
         }
     };
-    tokio::join!(election, work);
+    let told = leases::tell(&metrics.leases, Lease::Leader, held.subscribe());
+    tokio::join!(election, work, told);
 }
 
 fn transitions(held: Option<Held>) -> Option<i64> {

@@ -6,6 +6,7 @@ mod credentials;
 mod files;
 mod flush;
 mod leadership;
+mod leases;
 mod limits;
 mod offers;
 mod readiness;
@@ -19,7 +20,7 @@ use crate::opamp::credentials::Credentials;
 use crate::opamp::tls::{self, Identity};
 use crate::opamp::{self, Hub};
 use crate::settings::{Settings, Timings};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Lease, Metrics, Overflows};
 use certificates::Certificates;
 use credentials::Keyring;
 use jiff::Timestamp;
@@ -80,14 +81,14 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
     files::take(settings.limits.max_connections);
     let opamp_listener = listen("opamp", settings.opamp_listen).await?;
     let admin_listener = listen("admin", settings.admin_listen).await?;
-    let client = cluster::connect().await?;
-    cluster::preflight(&client, &settings.namespace).await?;
     let (opamp_metrics, tls_metrics) = (opamp::Metrics::default(), tls::Metrics::default());
     let metrics = Metrics::new(|registry| {
         opamp_metrics.register(registry);
         tls_metrics.register(registry);
     });
-    let entrance = Entrance::new(&settings, &client, tls_metrics)?;
+    let client = cluster::connect(metrics.control.clone()).await?;
+    cluster::preflight(&client, &settings.namespace).await?;
+    let entrance = Entrance::new(&settings, &client, opamp_metrics.overflows(), tls_metrics)?;
     let rotation = Arc::new(Rotation::new(&settings)?);
     let mut writer = SliceWriter::new(client.clone(), &settings.identity);
     let roster = restored_roster(&settings, &mut writer).await?;
@@ -196,6 +197,7 @@ impl Parts {
             };
             tokio::select! { () = leading => {}, () = closed => {} }
             metrics.leading.set(0);
+            metrics.leases.not_held(Lease::Leader);
             if let Err(error) = keeper.release().await {
                 tracing::warn!(%error, "cannot give the leader's lease back");
             }
@@ -246,6 +248,7 @@ impl Parts {
             &self.settings,
             self.hub.clone(),
             writer,
+            &self.metrics,
             self.replica_lease.clone(),
         )
     }
@@ -259,8 +262,13 @@ struct Entrance {
 }
 
 impl Entrance {
-    fn new(settings: &Settings, client: &Client, metrics: tls::Metrics) -> Result<Self, RunError> {
-        let (credentials, keyring) = credentials::credentials(settings, client);
+    fn new(
+        settings: &Settings,
+        client: &Client,
+        overflows: &Overflows,
+        metrics: tls::Metrics,
+    ) -> Result<Self, RunError> {
+        let (credentials, keyring) = credentials::credentials(settings, client, overflows, &metrics);
         let asks = settings.agent_auth.certificates();
         let load = |files| Certificates::load(files, asks, keyring.clone(), metrics);
         let certificates = settings.tls.as_ref().map(load).transpose()?;

@@ -1,21 +1,18 @@
 //! What the leader tells of the whole fleet, by group. Other replicas tell nothing here.
 
+use super::series::{Counts, Told};
 use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::metrics::{counter::Counter, family::Family, gauge::Gauge};
 use prometheus_client::registry::Registry;
-use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
 
 /// The fleet's metrics; clones count together.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct FleetMetrics {
-    agents: Family<StateLabels, Gauge>,
-    drifted: Family<GroupLabels, Gauge>,
-    quarantined: Family<GroupLabels, Gauge>,
-    corrections: Family<ResultLabels, Counter>,
-    heals: Family<HealLabels, Counter>,
-    /// All series of `agents` that are told.
-    told: Arc<Mutex<BTreeSet<StateLabels>>>,
+    agents: Told<StateLabels>,
+    drifted: Told<GroupLabels>,
+    quarantined: Told<GroupLabels>,
+    corrections: Counts<1>,
+    heals: Counts<2>,
+    restarts: Counts<1>,
 }
 
 /// One group's agents.
@@ -46,17 +43,6 @@ struct StateLabels {
     state: &'static str,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ResultLabels {
-    result: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct HealLabels {
-    step: &'static str,
-    result: &'static str,
-}
-
 /// What came of an attempt to put an agent right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Attempt {
@@ -68,83 +54,88 @@ pub enum Attempt {
     Unverified,
 }
 
+impl Default for FleetMetrics {
+    fn default() -> Self {
+        Self {
+            agents: Told::default(),
+            drifted: Told::default(),
+            quarantined: Told::default(),
+            corrections: Counts::new([("result", &["corrected", "failed", "unverified"])]),
+            heals: Counts::new([
+                ("step", &["restart", "offer", "stable"]),
+                ("result", &["recovered", "failed", "unverified"]),
+            ]),
+            restarts: Counts::new([("result", &["restarted", "failed"])]),
+        }
+    }
+}
+
 impl FleetMetrics {
     /// Puts the metrics into a registry.
     pub fn register(&self, registry: &mut Registry) {
-        registry.register("opamp_agents", "Agents of a group by state", self.agents.clone());
-        registry.register(
+        self.agents.register(registry, "opamp_agents", "Agents of a group by state");
+        self.drifted.register(
+            registry,
             "opamp_config_drifted_agents",
             "Agents of a group that do not run their assigned revision though they had the time",
-            self.drifted.clone(),
         );
-        registry.register(
+        self.quarantined.register(
+            registry,
             "opamp_quarantined_agents",
             "Agents of a group that are left alone, because nothing that was tried has lasted",
-            self.quarantined.clone(),
         );
-        registry.register(
-            "opamp_drift_corrections",
-            "Corrections of drift, by what came of them",
-            self.corrections.clone(),
-        );
-        registry.register(
-            "opamp_heals",
-            "Steps to heal unhealthy agents, by what came of them",
-            self.heals.clone(),
-        );
-        // A rate needs the zero before the first.
-        for result in ["corrected", "failed", "unverified"] {
-            drop(self.corrections.get_or_create(&ResultLabels { result }));
-        }
-        for step in ["restart", "offer", "stable"] {
-            for result in ["recovered", "failed", "unverified"] {
-                drop(self.heals.get_or_create(&HealLabels { step, result }));
-            }
-        }
+        let help = "Corrections of drift, by what came of them";
+        self.corrections.register(registry, "opamp_drift_corrections", help);
+        let help = "Steps to heal unhealthy agents, by what came of them";
+        self.heals.register(registry, "opamp_heals", help);
+        let help = "Agents that were started anew because a person asked for it, by what came of it";
+        self.restarts.register(registry, "opamp_restarts", help);
     }
 
     /// Counts an attempt to put drift right.
     pub fn corrected(&self, attempt: Attempt) {
-        let result = match attempt {
-            Attempt::Helped => "corrected",
-            Attempt::Failed => "failed",
-            Attempt::Unverified => "unverified",
-        };
-        self.corrections.get_or_create(&ResultLabels { result }).inc();
+        self.corrections.inc([attempt.result("corrected")]);
     }
 
     /// Counts a step to heal an agent.
     pub fn healed(&self, step: &'static str, attempt: Attempt) {
-        let result = match attempt {
-            Attempt::Helped => "recovered",
-            Attempt::Failed => "failed",
-            Attempt::Unverified => "unverified",
-        };
-        self.heals.get_or_create(&HealLabels { step, result }).inc();
+        self.heals.inc([step, attempt.result("recovered")]);
+    }
+
+    /// Counts agents that came back from a restart that was asked for, and those that did not in time.
+    pub fn restarted(&self, restarted: u64, failed: u64) {
+        for (result, count) in [("restarted", restarted), ("failed", failed)] {
+            if count > 0 {
+                self.restarts.add([result], count);
+            }
+        }
     }
 
     /// Tells of exactly these groups from now on.
     pub fn tell<'a>(&self, groups: impl IntoIterator<Item = GroupCounts<'a>>) {
-        let mut now = BTreeSet::new();
-        for GroupCounts { namespace, group, states, drifted, quarantined } in groups {
-            let labels = GroupLabels { namespace: namespace.to_owned(), group: group.to_owned() };
-            self.drifted.get_or_create(&labels).set(drifted);
-            self.quarantined.get_or_create(&labels).set(quarantined);
-            for (state, count) in states {
-                let labels = StateLabels { namespace: namespace.to_owned(), group: group.to_owned(), state };
-                self.agents.get_or_create(&labels).set(*count);
-                now.insert(labels);
-            }
+        let groups: Vec<GroupCounts<'a>> = groups.into_iter().collect();
+        let labels = |counts: &GroupCounts<'_>| GroupLabels {
+            namespace: counts.namespace.to_owned(),
+            group: counts.group.to_owned(),
+        };
+        self.agents.tell(groups.iter().flat_map(|counts| {
+            counts.states.iter().map(move |(state, count)| {
+                let GroupLabels { namespace, group } = labels(counts);
+                (StateLabels { namespace, group, state }, *count)
+            })
+        }));
+        self.drifted.tell(groups.iter().map(|counts| (labels(counts), counts.drifted)));
+        self.quarantined.tell(groups.iter().map(|counts| (labels(counts), counts.quarantined)));
+    }
+}
+
+impl Attempt {
+    fn result(self, helped: &'static str) -> &'static str {
+        match self {
+            Self::Helped => helped,
+            Self::Failed => "failed",
+            Self::Unverified => "unverified",
         }
-        // Only what is gone is taken away: a scrape in between finds the others.
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        for gone in told.difference(&now) {
-            self.agents.remove(gone);
-            let group = GroupLabels { namespace: gone.namespace.clone(), group: gone.group.clone() };
-            self.drifted.remove(&group);
-            self.quarantined.remove(&group);
-        }
-        *told = now;
     }
 }
 

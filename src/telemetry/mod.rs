@@ -1,8 +1,18 @@
 //! Logs and the metrics registry. Log messages are short constant text with the data in fields.
 
+mod control;
 mod fleet;
+mod leases;
+mod overflows;
+mod rollouts;
+mod series;
 
+pub use control::{ControlMetrics, SliceContents, Write};
 pub use fleet::{Attempt, FleetMetrics, GroupCounts};
+pub use leases::{Lease, LeaseMetrics};
+pub use overflows::Overflows;
+pub use rollouts::{AttemptEnd, RolloutCounts, RolloutMetrics};
+pub use series::{Counts, Durations, Label, Told};
 
 use clap::ValueEnum;
 use prometheus_client::encoding::text::encode;
@@ -42,6 +52,12 @@ pub struct Metrics {
     pub connected_agents: Gauge,
     /// What the leader tells of the whole fleet.
     pub fleet: FleetMetrics,
+    /// What it tells of rollouts.
+    pub rollouts: RolloutMetrics,
+    /// What this replica does with the API server.
+    pub control: ControlMetrics,
+    /// This replica's Leases.
+    pub leases: LeaseMetrics,
 }
 
 impl Metrics {
@@ -59,8 +75,13 @@ impl Metrics {
         );
         let fleet = FleetMetrics::default();
         fleet.register(&mut registry);
+        let (rollouts, control) = (RolloutMetrics::default(), ControlMetrics::default());
+        rollouts.register(&mut registry);
+        control.register(&mut registry);
+        let leases = LeaseMetrics::default();
+        leases.register(&mut registry);
         register(&mut registry);
-        Arc::new(Self { registry, leading, connected_agents, fleet })
+        Arc::new(Self { registry, leading, connected_agents, fleet, rollouts, control, leases })
     }
 
     /// All metrics in the OpenMetrics text format.

@@ -15,6 +15,8 @@ pub struct Attempts {
     by_address: HashMap<IpAddr, Count>,
     /// Those of addresses beyond [`MAX_ADDRESSES`].
     others: Count,
+    /// How many were counted with those since that was last asked.
+    overflows: u64,
 }
 
 #[derive(Clone, Copy)]
@@ -26,7 +28,13 @@ struct Count {
 impl Attempts {
     /// None so far; `most` are tolerated within a window.
     pub fn new(most: u32, window: Duration, now: Instant) -> Self {
-        Self { most, window, by_address: HashMap::new(), others: Count { refused: 0, since: now } }
+        Self {
+            most,
+            window,
+            by_address: HashMap::new(),
+            others: Count { refused: 0, since: now },
+            overflows: 0,
+        }
     }
 
     /// Whether an address was refused too often.
@@ -43,6 +51,7 @@ impl Attempts {
             self.by_address.retain(|_, count| count.lasts(window, now));
         }
         let full = self.by_address.len() >= MAX_ADDRESSES && !self.by_address.contains_key(&address);
+        self.overflows += u64::from(full);
         let fresh = Count { refused: 0, since: now };
         let count = if full { &mut self.others } else { self.by_address.entry(address).or_insert(fresh) };
         if !count.lasts(window, now) {
@@ -50,6 +59,11 @@ impl Attempts {
         }
         count.refused = count.refused.saturating_add(1);
         count.refused
+    }
+
+    /// How many refusals found no place of their own since this was last asked.
+    pub fn take_overflows(&mut self) -> u64 {
+        std::mem::take(&mut self.overflows)
     }
 }
 

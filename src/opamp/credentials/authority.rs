@@ -2,6 +2,7 @@
 
 use super::subject::subject;
 use crate::fleet::{Attributes, Principal};
+use crate::opamp::expiry::first_expiry;
 use rustls::RootCertStore;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
@@ -18,6 +19,7 @@ const SPIFFE: &str = "spiffe://";
 pub struct Authority {
     verifier: Arc<dyn ClientCertVerifier>,
     owner: Owner,
+    expires: Option<i64>,
 }
 
 /// To which namespace the agents of an authority belong.
@@ -51,6 +53,7 @@ impl Authority {
         if certificates.is_empty() {
             return Err(AuthorityError::NoCertificate);
         }
+        let expires = first_expiry(&certificates);
         let mut roots = RootCertStore::empty();
         for certificate in certificates {
             roots.add(certificate).map_err(|error| AuthorityError::Unusable(error.to_string()))?;
@@ -59,7 +62,12 @@ impl Authority {
         let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider)
             .build()
             .map_err(|error| AuthorityError::Unusable(error.to_string()))?;
-        Ok(Self { verifier, owner })
+        Ok(Self { verifier, owner, expires })
+    }
+
+    /// When the first of its certificates expires, in seconds since 1970, if that can be read.
+    pub fn expires(&self) -> Option<i64> {
+        self.expires
     }
 
     /// Who shows these certificates, if the first of them was signed by this authority and is valid now.

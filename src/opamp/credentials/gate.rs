@@ -51,7 +51,13 @@ impl Gate {
     /// Counts a refusal. It is logged once for each address and window, so that nobody can fill the log.
     fn note(&self, refusal: Refusal, peer: IpAddr) {
         self.metrics.refused(refusal.reason());
-        if refusal.is_final() && self.with_attempts(|attempts| attempts.note(peer, Instant::now())) == 1 {
+        if !refusal.is_final() {
+            return;
+        }
+        let (refused, overflows) =
+            self.with_attempts(|attempts| (attempts.note(peer, Instant::now()), attempts.take_overflows()));
+        self.metrics.overflows.addresses(overflows);
+        if refused == 1 {
             tracing::warn!(%peer, reason = refusal.reason(), "agent refused: {refusal}");
         }
     }
