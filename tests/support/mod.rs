@@ -8,6 +8,7 @@ pub mod authority;
 pub mod control_plane;
 pub mod fleet;
 pub mod https;
+pub mod metrics;
 pub mod nginx;
 pub mod operator;
 pub mod pages;
