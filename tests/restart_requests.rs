@@ -66,6 +66,9 @@ async fn agents_are_started_anew_once_for_each_request_also_over_a_restart_of_th
     let notes: Vec<&str> = told.iter().map(|(_, note)| note.as_str()).collect();
     assert!(notes.iter().any(|note| note.starts_with("restart first of 12 agents has begun")), "{notes:?}");
     assert!(notes.contains(&"restart first: 12 of 12 agents came back, 0 did not"), "{notes:?}");
+    let counted =
+        ["opamp_restarts_total{result=\"restarted\"} 12", "opamp_restarts_total{result=\"failed\"} 0"];
+    operator.until_metrics(&counted).await;
 
     // The operator ends in the middle of the second one. One agent comes after it was asked for.
     ask(&space, "second").await;

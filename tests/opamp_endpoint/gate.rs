@@ -116,7 +116,10 @@ async fn peer_without_a_good_token_is_refused_on_both_transports_and_leaves_no_t
         }
     }
     assert!(server.known(uid(1)).is_none());
-    assert_eq!(server.metric("opamp_messages_total{transport=\"http\",result=\"ok\"}"), 0);
+    assert_eq!(
+        server.metric("opamp_messages_total{transport=\"http\",kind=\"description\",result=\"ok\"}"),
+        0
+    );
     assert_eq!(server.metric("opamp_connections_refused_total{reason=\"missing\"}"), 2);
     assert_eq!(server.metric("opamp_connections_refused_total{reason=\"malformed\"}"), 6);
     assert_eq!(server.metric("opamp_connections_refused_total{reason=\"unknown\"}"), 4);

@@ -102,7 +102,10 @@ async fn agents_above_the_limit_are_put_off_on_both_transports_and_known_ones_go
     assert!(is_unavailable(&answer.message()));
     assert!(server.known(uid(3)).is_none());
     assert_eq!(refused_messages(&server, "too_many_agents"), 2);
-    assert_eq!(server.metric("opamp_messages_total{transport=\"http\",result=\"unavailable\"}"), 1);
+    assert_eq!(
+        server.metric("opamp_messages_total{transport=\"http\",kind=\"description\",result=\"unavailable\"}"),
+        1
+    );
     for number in [1, 2] {
         assert_eq!(socket.ask(&bare(uid(number), 1)).await.error_response, None, "agent {number}");
     }

@@ -124,12 +124,12 @@ impl Server {
         .await
     }
 
-    /// The value of a metric, with its labels as they are written; 0 before it was ever counted.
+    /// The value of a metric, with its labels as they are written. Whatever can be counted is there from the start.
     pub fn metric(&self, name: &str) -> u64 {
         let mut text = String::new();
         encode(&mut text, &self.registry).expect("text");
         let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        value.map_or(0, |value| value.parse().expect("a number"))
+        value.unwrap_or_else(|| panic!("{name} in {text}")).parse().expect("a number")
     }
 
     /// Tells the server to stop; it is done when the result resolves.
