@@ -204,12 +204,13 @@ fn ignores(attribute: &[Token]) -> bool {
 }
 
 /// Types that print bytes all the same.
-const PRINT_BYTES: [(&str, &str); 4] = [
+const PRINT_BYTES: [(&str, &str); 5] = [
     // One byte, which counts.
     ("src/config/hash.rs", "Form"),
     // The name of a Secret.
     ("src/fleet/principal.rs", "TokenName"),
     ("src/opamp/metrics.rs", "TokenLabels"),
+    ("src/opamp/tls.rs", "AuthorityLabels"),
     // What agents send; it goes to the session and no further.
     ("src/opamp/websocket/decoder.rs", "Event"),
 ];
