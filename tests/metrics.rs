@@ -103,10 +103,10 @@ fn differences(documented: &Metrics, served: &Metrics) -> Vec<String> {
     let different = names.into_iter().filter_map(|name| match (documented.get(name), served.get(name)) {
         (None, _) => Some(format!("{name} is served and not documented")),
         (_, None) => Some(format!("{name} is documented and not served")),
-        (Some(page), Some(server)) => {
+        (Some(page), Some(program)) => {
             let page = (&page.kind, page.in_seconds, &page.labels);
-            let server = (&server.kind, server.in_seconds, &server.labels);
-            (page != server).then(|| format!("{name}: the page has {page:?}, the server {server:?}"))
+            let program = (&program.kind, program.in_seconds, &program.labels);
+            (page != program).then(|| format!("{name}: the page has {page:?}, the program {program:?}"))
         }
     });
     different.collect()
@@ -115,20 +115,20 @@ fn differences(documented: &Metrics, served: &Metrics) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn page_and_server_have_the_same_metrics_with_the_same_types_units_labels_and_values() {
     let scene = Scene::new("page").await;
-    let pages = scene.until_complete().await;
+    let texts = scene.until_complete().await;
     let page = documented();
-    let different = differences(&page, &served(&[&pages[0], &pages[1]]));
+    let different = differences(&page, &served(&[&texts[0], &texts[1]]));
     assert!(different.is_empty(), "{}", different.join("\n"));
 
     // What only the leader has something to say of, others do not say at all; but for counts, which stand at 0.
-    let others = served(&[&pages[1]]);
+    let others = served(&[&texts[1]]);
     let gauges = page.iter().filter(|(_, metric)| metric.of_leader && metric.kind == "gauge");
     let told: Vec<&String> = gauges.map(|(name, _)| name).filter(|name| others.contains_key(*name)).collect();
     assert!(told.is_empty(), "{told:?} of a replica that does not lead");
 
     let mut promtool = Command::new(tool("promtool"));
     promtool.args(["check", "metrics"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    for text in pages {
+    for text in texts {
         let mut checking = promtool.spawn().expect("promtool runs");
         let mut input = checking.stdin.take().expect("its input");
         input.write_all(as_prometheus_text(&text).as_bytes()).expect("it reads");

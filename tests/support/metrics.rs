@@ -68,7 +68,7 @@ pub fn served(texts: &[&str]) -> Metrics {
     for line in texts.iter().flat_map(|text| text.lines()) {
         if let Some(declared) = line.strip_prefix("# TYPE ") {
             let (family, kind) = declared.split_once(' ').expect("a type");
-            metrics.entry(name_of(family, kind)).or_default().kind = kind.to_owned();
+            kind.clone_into(&mut metrics.entry(name_of(family, kind)).or_default().kind);
         } else if let Some(declared) = line.strip_prefix("# UNIT ") {
             let (family, unit) = declared.split_once(' ').expect("a unit");
             assert_eq!(unit, "seconds", "{line}");
