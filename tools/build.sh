@@ -25,6 +25,7 @@ node-client              node       opamp-node-client        5_s    tests/witnes
 python-client            python     opamp-python-client      15_s   tests/witnesses/python           -                              opentelemetry-opamp-client
 helm                     go         helm                     2_min  tools/helm                       cmd/helm                       helm.sh/helm/v4
 promtool                 go         promtool                 2_min  tools/prometheus                 cmd/promtool                   github.com/prometheus/prometheus
+prometheus               go         prometheus               2_min  tools/prometheus                 cmd/prometheus                 github.com/prometheus/prometheus
 nginx                    debian     nginx                    10_s   tools/nginx                      -                              -
 gateway-api              crds       gateway-api-crds.yaml    5_s    tools/gateway-api                config/crd/standard            sigs.k8s.io/gateway-api
 prometheus-operator      crds       prometheus-crds.yaml     5_s    tools/prometheus-operator        example/prometheus-operator-crd github.com/prometheus-operator/prometheus-operator
@@ -301,7 +302,8 @@ go_build() {
     go build -buildvcs=false -trimpath -tags "$(tags)" -ldflags "-s -w $(ldflags)" -o "$1" "$2"
 }
 
-# tags leave out what we do not use: promtool would bring the client of every cloud.
+# tags leave out what we do not use: Prometheus would bring the client of every cloud. Its web pages are left out
+# without a tag: they are in no Go module.
 tags() {
   case $MODULE in
     github.com/prometheus/prometheus) echo remove_all_sd ;;
