@@ -3,9 +3,10 @@
 mod support;
 
 use opamp_operator::telemetry::{GroupCounts, Metrics};
+use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::process::Command;
-use support::rules::{self, RULES, TESTS};
+use support::rules::{self, RULES};
 use support::tool;
 
 /// The metrics that rules may ask for.
@@ -36,14 +37,18 @@ fn prometheus_takes_every_rule_without_a_complaint() {
 
 #[test]
 fn alerts_fire_exactly_when_they_should() {
-    promtool(&["test", "rules", TESTS]);
+    let tests = rules::tests();
+    let tests: Vec<&str> = tests.iter().map(String::as_str).collect();
+    promtool(&[&["test", "rules"], &tests[..]].concat());
 }
 
 #[test]
 fn every_alert_is_seen_to_fire_and_to_keep_quiet() {
-    let tests = rules::read(TESTS);
-    assert_eq!(tests["rule_files"], serde_json::json!([RULES]));
-    let cases = tests["tests"].as_array().expect("tests").iter();
+    let files: Vec<Value> = rules::tests().iter().map(|file| rules::read(file)).collect();
+    for file in &files {
+        assert_eq!(file["rule_files"], json!([format!("../{RULES}")]));
+    }
+    let cases = files.iter().flat_map(|file| file["tests"].as_array().expect("tests"));
     let checks: Vec<_> = cases.flat_map(|case| case["alert_rule_test"].as_array().expect("checks")).collect();
     for alert in rules::alerts() {
         for quiet in [true, false] {
@@ -66,7 +71,7 @@ fn every_alert_says_how_bad_it_is_and_what_to_do_first() {
     for alert in rules::alerts() {
         let name = &alert["alert"];
         assert!(alert["for"].is_string(), "{name}: one bad sample is no alarm");
-        assert_eq!(alert["labels"], serde_json::json!({"severity": "warning"}), "{name}");
+        assert_eq!(alert["labels"], json!({"severity": "warning"}), "{name}");
         let annotations = alert["annotations"].as_object().expect("annotations");
         let names: Vec<&str> = annotations.keys().map(String::as_str).collect();
         assert_eq!(names, ["description", "summary"], "{name}: there is no page to link to");

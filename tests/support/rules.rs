@@ -7,14 +7,12 @@ use std::path::{Path, PathBuf};
 
 /// The rules that people load.
 pub const RULES: &str = "opamp-operator.yaml";
-/// Their tests.
-pub const TESTS: &str = "tests.yaml";
 /// Words before a list of labels.
 const GROUPINGS: [&str; 6] = ["by", "without", "on", "ignoring", "group_left", "group_right"];
 /// Words between two expressions.
 const OPERATORS: [&str; 6] = ["and", "or", "unless", "bool", "offset", "atan2"];
 
-/// The folder with both.
+/// The folder with them, and with their tests in `tests/`.
 pub fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("rules")
 }
@@ -26,6 +24,19 @@ pub fn folder() -> PathBuf {
 pub fn read(name: &str) -> Value {
     let text = fs::read_to_string(folder().join(name)).expect(name);
     serde_saphyr::from_str(&text).expect(name)
+}
+
+/// The files with the tests of the rules, by their paths in the folder.
+///
+/// # Panics
+/// When there are none.
+pub fn tests() -> Vec<String> {
+    let files = fs::read_dir(folder().join("tests")).expect("a folder");
+    let names = files.map(|file| file.expect("a file").file_name().to_string_lossy().into_owned());
+    let mut paths: Vec<String> = names.map(|name| format!("tests/{name}")).collect();
+    paths.sort();
+    assert!(!paths.is_empty(), "the rules have tests");
+    paths
 }
 
 /// All alerts.
