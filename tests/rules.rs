@@ -1,23 +1,15 @@
-//! The alert rules: Prometheus takes them, they fire when they should, and they ask for metrics that exist.
+//! The alert rules: Prometheus takes them, they fire when they should, they ask for metrics that exist, and each leads to
+//! a runbook.
 
 mod support;
 
-use opamp_operator::telemetry::{GroupCounts, Metrics};
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
 use std::process::Command;
+use support::documented::Documented;
 use support::rules::{self, RULES};
 use support::tool;
-
-/// The metrics that rules may ask for.
-const EXPORTED: [&str; 6] = [
-    "opamp_agents",
-    "opamp_config_drifted_agents",
-    "opamp_drift_corrections_total",
-    "opamp_heals_total",
-    "opamp_operator_leading",
-    "opamp_quarantined_agents",
-];
 
 /// Runs promtool in the folder of the rules, and returns what it printed.
 fn promtool(args: &[&str]) -> String {
@@ -69,50 +61,76 @@ fn every_alert_is_seen_to_fire_and_to_keep_quiet() {
 #[test]
 fn every_alert_says_how_bad_it_is_and_what_to_do_first() {
     for alert in rules::alerts() {
-        let name = &alert["alert"];
+        let name = alert["alert"].as_str().expect("a name");
         assert!(alert["for"].is_string(), "{name}: one bad sample is no alarm");
-        assert_eq!(alert["labels"], json!({"severity": "warning"}), "{name}");
+        let severities = ["critical", "warning", "info"].map(|severity| json!({"severity": severity}));
+        assert!(severities.contains(&alert["labels"]), "{name}");
         let annotations = alert["annotations"].as_object().expect("annotations");
         let names: Vec<&str> = annotations.keys().map(String::as_str).collect();
-        assert_eq!(names, ["description", "summary"], "{name}: there is no page to link to");
+        assert_eq!(names, ["description", "runbook", "summary"], "{name}");
         let description = annotations["description"].as_str().expect("text");
-        for part in ["First: `kubectl ", "describe collectorgroup ", "problems"] {
-            assert!(description.contains(part), "{name}: {part}");
-        }
+        assert!(description.contains("First: `kubectl "), "{name}: {description}");
+        assert_eq!(annotations["runbook"], format!("docs/runbooks.md#{}", name.to_lowercase()));
+        // An alert of a group says of which.
+        let expression = alert["expr"].as_str().expect("an expression");
+        let of_a_group = expression.contains("by (namespace, group");
+        let summary = annotations["summary"].as_str().expect("text");
+        assert_eq!(summary.contains("{{ $labels.namespace }}/{{ $labels.group }}"), of_a_group, "{name}");
+    }
+}
+
+/// The sections of the page: heading and text.
+fn runbooks() -> Vec<(String, String)> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/runbooks.md");
+    let page = fs::read_to_string(path).expect("docs/runbooks.md");
+    let sections = page.split("\n## ").skip(1).filter_map(|section| section.split_once('\n'));
+    sections.map(|(heading, text)| (heading.to_owned(), text.to_owned())).collect()
+}
+
+#[test]
+fn every_alert_has_its_runbook_and_every_runbook_its_alert() {
+    let alerts: Vec<Value> = rules::alerts().into_iter().map(|alert| alert["alert"].clone()).collect();
+    let runbooks = runbooks();
+    let headings: Vec<&str> = runbooks.iter().map(|(heading, _)| heading.as_str()).collect();
+    assert_eq!(headings, alerts, "in the same order");
+    for (alert, text) in &runbooks {
+        let parts = ["**Means.** ", "\n**Look.** ", "\n**Mend.** ", "\n**Silence.** "];
+        let places: Vec<_> = parts.iter().map(|part| text.find(part)).collect();
+        assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{alert}: {parts:?} in {text}");
+        let look = &text[places[1].unwrap_or_default()..places[2].unwrap_or_default()];
+        assert!(look.contains("\n```sh\nkubectl "), "{alert}: what to look at first is a command");
     }
 }
 
 #[test]
-fn rules_ask_only_for_metrics_that_are_exported() {
-    let exported = BTreeSet::from(EXPORTED.map(str::to_owned));
-    let unknown: Vec<String> = rules::metrics().difference(&exported).cloned().collect();
-    assert!(unknown.is_empty(), "no such metric: {unknown:?}");
+fn rules_ask_only_for_metrics_and_labels_that_the_page_names() {
+    let documented = Documented::read();
     for alert in rules::alerts() {
         let expression = alert["expr"].as_str().expect("an expression");
         assert!(!rules::metrics_of(expression).is_empty(), "{}: it asks for nothing", alert["alert"]);
+        assert_eq!(documented.complaints(expression), [""; 0], "{}: not in docs/metrics.md", alert["alert"]);
     }
 }
 
 #[test]
-fn program_serves_the_metrics_and_labels_that_rules_ask_for() {
-    let metrics = Metrics::new(|_| ());
-    let states = &[("connected", 7)][..];
-    let counts = GroupCounts { namespace: "shop", group: "checkout", states, drifted: 6, quarantined: 1 };
-    metrics.fleet.tell([counts]);
-    let served = metrics.render();
-    let names = served.lines().filter(|line| !line.starts_with('#'));
-    let names: BTreeSet<&str> = names.filter_map(|line| line.split(['{', ' ']).next()).collect();
-    assert!(EXPORTED.iter().all(|name| names.contains(name)), "{EXPORTED:?} in {served}");
-    for series in [
-        r#"opamp_config_drifted_agents{namespace="shop",group="checkout"} 6"#,
-        r#"opamp_quarantined_agents{namespace="shop",group="checkout"} 1"#,
-        // From the start: increase() needs the zero before the first.
-        r#"opamp_drift_corrections_total{result="corrected"} 0"#,
-        r#"opamp_drift_corrections_total{result="failed"} 0"#,
-        r#"opamp_heals_total{step="restart",result="recovered"} 0"#,
-        r#"opamp_heals_total{step="stable",result="failed"} 0"#,
+fn what_the_page_does_not_name_is_found_in_an_expression() {
+    let page = "| Metric | Type | Labels |\n\
+                | `opamp_a_total` | counter | `namespace`, `group`; `state`: `one` `two` | x |\n\
+                | `opamp_b_seconds` | histogram | `kind`: `x`; `le`: `1` `2` | s |\n\
+                | `opamp_c` | gauge | | x |\n";
+    let documented = Documented::of(page);
+    for (expression, expected) in [
+        ("rate(opamp_a_total{state=\"one\", namespace=~\"$namespace\"}[5m])", &[][..]),
+        ("opamp_a_total{state!~\"one|tw.*\",group=\"any\"} + opamp_c", &[]),
+        ("sum by (le) (opamp_b_seconds_bucket{kind=\"x\"}) / opamp_b_seconds_count", &[]),
+        ("opamp_c{instance=~\"a|b\"}", &[]),
+        ("opamp_a", &["opamp_a"]),
+        ("opamp_b_seconds", &["opamp_b_seconds"]),
+        ("opamp_a_total{state=\"three\"}", &["opamp_a_total: state three"]),
+        ("opamp_a_total{state=~\"one|x.*\"}", &["opamp_a_total: state x.*"]),
+        ("opamp_c{group=\"x\"} or opamp_c{state=\"x\"}", &["opamp_c: group", "opamp_c: state"]),
     ] {
-        assert!(served.lines().any(|line| line == series), "{series} in {served}");
+        assert_eq!(documented.complaints(expression), expected, "{expression}");
     }
 }
 

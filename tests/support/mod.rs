@@ -6,6 +6,7 @@
 
 pub mod authority;
 pub mod control_plane;
+pub mod documented;
 pub mod fleet;
 pub mod https;
 pub mod metrics;
