@@ -189,16 +189,47 @@ fn policies_are_left_out_where_the_cluster_cannot_have_them_and_people_are_told(
 }
 
 #[test]
-fn alert_rules_are_those_of_the_project() {
-    let all = manifests(&rendered("everything"));
-    let rule = find(&all, "PrometheusRule", "opamp-operator");
-    assert_eq!(rule["spec"], rules::read(rules::RULES));
+fn alert_rules_are_those_of_the_project_with_the_url_of_their_runbooks() {
+    let plain = manifests(&template(&["--set", "metrics.rules.enabled=true"]).expect("rendered"));
+    let expected = rules::read(rules::RULES);
+    assert_eq!(find(&plain, "PrometheusRule", "opamp-operator")["spec"], expected);
+
+    let mut rule = find(&manifests(&rendered("everything")), "PrometheusRule", "opamp-operator").clone();
+    for group in rule["spec"]["groups"].as_array_mut().expect("groups") {
+        for alert in group["rules"].as_array_mut().expect("alerts") {
+            let annotations = alert["annotations"].as_object_mut().expect("annotations");
+            let url = annotations.remove("runbook_url").expect("the URL that the values ask for");
+            let page = annotations["runbook"].as_str().expect("text");
+            assert_eq!(url, format!("https://git.example.org/fleet/{page}"));
+        }
+    }
+    assert_eq!(rule["spec"], expected);
 }
 
-/// The parts of a text of manifests that are of the wanted kinds, whatever the version.
+#[test]
+fn dashboard_is_found_by_the_sidecar_of_grafana_and_is_the_file_byte_for_byte() {
+    let file = fs::read_to_string(chart().join("files/dashboards/opamp-operator.json")).expect("a dashboard");
+    let all = manifests(&rendered("everything"));
+    let map = find(&all, "ConfigMap", "opamp-operator-dashboard");
+    assert_eq!(map["data"], json!({"opamp-operator.json": file}));
+    assert_eq!(map["metadata"]["labels"]["grafana_dashboard"], "1");
+    assert_eq!(map["metadata"]["labels"]["section"], "fleet");
+    assert_eq!(map["metadata"]["annotations"], json!({"grafana_folder": "Fleet"}));
+    let elsewhere = ["label=dashboards", "namespace=grafana", "enabled=true"];
+    let elsewhere = elsewhere.map(|value| format!("metrics.dashboard.{value}"));
+    let elsewhere: Vec<&str> = elsewhere.iter().flat_map(|value| ["--set", value]).collect();
+    let all = manifests(&template(&elsewhere).expect("rendered"));
+    let metadata = &find(&all, "ConfigMap", "opamp-operator-dashboard")["metadata"];
+    assert_eq!((&metadata["namespace"], &metadata["labels"]["dashboards"]), (&json!("grafana"), &json!("1")));
+    assert!(metadata["annotations"].is_null() && metadata["labels"]["grafana_dashboard"].is_null());
+}
+
+/// The parts of a text of manifests that are of the wanted kinds, whatever the version, and without the dashboard's JSON.
 fn parts(printed: &str, wanted: impl Fn(&str) -> bool) -> String {
     let printed = printed.replace(env!("CARGO_PKG_VERSION"), "VERSION");
     let texts = printed.split("\n---\n").map(|text| text.trim_start_matches("---\n"));
+    let texts =
+        texts.map(|text| text.split_inclusive("\n  opamp-operator.json: |\n").next().unwrap_or_default());
     let kind =
         |text: &str| text.lines().find_map(|line| line.strip_prefix("kind: ")).unwrap_or_default().to_owned();
     texts.filter(|text| wanted(&kind(text))).map(str::trim_end).collect::<Vec<_>>().join("\n---\n")
