@@ -8,6 +8,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 use support::documented::Documented;
+use support::metrics::Metric;
 use support::rules::{self, RULES};
 use support::tool;
 
@@ -114,11 +115,21 @@ fn rules_ask_only_for_metrics_and_labels_that_the_page_names() {
 
 #[test]
 fn what_the_page_does_not_name_is_found_in_an_expression() {
-    let page = "| Metric | Type | Labels |\n\
-                | `opamp_a_total` | counter | `namespace`, `group`; `state`: `one` `two` | x |\n\
-                | `opamp_b_seconds` | histogram | `kind`: `x`; `le`: `1` `2` | s |\n\
-                | `opamp_c` | gauge | | x |\n";
-    let documented = Documented::of(page);
+    let metric = |kind: &str, labels: &[(&str, &[&str])]| {
+        let values = |values: &[&str]| values.iter().map(|&value| value.to_owned()).collect();
+        let labels = labels.iter().map(|(label, known)| ((*label).to_owned(), values(known)));
+        Metric { kind: kind.to_owned(), labels: labels.collect(), ..Metric::default() }
+    };
+    let metrics = [
+        (
+            "opamp_a_total",
+            metric("counter", &[("namespace", &[]), ("group", &[]), ("state", &["one", "two"])]),
+        ),
+        ("opamp_b_seconds", metric("histogram", &[("kind", &["x"])])),
+        ("opamp_c", metric("gauge", &[])),
+    ];
+    let metrics = metrics.map(|(name, metric)| (name.to_owned(), metric)).into();
+    let documented = Documented::of(&metrics);
     for (expression, expected) in [
         ("rate(opamp_a_total{state=\"one\", namespace=~\"$namespace\"}[5m])", &[][..]),
         ("opamp_a_total{state!~\"one|tw.*\",group=\"any\"} + opamp_c", &[]),

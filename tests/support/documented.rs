@@ -1,41 +1,28 @@
-//! The metrics that `docs/metrics.md` names, with their labels and the values of these.
+//! Whether what an expression asks for is in `docs/metrics.md`: metrics, their labels, and the values of these.
 
+use super::metrics::{Metrics, documented};
 use super::rules::metrics_of;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::path::Path;
 
-/// Labels that Prometheus adds.
+/// Labels that Prometheus adds, or that make up a histogram.
 const OF_TARGETS: [&str; 3] = ["instance", "job", "le"];
 
-/// What the page says.
-pub struct Documented(BTreeMap<String, Labels>);
-
-/// The values that a label may have; none: whatever people have named.
-type Labels = BTreeMap<String, BTreeSet<String>>;
+/// The labels of each metric as queries call it, with their values; none: whatever people have named.
+pub struct Documented(BTreeMap<String, BTreeMap<String, BTreeSet<String>>>);
 
 impl Documented {
-    /// Reads the page.
-    ///
-    /// # Panics
-    /// When it is missing or names nothing.
+    /// Those of the page.
     pub fn read() -> Self {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/metrics.md");
-        let found = Self::of(&fs::read_to_string(path).expect("docs/metrics.md"));
-        assert!(found.0.len() > 20, "the page is read");
-        found
+        Self::of(&documented())
     }
 
-    /// What this text of a page says.
-    pub fn of(page: &str) -> Self {
-        let rows = page.lines().filter_map(|line| line.strip_prefix("| `opamp_"));
+    /// Those of these metrics.
+    pub fn of(metrics: &Metrics) -> Self {
         let mut found = BTreeMap::new();
-        for row in rows {
-            let cells: Vec<&str> = row.split(" | ").collect();
-            let (name, labels) = (format!("opamp_{}", cells[0].trim_end_matches('`')), labels(cells[2]));
-            let endings: &[&str] =
-                if cells[1] == "histogram" { &["_bucket", "_sum", "_count"] } else { &[""] };
-            found.extend(endings.iter().map(|ending| (format!("{name}{ending}"), labels.clone())));
+        for (name, metric) in metrics {
+            let histogram = metric.kind == "histogram";
+            let endings: &[&str] = if histogram { &["_bucket", "_sum", "_count"] } else { &[""] };
+            found.extend(endings.iter().map(|ending| (format!("{name}{ending}"), metric.labels.clone())));
         }
         Self(found)
     }
@@ -60,21 +47,6 @@ impl Documented {
         }
         wrong
     }
-}
-
-/// The labels of a cell: "`namespace`, `group`; `state`: `matched` `connected`".
-fn labels(cell: &str) -> Labels {
-    let mut found = Labels::new();
-    for part in cell.split("; ") {
-        let (names, values) = part.split_once(": ").unwrap_or((part, ""));
-        let values: BTreeSet<String> = spans(values).map(str::to_owned).collect();
-        found.extend(spans(names).map(|name| (name.to_owned(), values.clone())));
-    }
-    found
-}
-
-fn spans(text: &str) -> impl Iterator<Item = &str> {
-    text.split('`').skip(1).step_by(2)
 }
 
 /// Whether a value of a matcher, which may end in `.*`, is among these, if they are bounded.

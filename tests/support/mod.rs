@@ -15,6 +15,7 @@ pub mod operator;
 pub mod pages;
 pub mod policies;
 pub mod process;
+pub mod prometheus;
 pub mod resources;
 pub mod rules;
 pub mod supervisor;
