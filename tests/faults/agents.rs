@@ -97,6 +97,11 @@ impl Agents {
         self.members.iter().filter(|member| member.writer.log().is_connected()).count()
     }
 
+    /// Whether all agents with this home are connected.
+    pub fn are_connected(&self, home: usize) -> bool {
+        self.members.iter().skip(home).step_by(REPLICAS).all(|member| member.writer.log().is_connected())
+    }
+
     /// How many polls went to all replicas in turn.
     pub fn roaming_polls(&self) -> usize {
         self.roundabout.polls()

@@ -97,7 +97,10 @@ impl Victims<'_> {
     }
 
     async fn cut_agents(&mut self, fault: &Fault) {
-        let before = self.agents.disconnections(fault.whom);
+        let agents = self.agents;
+        // Those that the fault before has sent here may still be on their way, and who is not there is not cut off.
+        eventually("agents to be there", async || agents.are_connected(fault.whom).then_some(())).await;
+        let before = agents.disconnections(fault.whom);
         if fault.elsewhere {
             self.replicas.lead_elsewhere(fault.whom);
         } else {
@@ -105,7 +108,6 @@ impl Victims<'_> {
         }
         self.agents.moved(fault.whom);
         sleep(fault.lasts).await;
-        let agents = self.agents;
         eventually("agents to be cut off", async || {
             (agents.disconnections(fault.whom) > before).then_some(())
         })
