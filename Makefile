@@ -92,6 +92,11 @@ fixtures: tools ## Records what a real Collector reports of src/drift/fixtures. 
 tools: ## Builds etcd, kube-apiserver, kubectl, supervisor, Collector and clients into .tools/bin, once; fetches nginx.
 	@tools/build.sh
 
+##@ Ship it
+.PHONY: image
+image: ## The container image, as IMAGE (opamp-operator) for PLATFORMS (this machine's); PUSH=1 pushes it.
+	@tools/image/image.sh
+
 .PHONY: ci
 ci: ## Exactly what CI runs.
 	.ci/run

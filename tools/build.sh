@@ -26,6 +26,7 @@ python-client            python     opamp-python-client      15_s   tests/witnes
 helm                     go         helm                     2_min  tools/helm                       cmd/helm                       helm.sh/helm/v4
 promtool                 go         promtool                 2_min  tools/prometheus                 cmd/promtool                   github.com/prometheus/prometheus
 prometheus               go         prometheus               2_min  tools/prometheus                 cmd/prometheus                 github.com/prometheus/prometheus
+crane                    go         crane                    30_s   tools/crane                      cmd/crane                      github.com/google/go-containerregistry
 nginx                    debian     nginx                    10_s   tools/nginx                      -                              -
 gateway-api              crds       gateway-api-crds.yaml    5_s    tools/gateway-api                config/crd/standard            sigs.k8s.io/gateway-api
 prometheus-operator      crds       prometheus-crds.yaml     5_s    tools/prometheus-operator        example/prometheus-operator-crd github.com/prometheus-operator/prometheus-operator
