@@ -89,7 +89,7 @@ fn say(line: &str) {
 
 /// A group and a rollout, from nothing.
 async fn first_rollout(cluster: &Cluster, space: &Space, production: &Supervisor) {
-    cluster.show(&["apply", "-f", "examples/"]);
+    cluster.show(&["apply", "-f", "examples/first/"]);
     say(
         "waiting until the three agents are connected and in the group (replicas write such edges within 10 s)",
     );

@@ -103,7 +103,7 @@ async fn demos_rollouts_end_as_ever_when_their_leaders_are_killed() {
     for environment in ENVIRONMENTS {
         agents.push(Agent::start(&plane, &trio, environment).await);
     }
-    plane.kubectl(&["-n", NAMESPACE, "apply", "-f", "examples/"]).expect("applied");
+    plane.kubectl(&["-n", NAMESPACE, "apply", "-f", "examples/first/"]).expect("applied");
     reached(&space, "checkout-1", RolloutState::Completed).await;
     let first = hash(&space, "checkout-1").await;
 

@@ -4,7 +4,7 @@
 use super::{eventually, within};
 use opamp_operator::opamp::proto::RemoteConfigStatuses;
 use opamp_operator::sim::{
-    self, Behaviour, Endpoint, Habits, Journal, Offer, Pace, Profile, Refused, Simulated,
+    self, Access, Behaviour, Endpoint, Habits, Journal, Offer, Pace, Profile, Refused, Simulated,
 };
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -114,6 +114,18 @@ impl Fleet {
     #[must_use]
     pub fn hasty(mut self, haste: u32) -> Self {
         self.pace.haste = haste;
+        self
+    }
+
+    /// The same agents, which are let in by this token.
+    ///
+    /// # Panics
+    /// When there are agents already.
+    #[must_use]
+    pub fn by_token(mut self, token: &str) -> Self {
+        assert!(self.agents.is_empty(), "before they join");
+        let header = ("authorization".to_owned(), format!("Bearer {token}"));
+        self.endpoint = self.endpoint.with(Access::default().by_headers([header]));
         self
     }
 

@@ -18,6 +18,7 @@ pub mod process;
 pub mod prometheus;
 pub mod resources;
 pub mod rules;
+pub mod shell;
 pub mod supervisor;
 pub mod switch;
 pub mod tap;

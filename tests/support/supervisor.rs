@@ -93,6 +93,25 @@ impl Supervisor {
         Self::run(dir, name, configure(dir, name, server, attributes, capabilities, &json!({})))
     }
 
+    /// Starts one with this `supervisor.yaml` and environment, which keeps its things in `storage`.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn start_from(
+        config: &str,
+        environment: &[(&str, &str)],
+        dir: &Path,
+        name: &str,
+        storage: PathBuf,
+    ) -> Self {
+        let (file, log) = (dir.join(format!("{name}.yaml")), dir.join(format!("{name}.log")));
+        std::fs::write(&file, config).expect("written");
+        let args = ["--config".into(), file.into_os_string()];
+        let program = tool("opampsupervisor");
+        let process = Guarded::spawn_with(&program, &args, environment, &log, Ending::Interrupt);
+        Self { process, storage }
+    }
+
     fn run(dir: &Path, name: &str, (file, storage): (PathBuf, PathBuf)) -> Self {
         let args = ["--config".into(), file.into_os_string()];
         let log = dir.join(format!("{name}.log"));
