@@ -5,6 +5,8 @@
 mod accepted;
 #[path = "chart/copies.rs"]
 mod copies;
+#[path = "chart/first_hour.rs"]
+mod first_hour;
 #[path = "chart/helm.rs"]
 mod helm;
 #[path = "chart/release.rs"]

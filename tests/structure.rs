@@ -2,6 +2,8 @@
 
 #[path = "structure/conformance.rs"]
 mod conformance;
+#[path = "structure/links.rs"]
+mod links;
 #[path = "structure/open.rs"]
 mod open;
 #[path = "structure/pages.rs"]
