@@ -10,6 +10,8 @@ mod open;
 mod pages;
 #[path = "structure/source.rs"]
 mod source;
+#[path = "structure/symptoms.rs"]
+mod symptoms;
 
 use pages::Page;
 use source::{Mention, Source, Token, tokens};

@@ -77,6 +77,30 @@ async fn readme_alone_leads_from_helm_install_to_a_completed_rollout() {
     assert_eq!(columns(&printed), columns(expected), "{printed}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn manifests_are_applied_and_deleted_without_helms_releases_as_the_pages_say() {
+    let plane = ControlPlane::start_empty().await;
+    let of = |page: &str, from: &str| {
+        let text = std::fs::read_to_string(Path::new(ROOT).join("docs").join(page)).expect(page);
+        let section = text.split_once(from).unwrap_or_else(|| panic!("{page} has no {from}")).1;
+        commands(section.split("\n## ").next().expect("a section")).join("\n")
+    };
+    let list = "kubectl get --ignore-not-found --namespace opamp-operator -o name \
+                deployments,services,serviceaccounts,configmaps,poddisruptionbudgets,clusterroles,clusterrolebindings,\
+                mutatingadmissionpolicies,validatingadmissionpolicies -l app.kubernetes.io/name=opamp-operator";
+    in_shell(&plane, &of("install.md", "\n## Without Helm's releases\n")).await;
+    let there = in_shell(&plane, list).await;
+    for kind in
+        ["deployment.apps/opamp-operator", "serviceaccount/opamp-operator", "policy.admissionregistration"]
+    {
+        assert!(there.contains(kind), "{kind}: {there}");
+    }
+    in_shell(&plane, &of("uninstall.md", "\n## Without Helm\n")).await;
+    assert_eq!(in_shell(&plane, list).await, "");
+    let definitions = in_shell(&plane, "kubectl get crds -o name").await;
+    assert_eq!(definitions.matches(".fleet.opamp.dev").count(), 4, "{definitions}");
+}
+
 async fn in_shell(plane: &ControlPlane, script: &str) -> String {
     shell::run(script, &plane.kubeconfig, Path::new(ROOT)).await
 }
