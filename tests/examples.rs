@@ -10,6 +10,7 @@ use opamp_operator::sim::Behaviour;
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 use support::control_plane::ControlPlane;
 use support::fleet::Fleet;
@@ -229,4 +230,53 @@ fn supervisor_with_a_certificate_is_that_of_the_documentation() {
     };
     assert_eq!(rest(certificate), rest(token.clone()));
     assert_eq!(read("tenants/hosts/supervisor.yaml"), token);
+}
+
+/// The check before sending knows no component's own fields; a real Collector does.
+#[test]
+fn configurations_of_the_examples_are_valid_for_a_real_collector() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut count = 0;
+    for example in ["first", "gateway", "edge", "tenants"] {
+        let objects = objects(&Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(example));
+        for rollout in objects.iter().filter(|object| object["kind"] == "ConfigRollout") {
+            let mut collector = Command::new(tool("otelcol"));
+            collector.arg("validate");
+            for file in rollout["spec"]["config"]["files"].as_array().expect("files") {
+                count += 1;
+                let path = folder.path().join(format!("{count}.yaml"));
+                fs::write(&path, body(file, &objects)).expect("written");
+                collector.arg("--config").arg(path);
+            }
+            let output = collector.output().expect("otelcol runs");
+            assert!(output.status.success(), "{example}: {}", String::from_utf8_lossy(&output.stderr));
+        }
+    }
+    assert_eq!(count, 8, "files of configurations");
+}
+
+/// The objects of a folder.
+fn objects(folder: &Path) -> Vec<Value> {
+    let files = fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
+    let yaml = files.filter(|path| path.extension().is_some_and(|ending| ending == "yaml"));
+    let texts: Vec<String> = yaml.map(|path| fs::read_to_string(path).expect("text")).collect();
+    let documents = texts.iter().flat_map(|text| text.split("\n---\n"));
+    documents
+        .map(|text| serde_saphyr::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}")))
+        .collect()
+}
+
+/// The body of a file, from where it says.
+fn body<'a>(file: &'a Value, objects: &'a [Value]) -> &'a str {
+    let of = |kind: &str, data: &str, key: &Value| {
+        let named = |object: &&Value| object["kind"] == kind && object["metadata"]["name"] == key["name"];
+        let object = objects.iter().find(named).unwrap_or_else(|| panic!("{key} is not in the example"));
+        &object[data][key["key"].as_str().expect("a key")]
+    };
+    let body = match (&file["inline"], &file["configMapKeyRef"], &file["secretKeyRef"]) {
+        (Value::Null, Value::Null, key) => of("Secret", "stringData", key),
+        (Value::Null, key, _) => of("ConfigMap", "data", key),
+        (inline, ..) => inline,
+    };
+    body.as_str().expect("text")
 }
