@@ -2,7 +2,7 @@
 
 use super::{PATIENCE, tool};
 use std::path::Path;
-use std::process::Command;
+use tokio::process::Command;
 
 /// The blocks of shell in a text, in order.
 ///
@@ -31,11 +31,11 @@ pub async fn run(script: &str, kubeconfig: &Path, folder: &Path) -> String {
     for name in ["HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME"] {
         bash.env(name, home.path().join("helm"));
     }
-    let running = tokio::task::spawn_blocking(move || bash.output().expect("bash runs"));
+    let running = bash.kill_on_drop(true).output();
     let Ok(output) = tokio::time::timeout(4 * PATIENCE, running).await else {
         panic!("these take too long: {script}");
     };
-    let output = output.expect("it ends");
+    let output = output.expect("bash runs");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     assert!(output.status.success(), "{script}: {}{}", text(&output.stdout), text(&output.stderr));
     text(&output.stdout)
