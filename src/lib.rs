@@ -2,7 +2,7 @@
 //!
 //! Read `docs/architecture.md` for the map. Dependencies point one way, and a test enforces it: [`api`] and
 //! [`config`] know nothing of the rest, [`fleet`], [`rollout`] and [`drift`] decide as pure functions, [`opamp`] and
-//! [`cluster`] are the edges, [`controller`] reads, decides and writes, and [`run`] joins everything.
+//! [`cluster`] are the edges, [`notify`] tells people elsewhere, [`controller`] reads, decides and writes, and [`run`] joins everything.
 
 pub mod api;
 pub mod cluster;
@@ -11,6 +11,7 @@ pub mod controller;
 pub mod drift;
 pub mod fleet;
 pub mod heal;
+pub mod notify;
 pub mod opamp;
 pub mod rollout;
 pub mod run;
