@@ -6,6 +6,7 @@ use super::revision::Known;
 use crate::api::{CollectorGroup, ConfigRevision, ConfigRollout};
 use crate::cluster::{Announcer, Held, Observatory, Whole, Written, write_status};
 use crate::config::{ConfigHash, HashKey, Inventory};
+use crate::notify::Outbox;
 use crate::rollout::{Claim, Content, Furthest, RevisionFacts, holder};
 use crate::telemetry::{ControlMetrics, FleetMetrics, RolloutMetrics, Write};
 use jiff::Timestamp;
@@ -38,6 +39,8 @@ pub struct LeaderConfig {
     pub rollout_metrics: RolloutMetrics,
     /// Where the leader's own work is counted.
     pub control_metrics: ControlMetrics,
+    /// Where notifications of what it writes are put.
+    pub outbox: Outbox,
     /// The key of the content hashes.
     pub key: HashKey,
     /// Whether this process still holds the leader's Lease.
@@ -83,6 +86,7 @@ pub struct Leader {
     pub(super) control_metrics: ControlMetrics,
     /// How far attempts ever came, by the rollout's uid.
     pub(super) furthest: Mutex<HashMap<String, Furthest>>,
+    pub(super) outbox: Outbox,
     pub(super) key: HashKey,
     pub(super) term: i64,
     pub(super) stores: Stores,
@@ -151,6 +155,7 @@ impl Leader {
             rollout_metrics: config.rollout_metrics,
             control_metrics: config.control_metrics,
             furthest: Mutex::default(),
+            outbox: config.outbox,
             key: config.key,
             held: config.held,
             status_interval: config.status_interval,

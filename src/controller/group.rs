@@ -1,6 +1,6 @@
 //! Reconciles a `CollectorGroup`: derives its assignment from the rollout that holds it, counts, writes.
 
-use super::announce::answer_all;
+use super::announce::{answer_all, notify_of_group};
 use super::care::{Care, treat};
 use super::context::{Error, Guarded, Leader, entropy, hashes, holder_of, readable, write_if_leading};
 use super::{memory, revision, telemetry};
@@ -152,6 +152,7 @@ async fn write(
     let api: Api<CollectorGroup> = Api::namespaced(leader.client.clone(), &namespace);
     let written = write_if_leading(leader, KIND, &api, group, prior, next).await?;
     drop(turn);
+    notify_of_group(leader, written, group, prior, next);
     match written {
         Written::Yes | Written::Unchanged => {
             leader.count_restarts(prior.restart.as_ref(), next.restart.as_ref());

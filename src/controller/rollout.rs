@@ -1,6 +1,6 @@
 //! Reconciles a `ConfigRollout`: dereference, resolve, find or make its revision, step, write.
 
-use super::announce::{announce, answer};
+use super::announce::{announce, answer, notify_of_rollout};
 use super::contents::content;
 use super::context::{Error, Guarded, Leader, entropy, facts, holder_of, readable, write_if_leading};
 use super::lock::lock;
@@ -134,6 +134,7 @@ async fn write(
             turn.overtakes(rollout.resource_version());
         }
         drop(turn);
+        notify_of_rollout(leader, written, rollout, prior, next);
         match written {
             Written::Yes => {
                 leader.count_step(rollout, prior, next);

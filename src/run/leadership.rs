@@ -4,6 +4,7 @@ use super::leases;
 use crate::cluster::{Held, Keeper, LEADER_LEASE, Observatory, keep};
 use crate::config::HashKey;
 use crate::controller::{self, LeaderConfig};
+use crate::notify::Outbox;
 use crate::settings::Settings;
 use crate::telemetry::{Lease, Metrics};
 use kube::Client;
@@ -23,6 +24,7 @@ pub async fn lead_when_elected(
     keeper: &mut Keeper,
     key: HashKey,
     metrics: &Metrics,
+    outbox: &Outbox,
 ) {
     let timings = settings.timings;
     let held = watch::Sender::new(None);
@@ -41,6 +43,7 @@ pub async fn lead_when_elected(
                 fleet_metrics: metrics.fleet.clone(),
                 rollout_metrics: metrics.rollouts.clone(),
                 control_metrics: metrics.control.clone(),
+                outbox: outbox.clone(),
                 identity: settings.identity.clone(),
                 key: key.clone(),
                 held: held.subscribe(),

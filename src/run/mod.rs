@@ -8,6 +8,7 @@ mod flush;
 mod leadership;
 mod leases;
 mod limits;
+mod notifications;
 mod offers;
 mod readiness;
 mod rotation;
@@ -16,6 +17,7 @@ use crate::api::ConfigFormat;
 use crate::cluster::{self, AgentSecrets, Held, RevisionBody, SliceWriter, StartError};
 use crate::config::{self, Desired};
 use crate::fleet::{Delays, Payload, Revision, Roster, View};
+use crate::notify::{self, Outbox};
 use crate::opamp::credentials::Credentials;
 use crate::opamp::tls::{self, Identity};
 use crate::opamp::{self, Hub};
@@ -25,6 +27,7 @@ use certificates::Certificates;
 use credentials::Keyring;
 use jiff::Timestamp;
 use kube::Client;
+use notifications::Notifications;
 use offers::Reading;
 use readiness::{Check, Readiness};
 use rotation::{Registered, Rotation};
@@ -42,6 +45,8 @@ const CLOSING: Duration = Duration::from_secs(6);
 /// How long the last writes may take after that. What 10,000 agents leave behind is 40 slices, which take 2 s.
 /// All three together fit into the 30 s that Kubernetes gives by default.
 const LAST_WRITES: Duration = Duration::from_secs(10);
+/// How long notifications that wait may take at the end, while connections and writes do.
+const LAST_NOTIFICATIONS: Duration = Duration::from_secs(5);
 
 /// Why the program ends: one line that says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -82,9 +87,11 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
     let opamp_listener = listen("opamp", settings.opamp_listen).await?;
     let admin_listener = listen("admin", settings.admin_listen).await?;
     let (opamp_metrics, tls_metrics) = (opamp::Metrics::default(), tls::Metrics::default());
+    let notify_metrics = notify::Metrics::default();
     let metrics = Metrics::new(|registry| {
         opamp_metrics.register(registry);
         tls_metrics.register(registry);
+        notify_metrics.register(registry);
     });
     let client = cluster::connect(metrics.control.clone()).await?;
     cluster::preflight(&client, &settings.namespace).await?;
@@ -103,7 +110,9 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
         metrics,
         settings,
         rotation,
+        outbox: Outbox::new(notify_metrics.clone()),
     };
+    let couriers = parts.spawn_couriers(notify_metrics);
     let mut tasks = JoinSet::new();
     parts.spawn_door(&mut tasks, opamp_listener, &entrance);
     tasks.spawn(parts.lead());
@@ -113,14 +122,20 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
     tracing::info!("shutting down");
     parts.readiness.fail(Check::Draining, "this replica was told to stop");
     parts.closing.send_replace(true);
+    let delivered = tokio::time::timeout(LAST_NOTIFICATIONS, parts.outbox.emptied());
     let closed = async { while tasks.join_next().await.is_some() {} };
     if tokio::time::timeout(parts.settings.limits.drain_period + CLOSING, closed).await.is_err() {
         tracing::warn!("not every connection was closed before the end");
     }
     drop(tickers);
-    if tokio::time::timeout(LAST_WRITES, keepers.finish()).await.is_err() {
+    let (written, delivered) = tokio::join!(tokio::time::timeout(LAST_WRITES, keepers.finish()), delivered);
+    if written.is_err() {
         tracing::warn!("not everything was written before the end");
     }
+    if delivered.is_err() {
+        tracing::warn!("not every notification was delivered before the end");
+    }
+    drop(couriers);
     Ok(())
 }
 
@@ -164,6 +179,8 @@ struct Parts {
     key: watch::Sender<Option<config::HashKey>>,
     /// Since when the groups have been read.
     reading: Reading,
+    /// Where notifications are put.
+    outbox: Outbox,
 }
 
 impl Parts {
@@ -187,13 +204,13 @@ impl Parts {
     /// not wait for it to run out.
     fn lead(&self) -> impl Future<Output = ()> + Send + 'static {
         let (client, settings, metrics) = (self.client.clone(), self.settings.clone(), self.metrics.clone());
-        let (mut key, closed) = (self.key.subscribe(), self.closed());
+        let (mut key, closed, outbox) = (self.key.subscribe(), self.closed(), self.outbox.clone());
         async move {
             let mut keeper = leadership::keeper(client.clone(), &settings);
             let leading = async {
                 let key = key.wait_for(Option::is_some).await.ok().and_then(|key| key.clone());
                 let Some(key) = key else { return };
-                leadership::lead_when_elected(client, &settings, &mut keeper, key, &metrics).await;
+                leadership::lead_when_elected(client, &settings, &mut keeper, key, &metrics, &outbox).await;
             };
             tokio::select! { () = leading => {}, () = closed => {} }
             metrics.leading.set(0);
@@ -238,6 +255,18 @@ impl Parts {
         let held = self.replica_lease.subscribe();
         tasks.spawn(self.reading.clone().allow(self.hub.clone(), held, self.readiness.clone()));
         tasks.spawn(expire(self.hub.clone(), self.metrics.clone(), self.timings().recheck));
+        tasks
+    }
+
+    /// What delivers notifications and follows their file: ended last, because the leader's last writes are told too.
+    fn spawn_couriers(&self, metrics: notify::Metrics) -> JoinSet<()> {
+        let mut tasks = JoinSet::new();
+        if let Some(file) = &self.settings.notifications_file {
+            let file = Notifications::load(file, self.outbox.clone(), metrics);
+            tasks.spawn(file.follow(self.timings().certificate_check));
+            let outbox = self.outbox.clone();
+            tasks.spawn(async move { outbox.serve().await });
+        }
         tasks
     }
 

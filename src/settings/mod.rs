@@ -77,6 +77,10 @@ pub struct RunArgs {
     /// when it changes.
     #[arg(long, env = "OPAMP_OPERATOR_PUBLIC_CA", value_name = "FILE")]
     pub public_ca: Option<PathBuf>,
+    /// YAML file with the receivers of notifications in Slack, PagerDuty or by webhook: docs/notifications.md. Read again
+    /// when it changes; one that cannot be used keeps nothing from running.
+    #[arg(long, env = "OPAMP_OPERATOR_NOTIFICATIONS_FILE", value_name = "FILE")]
+    pub notifications_file: Option<PathBuf>,
     /// How log lines are written.
     #[arg(long, env = "OPAMP_OPERATOR_LOG_FORMAT", value_enum, default_value_t = LogFormat::Json, value_name = "FORMAT")]
     pub log_format: LogFormat,
@@ -283,6 +287,8 @@ pub struct Settings {
     pub limits: DoorLimits,
     /// Where agents are sent that are offered another token; without it none is.
     pub public_endpoint: Option<PublicEndpoint>,
+    /// Who is told what becomes of rollouts; without it nobody is.
+    pub notifications_file: Option<PathBuf>,
     /// The times.
     pub timings: Timings,
 }
@@ -310,6 +316,7 @@ impl Settings {
             tls: TlsFiles::of(args)?,
             limits: DoorLimits::of(&args.limits)?,
             public_endpoint: PublicEndpoint::of(args)?,
+            notifications_file: args.notifications_file.clone(),
             timings: Timings::default().scaled(args.time_scale),
         })
     }

@@ -19,6 +19,7 @@ pub mod prometheus;
 pub mod resources;
 pub mod rules;
 pub mod shell;
+pub mod sink;
 pub mod supervisor;
 pub mod switch;
 pub mod tap;

@@ -1,0 +1,122 @@
+//! The file with the receivers of notifications: read at the start, and again when it or an authority that it names
+//! changes. One that cannot be used is told and changes nothing: agents are served without notifications as well.
+
+use crate::notify::{Metrics, Outbox, Receivers, Route, Trust, parse};
+use sha2::{Digest, Sha256};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// What stands for the file of an authority that was not read.
+static NOTHING: Vec<u8> = Vec::new();
+
+/// The file, and where its receivers are put.
+pub struct Notifications {
+    file: PathBuf,
+    outbox: Outbox,
+    metrics: Metrics,
+    /// Stands for the content that was looked at last, good or bad.
+    seen: Option<[u8; 32]>,
+}
+
+/// The content of the file, and of the authorities that it names, as they are read.
+#[derive(PartialEq, Eq)]
+struct Content {
+    file: Result<Vec<u8>, String>,
+    authorities: Vec<Result<Vec<u8>, String>>,
+}
+
+impl Notifications {
+    /// Reads the file for the first time.
+    pub fn load(file: &Path, outbox: Outbox, metrics: Metrics) -> Self {
+        let mut loaded = Self { file: file.to_owned(), outbox, metrics, seen: None };
+        loaded.look();
+        loaded
+    }
+
+    /// Looks at the files for ever.
+    pub async fn follow(mut self, every: Duration) {
+        let mut ticks = tokio::time::interval(every);
+        loop {
+            ticks.tick().await;
+            self.look();
+        }
+    }
+
+    fn look(&mut self) {
+        // A file may be looked at while it is written: its content counts once it is the same twice.
+        let (first, second) = (Content::read(&self.file), Content::read(&self.file));
+        let digest = first.digest();
+        if first != second || self.seen == Some(digest) {
+            return;
+        }
+        self.seen = Some(digest);
+        match first.routes() {
+            Ok(routes) => {
+                tracing::info!(receivers = routes.len(), "notifications file was read");
+                self.outbox.take(routes);
+                self.metrics.read(true);
+            }
+            Err(error) => {
+                let file = self.file.display();
+                tracing::error!(%file, error, "notifications file cannot be used: the receivers before stay, if there were any");
+                self.metrics.read(false);
+            }
+        }
+    }
+}
+
+impl Content {
+    fn read(file: &Path) -> Self {
+        let file = read(file);
+        let named = file.as_ref().ok().and_then(|bytes| receivers(bytes).ok()).unwrap_or_default();
+        let paths = named.0.iter().filter_map(|receiver| receiver.authority.as_deref());
+        let authorities = paths.map(read).collect();
+        Self { file, authorities }
+    }
+
+    /// The receivers, each with whom to trust.
+    fn routes(&self) -> Result<Vec<Route>, String> {
+        let Receivers(receivers) = receivers(self.file.as_ref().map_err(Clone::clone)?)?;
+        let system = Trust::of_system().map_err(|error| format!("the system's authorities: {error}"))?;
+        // In the receivers' order.
+        let mut authorities = self.authorities.iter();
+        let mut routes = Vec::new();
+        for receiver in receivers {
+            let trust = match &receiver.authority {
+                None => system.clone(),
+                Some(path) => {
+                    let wrong =
+                        |why: &str| format!("receiver {}, caFile {}: {why}", receiver.name, path.display());
+                    let pem = authorities.next().map_or(Ok(&NOTHING), Result::as_ref);
+                    let pem = pem.map_err(|error| wrong(error))?;
+                    Trust::of_file(pem).map_err(|error| wrong(&error.to_string()))?
+                }
+            };
+            routes.push(Route { receiver, trust });
+        }
+        Ok(routes)
+    }
+
+    fn digest(&self) -> [u8; 32] {
+        let mut digest = Sha256::new();
+        for part in std::iter::once(&self.file).chain(&self.authorities) {
+            let (is_there, bytes) = match part {
+                Ok(bytes) => (1, bytes.as_slice()),
+                Err(error) => (0, error.as_bytes()),
+            };
+            digest.update([is_there]);
+            digest.update(bytes.len().to_be_bytes());
+            digest.update(bytes);
+        }
+        digest.finalize().into()
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, String> {
+    std::fs::read(path).map_err(|error| format!("cannot read it: {error}"))
+}
+
+fn receivers(bytes: &[u8]) -> Result<Receivers, String> {
+    let text = str::from_utf8(bytes).map_err(|_| "it is not UTF-8 text".to_owned())?;
+    parse(text).map_err(|error| error.to_string())
+}
