@@ -2,7 +2,8 @@
 //! and all else as it was looked at last.
 
 use super::helm::{
-    NAMESPACE, SETS, chart, find, helm, manifests, rendered, set, template, template_without_policies, texts,
+    NAMESPACE, SETS, chart, container, find, helm, manifests, rendered, set, template,
+    template_without_policies, texts,
 };
 use super::support::policies::OPERATOR;
 use super::support::rules;
@@ -204,6 +205,26 @@ fn alert_rules_are_those_of_the_project_with_the_url_of_their_runbooks() {
         }
     }
     assert_eq!(rule["spec"], expected);
+}
+
+#[test]
+fn notifications_file_is_mounted_from_its_secret_for_reading_and_a_missing_one_keeps_no_pod_from_starting() {
+    let flag = "--notifications-file=/etc/opamp-operator/notifications/notifications.yaml";
+    let all = manifests(&rendered("everything"));
+    assert!(texts(&container(&all)["args"]).contains(&flag));
+    let named = |list: &Value| {
+        let found = list.as_array().into_iter().flatten().find(|entry| entry["name"] == "notifications");
+        found.cloned().unwrap_or_default()
+    };
+    let path = "/etc/opamp-operator/notifications";
+    let mount = named(&container(&all)["volumeMounts"]);
+    assert_eq!(mount, json!({"name": "notifications", "mountPath": path, "readOnly": true}));
+    let pod = &find(&all, "Deployment", "opamp-operator")["spec"]["template"]["spec"];
+    let items = json!([{"key": "file.yaml", "path": "notifications.yaml"}]);
+    let secret = json!({"secretName": "receivers", "items": items, "optional": true});
+    assert_eq!(named(&pod["volumes"]), json!({"name": "notifications", "secret": secret}));
+    let without = rendered("defaults");
+    assert!(!without.contains("notifications"), "nobody is told unless somebody asks for it");
 }
 
 #[test]

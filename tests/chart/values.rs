@@ -157,6 +157,8 @@ fn values_that_nobody_knows_or_of_a_wrong_type_are_refused() {
         ("limits.maxMessageBytes=100", "'/limits/maxMessageBytes'", "minimum"),
         ("image.tag.a=b", "'/image/tag'", "want string"),
         ("podLabels.a=1", "'/podLabels/a'", "want string"),
+        ("notifications.secret=x", "'/notifications'", "'secret' not allowed"),
+        ("notifications.existingSecret.key=a/b", "'/notifications/existingSecret/key'", "pattern"),
         ("service.type=Loadbalancer", "'/service/type'", "must be one of"),
     ] {
         let said = refused(&[value]);
