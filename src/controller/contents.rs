@@ -75,9 +75,7 @@ async fn revision_of(
             let mut new = revision::new_revision(rollout, number, hash, files, author, Timestamp::now());
             new.metadata.namespace = Some(namespace);
             leader.check_lease()?;
-            let created = revision::create(&leader.client, &new, files).await?;
-            tracing::info!(namespace = new.metadata.namespace, name = created.name_any(), "revision created");
-            created
+            revision::create(&leader.client, &new, files).await?
         }
     };
     // A name that was taken meanwhile by other content: the store will know it in a moment.

@@ -217,7 +217,11 @@ pub async fn create(
     let api: Api<ConfigRevision> = Api::namespaced(client.clone(), &namespace);
     let created = match api.create(&PostParams::default(), revision).await {
         Err(kube::Error::Api(status)) if status.code == 409 => api.get(&revision.name_any()).await?,
-        other => other?,
+        other => {
+            let created = other?;
+            tracing::info!(namespace, name = created.name_any(), "revision created");
+            created
+        }
     };
     if created.spec.hash == revision.spec.hash {
         ensure_secret(client, &created, files).await?;
