@@ -73,8 +73,14 @@ impl Leader {
         prior: &ConfigRolloutStatus,
         next: &ConfigRolloutStatus,
     ) {
+        let id = rollout.uid().unwrap_or_default();
         let mut furthest = lock(&self.furthest);
-        let known = furthest.entry(rollout.uid().unwrap_or_default()).or_default();
+        if !furthest.contains_key(&id) {
+            // Those of rollouts that are no more go when another one comes.
+            let stores = &self.stores.rollouts;
+            furthest.retain(|id, _| stores.find(|known| known.uid().as_ref() == Some(id)).is_some());
+        }
+        let known = furthest.entry(id).or_default();
         let (now, reached) = milestones(*known, prior, next, Timestamp::now());
         *known = now;
         drop(furthest);
