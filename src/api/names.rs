@@ -54,3 +54,12 @@ pub const REVISION_FILES_SUFFIX: &str = "-files";
 pub const MAX_ROLLOUT_NAME: usize = 52;
 /// All bodies of a rollout together, in bytes.
 pub const MAX_CONFIG_BYTES: usize = 256 * 1024;
+
+/// Whether a text may stand in names and labels of objects (RFC 1123 label).
+pub fn is_label(text: &str) -> bool {
+    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    (1..=63).contains(&text.len())
+        && text.chars().all(inner)
+        && !text.starts_with('-')
+        && !text.ends_with('-')
+}

@@ -4,7 +4,7 @@ use super::notice::{Kind, Severity, Turn};
 use super::receiver::{Pattern, Receiver, Secret, Target};
 use super::signature::SigningKey;
 use super::url::Url;
-use crate::api::Duration;
+use crate::api::{Duration, is_label};
 use reader::{Document, Field, Map};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -217,13 +217,4 @@ fn give_up_after(map: &Map<'_>) -> Result<std::time::Duration, FileError> {
     length
         .filter(|length| bounds.contains(length))
         .ok_or_else(|| field.wrong("it must be a duration from 10s to 24h, for example 15m"))
-}
-
-/// Whether a text is a label of a name (RFC 1123).
-fn is_label(text: &str) -> bool {
-    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    (1..=63).contains(&text.len())
-        && text.chars().all(inner)
-        && !text.starts_with('-')
-        && !text.ends_with('-')
 }

@@ -1,5 +1,6 @@
 //! Flags and environment of `opamp-operator`, checked, and the times that the design fixes.
 
+use crate::api::is_label;
 use crate::telemetry::LogFormat;
 use clap::{Args, Parser, Subcommand};
 use std::net::SocketAddr;
@@ -320,15 +321,6 @@ impl Settings {
             timings: Timings::default().scaled(args.time_scale),
         })
     }
-}
-
-/// Whether a text may stand in names and labels of objects (RFC 1123 label).
-fn is_label(text: &str) -> bool {
-    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    (1..=63).contains(&text.len())
-        && text.chars().all(inner)
-        && !text.starts_with('-')
-        && !text.ends_with('-')
 }
 
 /// Every time that the design fixes. Users' own fields are never among them.
