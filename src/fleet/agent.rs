@@ -83,7 +83,7 @@ pub struct Agent {
     pub build: Option<Arc<Build>>,
     /// Whether it came with another group's revision.
     pub adoptee: Option<Adoptee>,
-    /// Whether `config` was reported over the present link.
+    /// Whether `config` was reported over the present link, and the agent has spoken to nobody else since.
     heard: bool,
     /// How it polls, while it is attached in that way.
     polls: Option<Box<Polls>>,
@@ -265,6 +265,8 @@ impl Agent {
 
     /// Attaches the agent, unless it polls and this replica does not take it in: then it is only visited.
     fn meet(&mut self, link: Link, missed: Missed, full: bool, news: News) -> Edge {
+        // Whoever it spoke to meanwhile may have told it to run something else.
+        self.heard &= missed == Missed::Nothing;
         let restored = || self.unusual.as_ref().is_some_and(|unusual| unusual.restored.is_some());
         if link == Link::Polling && !self.connected() && !Polls::take_in(missed, restored()) {
             (self.last_seen, self.since) = (news.at, news.at);

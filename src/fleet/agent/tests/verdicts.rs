@@ -104,6 +104,22 @@ fn what_an_agent_reported_before_a_reconnect_proves_no_rollback() {
     assert_eq!(refuses(&agent), [false; 3]);
 }
 
+/// It polls, and another replica has told it to return meanwhile.
+#[test]
+fn what_an_agent_reported_before_it_spoke_to_another_replica_proves_no_rollback() {
+    for missed in [Missed::Messages(1), Missed::Unknown] {
+        let mut agent = agent();
+        hear(&mut agent, applied(A));
+        hear(&mut agent, applied(B));
+        hear(&mut agent, Report { missed, ..heartbeat() });
+        hear(&mut agent, applied(A));
+        assert_eq!(refuses(&agent), [false; 3], "{missed:?}");
+        hear(&mut agent, applied(B));
+        hear(&mut agent, applied(A));
+        assert_eq!(refuses(&agent), [false, true, false], "it has spoken to nobody else since");
+    }
+}
+
 #[test]
 fn first_report_after_a_restart_of_the_operator_proves_no_rollback() {
     let mut agent = Agent::new(uid(1), at(0));

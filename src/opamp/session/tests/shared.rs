@@ -72,6 +72,8 @@ struct Replicas {
     servers: Vec<Server>,
     slices: BTreeMap<(usize, SliceId), AgentSliceSpec>,
     target: Option<u8>,
+    /// A replica that hears nothing of what the others are told.
+    deaf: Option<usize>,
     /// What the leader tells all of them.
     refusals: Refusals,
     client: Client,
@@ -88,6 +90,7 @@ impl Replicas {
             servers: (0..replicas).map(|_| Server::new()).collect(),
             slices: BTreeMap::new(),
             target: None,
+            deaf: None,
             refusals: Refusals::new(),
             client,
             now: Timestamp::UNIX_EPOCH,
@@ -107,7 +110,8 @@ impl Replicas {
             view.refuse(AgentKey { namespace: "default".into(), uid: *uid }, refused.clone());
         }
         let view = Arc::new(view);
-        for server in &mut self.servers {
+        for (_, server) in self.servers.iter_mut().enumerate().filter(|(place, _)| Some(*place) != self.deaf)
+        {
             server.roster.set_view(view.clone(), self.now);
         }
     }
@@ -185,6 +189,8 @@ enum Happens {
     FallsIll,
     Recovers,
     Assigned(u8),
+    /// This replica is told nothing any more, or all of them are told everything again.
+    Deafens(Option<usize>),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -193,6 +199,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Happens::FallsIll),
         1 => Just(Happens::Recovers),
         1 => prop::sample::select(vec![A, B]).prop_map(Happens::Assigned),
+        1 => prop::option::of(0_usize..3).prop_map(Happens::Deafens),
     ];
     (any::<prop::sample::Index>(), prop_oneof![Just(30_u32), 0_u32..31], happens)
         .prop_map(|(replica, pause, happens)| Step { replica: replica.index(3), pause, happens })
@@ -204,6 +211,10 @@ fn take(world: &mut Replicas, step: Step, does: Does) {
         Happens::FallsIll => (world.client.healthy, world.client.says_health) = (false, true),
         Happens::Recovers => (world.client.healthy, world.client.says_health) = (true, true),
         Happens::Assigned(target) => world.assign(target),
+        Happens::Deafens(replica) => {
+            world.deaf = replica;
+            world.tell();
+        }
     }
     world.poll(step.replica % world.servers.len(), does);
     world.wait(step.pause);
@@ -222,7 +233,9 @@ fn as_seen(agent: &ObservedAgent) -> (bool, Option<bool>, Option<ConfigHash>) {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     /// However its polls are spread, the agent is there once, connected, in its group, from the time that any replica
-    /// has had it; nothing is offered more than once by each; and once nothing happens any more the leader sees it as it is.
+    /// has had it; nothing is offered more than once by each while all know what it is to run; it is taken to refuse only
+    /// what it refuses, also where one replica has not heard what it is to run; and once nothing happens any more the leader
+    /// sees it as it is.
     #[test]
     fn agent_that_polls_several_replicas_is_seen_once_and_as_it_is(
         replicas in 2_usize..4,
@@ -234,15 +247,26 @@ proptest! {
         let mut world = Replicas::new(replicas, Client::new(begins));
         world.assign(A);
         let mut known = false;
-        let quiet = (0..40).map(|n| Step { replica: rest[n % rest.len()], pause: 30, happens: Happens::Nothing });
+        let quiet = (0..40).map(|n| Step {
+            replica: rest[n % rest.len()],
+            pause: 30,
+            happens: if n == 0 { Happens::Deafens(None) } else { Happens::Nothing },
+        });
         for step in steps.into_iter().chain(quiet) {
             let assigned = world.target;
             if let Happens::Assigned(target) = step.happens && Some(target) != assigned {
                 // From here on the same may be offered again.
                 world.offers.clear();
             }
+            let was_deaf = world.deaf;
             take(&mut world, step, does);
+            if was_deaf.is_some() || world.deaf.is_some() {
+                // One that does not know what the others do may offer what was true before.
+                world.offers.clear();
+            }
             let seen = world.seen();
+            let refuses = |agent: &ObservedAgent| agent.ledger.iter().any(|given| given.verdict.is_refusal());
+            prop_assert!(does == Does::Fails || !seen.as_ref().is_some_and(refuses), "{:?}", seen);
             known |= seen.is_some();
             let there = seen.as_ref().map(|agent| (agent.connected, agent.group.as_deref()));
             prop_assert_eq!(there, known.then_some((true, Some("group"))));
