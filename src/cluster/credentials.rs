@@ -1,6 +1,7 @@
 //! The Secrets with agents' credentials: follows them, and reads them into tables. Of a token only its SHA-256 is kept,
 //! unless agents are to be offered it.
 
+use super::watching::{pauses, watching};
 use crate::api::{
     ATTRIBUTE_LABEL_PREFIX, AUTHORITY_SECRET, CREDENTIAL_LABEL, OFFER_ANNOTATION, TOKEN_SECRET,
 };
@@ -60,8 +61,8 @@ pub struct AgentAuthority {
 /// Follows the Secrets for ever, and calls `publish` whenever something in them changed. The first call comes once all
 /// have been listed.
 pub async fn follow_agent_secrets(client: Client, publish: impl Fn(AgentSecrets)) {
-    let labelled = watcher::Config::default().labels(&format!("{CREDENTIAL_LABEL}=true"));
-    let mut events = pin!(watcher(Api::<Secret>::all(client), labelled).default_backoff());
+    let labelled = watching().labels(&format!("{CREDENTIAL_LABEL}=true"));
+    let mut events = pin!(watcher(Api::<Secret>::all(client), labelled).backoff(pauses()));
     let mut follower = Follower::default();
     loop {
         match events.try_next().await {

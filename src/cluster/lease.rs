@@ -4,6 +4,7 @@
 //! observer's own clock since the last change that it saw, so clocks that differ between replicas do no harm. Whoever
 //! waits for a Lease is told of its changes, so that it knows when the Lease runs out and asks for it then.
 
+use super::watching::pauses;
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
 use jiff::Timestamp;
@@ -127,7 +128,7 @@ impl Keeper {
     /// API server it is silent.
     pub fn news(&self) -> BoxStream<'static, Option<Lease>> {
         let name = self.name.clone();
-        let heard = watch_object(self.api.clone(), &name).default_backoff().filter_map(move |heard| {
+        let heard = watch_object(self.api.clone(), &name).backoff(pauses()).filter_map(move |heard| {
             let heard = heard.inspect_err(|error| tracing::warn!(lease = name, %error, "cannot watch lease"));
             std::future::ready(heard.ok())
         });

@@ -20,6 +20,7 @@ mod revisions;
 mod slices;
 mod telemetry;
 mod view;
+mod watching;
 mod whole;
 
 pub use credentials::{AgentAuthority, AgentSecrets, OfferedToken, follow_agent_secrets};
@@ -37,6 +38,7 @@ pub use revisions::{LoadError, RevisionBody, files_secret_name, load as load_rev
 pub use slices::{SliceWriter, delete_slice};
 pub use telemetry::{TelemetryError, load_telemetry, telemetry_secrets};
 pub use view::{Encode, follow_groups};
+pub use watching::{pauses, watching};
 pub use whole::Whole;
 
 /// Name of the Lease that makes its holder the leader.

@@ -2,6 +2,7 @@
 
 use super::exceptions::tells_of_exceptions;
 use super::liveness::{Liveness, Moment, Registry, replica_of};
+use super::watching::{pauses, watching};
 use crate::api::{AgentSlice, REPLICA_LABEL};
 use crate::fleet::{ObservedAgent, Replica, SliceSource, merge, unpack_exceptions};
 use futures::{StreamExt, TryStreamExt};
@@ -128,7 +129,7 @@ impl Observatory {
 
     async fn follow_slices(&self, client: Client) {
         let api: Api<DeserializeGuard<AgentSlice>> = Api::all(client);
-        let mut events = watcher(api, watcher::Config::default()).default_backoff().boxed();
+        let mut events = watcher(api, watching()).backoff(pauses()).boxed();
         loop {
             match events.try_next().await {
                 Ok(Some(event)) => self.update(|inner| inner.apply(event)),
@@ -140,8 +141,7 @@ impl Observatory {
 
     async fn follow_leases(&self, client: Client, namespace: &str) {
         let api: Api<Lease> = Api::namespaced(client, namespace);
-        let mut events =
-            watcher(api, watcher::Config::default().labels(REPLICA_LABEL)).default_backoff().boxed();
+        let mut events = watcher(api, watching().labels(REPLICA_LABEL)).backoff(pauses()).boxed();
         loop {
             match events.try_next().await {
                 Ok(Some(event)) => self.update(|inner| inner.apply_lease(event, Moment::now())),

@@ -4,6 +4,7 @@ use super::exceptions::Exceptions;
 use super::origins::Origins;
 use super::revisions::{self, RevisionBody};
 use super::telemetry::load_telemetry;
+use super::watching::{pauses, watching};
 use crate::api::{
     AgentSlice, AssignmentStatus, CONTENT_LABEL, CollectorGroup, CollectorGroupSpec, ConfigRevision,
     EXCEPTIONS, TelemetryStatus,
@@ -41,12 +42,12 @@ type Key = (Arc<str>, String);
 /// comes once all has been listed.
 pub async fn follow_groups(client: Client, key: HashKey, encode: Encode, publish: impl Fn(View)) {
     let groups: Api<DeserializeGuard<CollectorGroup>> = Api::all(client.clone());
-    let groups = watcher(groups, watcher::Config::default()).default_backoff();
+    let groups = watcher(groups, watching()).backoff(pauses());
     let revisions: Api<DeserializeGuard<ConfigRevision>> = Api::all(client.clone());
-    let revisions = watcher(revisions, watcher::Config::default()).default_backoff();
+    let revisions = watcher(revisions, watching()).backoff(pauses());
     let exceptions: Api<DeserializeGuard<AgentSlice>> = Api::all(client.clone());
-    let exceptions_only = watcher::Config::default().labels(&format!("{CONTENT_LABEL}={EXCEPTIONS}"));
-    let exceptions = watcher(exceptions, exceptions_only).default_backoff();
+    let exceptions_only = watching().labels(&format!("{CONTENT_LABEL}={EXCEPTIONS}"));
+    let exceptions = watcher(exceptions, exceptions_only).backoff(pauses());
     let mut events = select_all([
         groups.map(|event| event.map(|event| Change::Group(event.into()))).boxed(),
         revisions.map(|event| event.map(|event| Change::Revision(event.into()))).boxed(),

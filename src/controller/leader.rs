@@ -4,7 +4,7 @@ use super::context::{Error, Guarded, Leader, LeaderConfig, Stores};
 use super::metrics::{Silence, counted};
 use super::{group, rollout, term};
 use crate::api::{CollectorGroup, ConfigRevision, ConfigRollout};
-use crate::cluster::Whole;
+use crate::cluster::{Whole, pauses, watching};
 use futures::{Stream, StreamExt};
 use kube::api::Api;
 use kube::runtime::controller::{self, Action, Controller};
@@ -183,8 +183,8 @@ where
 {
     let (reader, writer) = reflector::store();
     let mut told = tell.listing();
-    let feed = watcher(api, watcher::Config::default())
-        .default_backoff()
+    let feed = watcher(api, watching())
+        .backoff(pauses())
         .modify(modify)
         .reflect(writer)
         .inspect(move |event| told.of(event))
