@@ -48,7 +48,7 @@ bench: ## What a check for drift costs in CPU time; fails above the budget. The 
 	cargo bench --bench drift
 
 .PHONY: recovery
-recovery: tools ## How long it takes until all is as before when replicas or the API server fail. Takes ten minutes.
+recovery: tools ## How long it takes until all is as before when replicas or the API server fail. Takes a quarter of an hour.
 	@cargo build --quiet --bins --example measure-recovery
 	@cargo run --quiet --example measure-recovery
 

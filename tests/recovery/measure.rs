@@ -1,6 +1,6 @@
 //! Measures how long it takes until all is as before when something fails: two replicas as fast as in production, with
 //! the times that the design fixes, a hundred simulated agents, and a real API server. Run it with `make recovery`; the
-//! example takes the parts to run as arguments: `killed`, `stopped`, `frozen`, `away`.
+//! example takes the parts to run as arguments: `away`, `store`, `cut`, `mute`, `killed`, `stopped`, `frozen`.
 //!
 //! Agents connect over a switch to each replica, which is turned to the other one in the moment when its replica is
 //! killed: what a balancer takes to notice comes on top.
@@ -31,22 +31,28 @@ const LOOK: Duration = Duration::from_millis(20);
 /// How long anything may take.
 const PATIENCE: Duration = Duration::from_mins(4);
 
-/// A replica, and the way that agents take to it.
+/// A replica, the way that agents take to it, and its own to the API server.
 struct Replica {
     operator: Operator,
     door: Switch,
+    way: Switch,
+    kubeconfig: PathBuf,
 }
 
 struct World {
     plane: ControlPlane,
     space: Space,
-    /// The replicas' way to the API server.
-    way: Switch,
-    kubeconfig: PathBuf,
     replicas: [Replica; 2],
     /// The agents that connect over the door of each.
     agents: [Vec<Simulated>; 2],
     started: usize,
+}
+
+/// What is away.
+#[derive(Clone, Copy)]
+enum Away {
+    Server,
+    Store,
 }
 
 #[tokio::main]
@@ -57,15 +63,36 @@ async fn main() {
     println!("{}\n", machine());
     println!("| what | runs | median | least | most |\n| --- | --- | --- | --- | --- |");
     // First: to a leader that takes over, replicas that were killed are alive until their Leases have run out anew.
-    for away in [20, 60] {
+    for (part, what, name, away) in [
+        ("away", Away::Server, "API server away", 20),
+        ("away", Away::Server, "API server away", 60),
+        ("store", Away::Store, "API server without etcd", 20),
+        ("store", Away::Store, "API server without etcd", 60),
+    ] {
         let mut right = Vec::new();
-        for _ in (0..FEW_RUNS).filter(|_| wanted("away")) {
-            world.cut(Duration::from_secs(away), &mut right).await;
+        for _ in (0..FEW_RUNS).filter(|_| wanted(part)) {
+            world.take_away(what, Duration::from_secs(away), &mut right).await;
         }
-        let what =
-            format!("API server away for {away} s: the group's status is right again after its return");
-        print(&what, &right);
+        print(&format!("{name} for {away} s: the group's status is right after it answers again"), &right);
     }
+    let (mut decided, mut right) = Default::default();
+    for run in (0..RUNS).filter(|_| wanted("cut")) {
+        world.cut_leader(run, &mut decided, &mut right).await;
+    }
+    print("leader cut off from the API server: another one has stamped its term", &decided);
+    print(
+        "replica cut off from the API server: its agents count as connected again after its return",
+        &right,
+    );
+    let (mut known, mut returned) = Default::default();
+    for _ in (0..FEW_RUNS).filter(|_| wanted("mute")) {
+        world.mute_agents(&mut known, &mut returned).await;
+    }
+    print("network between agents and a replica silent: all of them count as disconnected", &known);
+    print(
+        "network between agents and a replica silent: they count as connected again after its return",
+        &returned,
+    );
     let (mut killed, mut back, mut stopped, mut frozen) = Default::default();
     for run in (0..RUNS).filter(|_| wanted("killed")) {
         world.kill_leader(run, &mut killed, &mut back).await;
@@ -86,21 +113,22 @@ impl World {
     async fn start() -> Self {
         let plane = ControlPlane::start().await;
         let space = Space::new(&plane, NAMESPACE).await;
-        let way = Switch::start(&plane.address().to_string()).await;
-        let kubeconfig = plane.kubeconfig_over("way", &format!("https://{}", way.address));
         let mut replicas = Vec::new();
         for number in 0..2 {
+            let way = Switch::start(&plane.address().to_string()).await;
+            let url = format!("https://{}", way.address);
+            let kubeconfig = plane.kubeconfig_over(&format!("way-{number}"), &url);
             let identity = format!("replica-{number}");
             let operator = Operator::start_unhurried(&plane, NAMESPACE, &identity, &kubeconfig).await;
             let door = Switch::start(&operator.opamp).await;
-            replicas.push(Replica { operator, door });
+            replicas.push(Replica { operator, door, way, kubeconfig });
         }
         let replicas: [Replica; 2] = replicas.try_into().ok().expect("two");
         let agents = [0, 1].map(|replica: usize| {
             (0..AGENTS).map(|number| agent(replica, number, &replicas[replica].door)).collect()
         });
         space.apply(group("all", "recovery")).await;
-        let mut world = Self { plane, space, way, kubeconfig, replicas, agents, started: 2 };
+        let mut world = Self { plane, space, replicas, agents, started: 2 };
         world.space.apply(rollout("r", "all", inline(&collector("one")))).await;
         world.settle().await;
         world
@@ -201,25 +229,66 @@ impl World {
         self.settle().await;
     }
 
-    /// Cuts the replicas off; some agents leave meanwhile, which nobody can write.
-    async fn cut(&mut self, time: Duration, right: &mut Vec<Duration>) {
-        self.way.turn(None);
+    /// Cuts the replicas off from the API server, or that from its store; some agents leave meanwhile, which nobody can
+    /// write.
+    async fn take_away(&mut self, what: Away, time: Duration, right: &mut Vec<Duration>) {
+        match what {
+            Away::Server => self.replicas.iter().for_each(|replica| replica.way.turn(None)),
+            Away::Store => self.plane.kill_store(),
+        }
         for agents in &mut self.agents {
             agents.pop().expect("more agents than runs").stop().await;
         }
         tokio::time::sleep(time).await;
+        match what {
+            Away::Server => self.replicas.iter().for_each(|replica| replica.way.turn(Some(&self.server()))),
+            // Until the API server answers again, which takes its own time to find its store.
+            Away::Store => self.plane.start_store().await,
+        }
         let (all, start) = (self.agents.iter().map(Vec::len).sum::<usize>(), Instant::now());
-        self.way.turn(Some(&self.plane.address().to_string()));
         self.group_says(i64::try_from(all).expect("few")).await;
         right.push(start.elapsed());
         self.settle().await;
+    }
+
+    fn server(&self) -> String {
+        self.plane.address().to_string()
+    }
+
+    /// Cuts the leader alone off from the API server, until another one leads and its agents count as out of reach.
+    async fn cut_leader(&mut self, run: usize, decided: &mut Vec<Duration>, right: &mut Vec<Duration>) {
+        let (leader, before) = (self.leader().await, self.term().await);
+        self.wait(run).await;
+        let start = Instant::now();
+        self.replicas[leader].way.turn(None);
+        decided.push(self.another_term(before, start).await);
+        self.group_says(i64::try_from(self.agents[1 - leader].len()).expect("few")).await;
+        let start = Instant::now();
+        self.replicas[leader].way.turn(Some(&self.server()));
+        let all: usize = self.agents.iter().map(Vec::len).sum();
+        self.group_says(i64::try_from(all).expect("few")).await;
+        right.push(start.elapsed());
+        self.settle().await;
+    }
+
+    /// Loses all that passes between a replica and its agents, and cuts no connection.
+    async fn mute_agents(&mut self, known: &mut Vec<Duration>, back: &mut Vec<Duration>) {
+        let start = Instant::now();
+        self.replicas[0].door.silence();
+        self.group_says(i64::try_from(self.agents[1].len()).expect("few")).await;
+        known.push(start.elapsed());
+        let start = Instant::now();
+        self.replicas[0].door.turn(Some(&self.replicas[0].operator.opamp));
+        self.settle().await;
+        back.push(start.elapsed());
     }
 
     /// Starts another replica in the place of one that has ended, under another name as pods have it.
     async fn replace(&mut self, at: usize) {
         let identity = format!("replica-{}", self.started);
         self.started += 1;
-        let operator = Operator::start_unhurried(&self.plane, NAMESPACE, &identity, &self.kubeconfig).await;
+        let kubeconfig = &self.replicas[at].kubeconfig;
+        let operator = Operator::start_unhurried(&self.plane, NAMESPACE, &identity, kubeconfig).await;
         self.replicas[at].door.turn(Some(&operator.opamp));
         self.replicas[at].operator = operator;
         self.settle().await;
