@@ -10,6 +10,7 @@ use opamp_operator::api;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 use tempfile::TempDir;
 use tokio::sync::Mutex;
 
@@ -79,7 +80,9 @@ impl ControlPlane {
         let mut server = server(dir.path(), port);
         eventually("the API server's certificate", async || {
             assert!(!server.has_ended(), "the API server ended: {}", server.output());
-            dir.path().join("certs/apiserver.crt").exists().then_some(())
+            // It is there before it is whole.
+            let certificate = std::fs::read_to_string(dir.path().join("certs/apiserver.crt")).ok()?;
+            certificate.ends_with("-----END CERTIFICATE-----\n").then_some(())
         })
         .await;
         let kubeconfig = write_kubeconfig(dir.path(), "kubeconfig", port, TOKEN);
@@ -87,8 +90,7 @@ impl ControlPlane {
         let client = client(&kubeconfig).await;
         eventually("the API server to be ready", async || {
             assert!(!server.has_ended(), "the API server ended: {}", server.output());
-            let request = http_get("/readyz");
-            client.request_text(request).await.ok()
+            is_ready(&client).await.then_some(())
         })
         .await;
         Self { kubeconfig, operator, client, port, controllers: None, server, store, dir }
@@ -153,8 +155,7 @@ impl ControlPlane {
 
     /// Whether the API server answers, and has its store.
     pub async fn answers(&self) -> bool {
-        let asked = self.client.request_text(http_get("/readyz"));
-        matches!(tokio::time::timeout(std::time::Duration::from_secs(1), asked).await, Ok(Ok(_)))
+        is_ready(&self.client).await
     }
 
     async fn is_ready(&mut self) {
@@ -223,6 +224,12 @@ pub fn kubectl(kubeconfig: &Path, args: &[&str]) -> Result<String, String> {
     let output = output.map_err(|error| error.to_string())?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
+}
+
+/// Whether the API server says soon that it is ready.
+async fn is_ready(client: &Client) -> bool {
+    let asked = client.request_text(http_get("/readyz"));
+    matches!(tokio::time::timeout(Duration::from_secs(1), asked).await, Ok(Ok(_)))
 }
 
 /// What an API server is to record, and its record, in its folder.
