@@ -104,6 +104,25 @@ fn every_alert_has_its_runbook_and_every_runbook_its_alert() {
 }
 
 #[test]
+fn logs_of_several_replicas_are_searched_whole() {
+    // With a selector kubectl shows the last ten lines, whatever `--since` says.
+    let logs = |text: &str| {
+        let lines = text.lines().filter(|line| line.contains(" logs -l ")).map(str::to_owned);
+        lines.collect::<Vec<String>>()
+    };
+    let descriptions = rules::alerts().into_iter().filter_map(|alert| {
+        let description = alert["annotations"]["description"].as_str()?;
+        Some(logs(description))
+    });
+    let pages = runbooks().into_iter().map(|(_, text)| logs(&text));
+    let commands: Vec<String> = descriptions.chain(pages).flatten().collect();
+    assert!(commands.len() > 5, "{commands:?}");
+    for command in commands {
+        assert!(command.contains(" --tail="), "{command}");
+    }
+}
+
+#[test]
 fn rules_ask_only_for_metrics_and_labels_that_the_page_names() {
     let documented = Documented::read();
     for alert in rules::alerts() {
