@@ -182,6 +182,7 @@ fn count(metrics: &RolloutMetrics, milestone: Milestone) {
         Milestone::Ended(Stage::Completed) => metrics.ended(AttemptEnd::Completed),
         Milestone::Ended(Stage::RolledBack) => metrics.ended(AttemptEnd::RolledBack),
         Milestone::Ended(_) => metrics.ended(AttemptEnd::Halted),
+        Milestone::Superseded => metrics.ended(AttemptEnd::Superseded),
     }
 }
 
@@ -244,6 +245,32 @@ mod tests {
         let told: Vec<_> =
             told.iter().map(|counts| (counts.group.as_str(), counts.agents.is_empty())).collect();
         assert_eq!(told, [("g", true), ("g", false), ("h", false)]);
+    }
+
+    #[test]
+    fn attempts_are_counted_by_how_they_ended_from_zero_on() {
+        let metrics = RolloutMetrics::default();
+        let mut registry = prometheus_client::registry::Registry::default();
+        metrics.register(&mut registry);
+        let told = || {
+            let mut text = String::new();
+            prometheus_client::encoding::text::encode(&mut text, &registry).expect("text");
+            let lines = text.lines().filter_map(|line| line.strip_prefix("opamp_rollout_attempts_total"));
+            lines.map(str::to_owned).collect::<std::collections::BTreeSet<_>>()
+        };
+        let results = ["completed", "halted", "rolled_back", "superseded"];
+        let with = |counts: [u64; 4]| {
+            let lines = results.iter().zip(counts);
+            lines.map(|(result, count)| format!("{{result=\"{result}\"}} {count}")).collect()
+        };
+        assert_eq!(told(), with([0; 4]));
+        let stages = [Stage::Completed, Stage::Halted, Stage::RolledBack];
+        for (times, end) in
+            stages.map(Milestone::Ended).into_iter().chain([Milestone::Superseded]).enumerate()
+        {
+            (0..=times).for_each(|_| count(&metrics, end));
+        }
+        assert_eq!(told(), with([1, 2, 3, 4]));
     }
 
     #[test]

@@ -17,6 +17,8 @@ pub enum Milestone {
     PhaseEnded(PhaseOutcome, Duration),
     /// The attempt has ended in this stage.
     Ended(Stage),
+    /// The attempt before was under way, and another one has begun in its place.
+    Superseded,
 }
 
 /// How far an attempt ever came. The status says how far it is now, and a leader remembers the rest: agents that come,
@@ -39,6 +41,9 @@ pub fn milestones(
     };
     let before = Some(prior).filter(|prior| prior.cohort.as_ref().is_some_and(|was| was.attempt == attempt));
     let mut reached = phases(before, next, now);
+    if before.is_none() && is_under_way(prior) {
+        reached.push(Milestone::Superseded);
+    }
     let known = if furthest.attempt == attempt { furthest.share } else { 0 };
     let from =
         before.filter(|before| goes_on(before)).map_or(known, |before| known.max(share(&before.agents)));
@@ -69,6 +74,12 @@ fn phases(
         Some(Milestone::PhaseEnded(phase.outcome, since(began.0, now)))
     });
     ended.collect()
+}
+
+/// Whether there is an attempt that has not ended.
+fn is_under_way(status: &ConfigRolloutStatus) -> bool {
+    let stage = status.cohort.as_ref().map(|cohort| cohort.stage);
+    matches!(stage, Some(Stage::Running | Stage::Held | Stage::RollingBack))
 }
 
 /// Whether more agents are to take the target.

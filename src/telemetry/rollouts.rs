@@ -46,6 +46,8 @@ pub enum AttemptEnd {
     RolledBack,
     /// It ended with nothing to go back to.
     Halted,
+    /// Another attempt of the rollout took its place.
+    Superseded,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EncodeLabelSet)]
@@ -69,7 +71,7 @@ impl Default for RolloutMetrics {
             rollouts: Told::default(),
             stalled: Told::default(),
             agents: Told::default(),
-            attempts: Counts::new([("result", &["completed", "rolled_back", "halted"])]),
+            attempts: Counts::new([("result", &["completed", "rolled_back", "halted", "superseded"])]),
             applied: Durations::new([("share", &["50", "99", "100"])], empty),
             phases: Durations::new([("outcome", &["passed", "failed"])], empty),
         }
@@ -117,6 +119,7 @@ impl RolloutMetrics {
             AttemptEnd::Completed => "completed",
             AttemptEnd::RolledBack => "rolled_back",
             AttemptEnd::Halted => "halted",
+            AttemptEnd::Superseded => "superseded",
         }]);
     }
 

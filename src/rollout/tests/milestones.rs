@@ -1,7 +1,7 @@
 //! What takes its time counts once, and with the time that it took.
 
 use super::world::{Manner, World, revision};
-use crate::api::{PhaseOutcome, RolloutState as State, Stage};
+use crate::api::{OnFailure, PhaseOutcome, RolloutState as State, Stage};
 use crate::rollout::{Furthest, Milestone};
 use jiff::{SignedDuration, Timestamp};
 use std::time::Duration;
@@ -101,7 +101,7 @@ fn new_leader_does_not_count_what_the_status_shows_as_reached() {
 fn retry_of_a_failed_phase_counts_from_the_attempts_beginning() {
     let mut world = World::with_stable(4);
     world.strategy.phases.drain(..3);
-    world.strategy.on_failure = crate::api::OnFailure::Pause;
+    world.strategy.on_failure = OnFailure::Pause;
     world.bad.insert("r-2".into());
     world.all(Manner::Refuses);
     world.run_until(State::Paused);
@@ -111,4 +111,65 @@ fn retry_of_a_failed_phase_counts_from_the_attempts_beginning() {
     world.ask("retry", "now");
     let reached = reached_until(&mut world, State::Completed);
     assert!(reached.contains(&applied(100, start, world.now)), "{reached:?}");
+}
+
+/// What ended within a second.
+fn ended_in_a_tick(world: &mut World) -> Vec<Milestone> {
+    world.reached.clear();
+    world.tick(1);
+    let is_end = |milestone: &&Milestone| matches!(milestone, Milestone::Ended(_) | Milestone::Superseded);
+    world.reached.iter().filter(is_end).copied().collect()
+}
+
+#[test]
+fn attempt_that_another_takes_the_place_of_ends_once_as_superseded() {
+    let arrangements: [(&str, Manner, OnFailure, State); 3] = [
+        ("running", Manner::Good, OnFailure::Rollback, State::Soaking),
+        ("held", Manner::Refuses, OnFailure::Pause, State::Paused),
+        ("going back", Manner::FallsIll, OnFailure::Rollback, State::RollingBack),
+    ];
+    for (stage, manner, on_failure, state) in arrangements {
+        let mut world = World::with_stable(100);
+        world.strategy.on_failure = on_failure;
+        world.bad.insert("r-2".into());
+        world.all(manner);
+        world.run_until(state);
+        world.content = revision("r-3");
+        assert_eq!(ended_in_a_tick(&mut world), [Milestone::Superseded], "{stage}");
+        // Nor does a new leader find an end in what the status shows.
+        world.furthest = Furthest::default();
+        assert_eq!(ended_in_a_tick(&mut world), [], "{stage}");
+    }
+}
+
+#[test]
+fn attempt_that_has_ended_is_not_superseded_by_the_next() {
+    for (manner, stable, state) in [
+        (Manner::Good, true, State::Completed),
+        (Manner::Refuses, true, State::RolledBack),
+        (Manner::Refuses, false, State::Halted),
+    ] {
+        let mut world = if stable { World::with_stable(100) } else { World::new(100) };
+        world.bad.extend(["r-1".into(), "r-2".into()]);
+        world.all(manner);
+        world.run_until(state);
+        world.content = revision("r-3");
+        assert_eq!(ended_in_a_tick(&mut world), [], "{state:?}");
+        assert_eq!(world.status.target_revision.as_deref(), Some("r-3"), "{state:?}");
+    }
+}
+
+#[test]
+fn undo_supersedes_the_attempt_under_way_and_an_abort_does_not() {
+    let mut world = World::with_stable(100);
+    world.run_until(State::Soaking);
+    world.ask("undo", "r-1/x");
+    assert_eq!(ended_in_a_tick(&mut world), [Milestone::Superseded]);
+    let mut world = World::with_stable(100);
+    world.run_until(State::Soaking);
+    world.ask("abort", "x");
+    world.reached.clear();
+    world.run_until(State::RolledBack);
+    assert_eq!(world.reached.last(), Some(&Milestone::Ended(Stage::RolledBack)));
+    assert!(!world.reached.contains(&Milestone::Superseded));
 }
