@@ -1,7 +1,7 @@
 //! The file with the receivers of notifications: read at the start, and again when it or an authority that it names
 //! changes. One that cannot be used is told and changes nothing: agents are served without notifications as well.
 
-use crate::notify::{Metrics, Outbox, Receivers, Route, Trust, parse};
+use crate::notify::{Metrics, Outbox, Receiver, Receivers, Route, Trust, TrustError, parse};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -50,7 +50,7 @@ impl Notifications {
             return;
         }
         self.seen = Some(digest);
-        match first.routes() {
+        match first.routes(Trust::of_system) {
             Ok(routes) => {
                 tracing::info!(receivers = routes.len(), "notifications file was read");
                 self.outbox.take(routes);
@@ -74,10 +74,14 @@ impl Content {
         Self { file, authorities }
     }
 
-    /// The receivers, each with whom to trust.
-    fn routes(&self) -> Result<Vec<Route>, String> {
+    /// The receivers, each with whom to trust. The system's authorities are read where somebody needs them: an image may
+    /// have none, or some that cannot be used.
+    fn routes(&self, of_system: impl FnOnce() -> Result<Trust, TrustError>) -> Result<Vec<Route>, String> {
         let Receivers(receivers) = receivers(self.file.as_ref().map_err(Clone::clone)?)?;
-        let system = Trust::of_system().map_err(|error| format!("the system's authorities: {error}"))?;
+        let is_systems =
+            |receiver: &Receiver| receiver.authority.is_none() && receiver.target.url().encrypted;
+        let system = if receivers.iter().any(is_systems) { of_system() } else { Trust::of_nobody() };
+        let system = system.map_err(|error| format!("the system's authorities: {error}"))?;
         // In the receivers' order.
         let mut authorities = self.authorities.iter();
         let mut routes = Vec::new();
@@ -119,4 +123,46 @@ fn read(path: &Path) -> Result<Vec<u8>, String> {
 fn receivers(bytes: &[u8]) -> Result<Receivers, String> {
     let text = str::from_utf8(bytes).map_err(|_| "it is not UTF-8 text".to_owned())?;
     parse(text).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOOK: &str = "webhook: {url: 'URL', signingKeys: [whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw]";
+
+    #[test]
+    fn systems_authorities_are_read_only_for_a_receiver_that_needs_them() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (file, authority) = (folder.path().join("notifications.yaml"), folder.path().join("ca.pem"));
+        let params = rcgen::CertificateParams::default();
+        let key = rcgen::KeyPair::generate().expect("a key");
+        std::fs::write(&authority, params.self_signed(&key).expect("a certificate").pem()).expect("written");
+        let own = format!(", caFile: '{}'", authority.display());
+        let (encrypted, plain) = ("https://example.com/", "http://127.0.0.1/");
+        for (receivers, is_read) in [
+            (&[(encrypted, own.as_str())][..], false),
+            (&[(encrypted, own.as_str()), (encrypted, own.as_str())], false),
+            (&[(plain, "")], false),
+            (&[(plain, ""), (encrypted, own.as_str())], false),
+            (&[(encrypted, "")], true),
+            (&[(encrypted, own.as_str()), (encrypted, "")], true),
+        ] {
+            let lines = receivers.iter().enumerate().map(|(number, (url, authority))| {
+                format!("- {{name: hook-{number}, {}{authority}}}}}\n", HOOK.replace("URL", url))
+            });
+            let text = format!("receivers:\n{}", lines.collect::<String>());
+            std::fs::write(&file, &text).expect("written");
+            let content = Content::read(&file);
+            let mut reads = 0;
+            let routes = content.routes(|| {
+                reads += 1;
+                Trust::of_system()
+            });
+            let routes = routes.unwrap_or_else(|error| panic!("{error}: {text}"));
+            assert_eq!((routes.len(), reads), (receivers.len(), usize::from(is_read)), "{text}");
+            let unusable = content.routes(|| Err(TrustError::NoAuthority));
+            assert_eq!(unusable.is_err(), is_read, "{text}");
+        }
+    }
 }

@@ -54,6 +54,14 @@ impl Trust {
         Self::new(roots)
     }
 
+    /// No authorities: for receivers without TLS.
+    ///
+    /// # Errors
+    /// See [`TrustError`].
+    pub fn of_nobody() -> Result<Self, TrustError> {
+        Self::new(RootCertStore::empty())
+    }
+
     /// These authorities and no others, in PEM.
     ///
     /// # Errors
