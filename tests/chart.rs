@@ -1,5 +1,5 @@
 //! The Helm chart, with the real helm: what it renders and refuses, that the real API server takes all of it, that the
-//! operator works under exactly the rights that it grants, and what an upgrade and an uninstall leave.
+//! operator works under exactly the rights that it grants, what people may do, and what an upgrade and an uninstall leave.
 
 #[path = "chart/accepted.rs"]
 mod accepted;
@@ -9,6 +9,8 @@ mod copies;
 mod first_hour;
 #[path = "chart/helm.rs"]
 mod helm;
+#[path = "chart/people.rs"]
+mod people;
 #[path = "chart/release.rs"]
 mod release;
 #[path = "chart/rendered.rs"]

@@ -88,7 +88,7 @@ fn rendered(host: u8) -> String {
 }
 
 /// Applies what the chart renders, and waits until the definitions are served; the manifests.
-async fn install(plane: &ControlPlane) -> Vec<Value> {
+pub async fn install(plane: &ControlPlane) -> Vec<Value> {
     let text = rendered(1);
     let file = plane.dir().join("rendered.yaml");
     std::fs::write(&file, &text).expect("written");

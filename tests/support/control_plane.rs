@@ -49,9 +49,14 @@ impl ControlPlane {
     /// # Panics
     /// When a part is missing or does not come up.
     pub async fn start_with_controllers() -> Self {
-        let mut plane = Self::start().await;
-        plane.controllers = Some(controllers(plane.dir.path(), &plane.kubeconfig));
-        plane
+        Self::start().await.with_controllers()
+    }
+
+    /// Adds a controller manager, which also gives the roles of Kubernetes what others add to them.
+    #[must_use]
+    pub fn with_controllers(mut self) -> Self {
+        self.controllers = Some(controllers(self.dir.path(), &self.kubeconfig));
+        self
     }
 
     /// Starts one without this project's CRDs and policies.
@@ -304,7 +309,8 @@ fn controllers(dir: &Path, kubeconfig: &Path) -> Guarded {
         format!("--kubeconfig={}", kubeconfig.display()),
         "--secure-port=0".to_owned(),
         "--leader-elect=false".to_owned(),
-        "--controllers=garbage-collector-controller,namespace-controller".to_owned(),
+        "--controllers=garbage-collector-controller,namespace-controller,clusterrole-aggregation-controller"
+            .to_owned(),
         "--concurrent-gc-syncs=4".to_owned(),
         // As in a real cluster: the policies know the collector and the namespace controller by their accounts.
         "--use-service-account-credentials".to_owned(),
