@@ -1,5 +1,5 @@
-//! Two replicas: one leads, and the other takes over when the first ends or dies; and what both do while the API server
-//! is away.
+//! Two replicas: one leads, and the other takes over when the first ends or dies; what both do while the API server is
+//! away; and what one does while a namespace takes no slices.
 
 mod support;
 
@@ -155,4 +155,89 @@ async fn api_server_that_is_away_for_a_minute_costs_no_connection_no_verdict_and
     }
     let told = events_of(&space, "r").await;
     assert!(told.iter().all(|(_, note)| !note.contains("rolled back")), "{told:?}");
+}
+
+/// Refuses every slice in one namespace, as a quota or somebody's webhook may.
+fn refusal() -> serde_json::Value {
+    let rule = json!({
+        "apiGroups": ["fleet.opamp.dev"], "apiVersions": ["*"], "resources": ["agentslices"],
+        "operations": ["CREATE", "UPDATE"],
+    });
+    let selector = json!({"matchLabels": {"kubernetes.io/metadata.name": "full"}});
+    let metadata = json!({"name": "no-slices"});
+    let policy = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy", "metadata": metadata,
+        "spec": {
+            "matchConstraints": {"resourceRules": [rule], "namespaceSelector": selector},
+            "validations": [{"expression": "false", "message": "this namespace is full"}],
+        },
+    });
+    let binding = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicyBinding",
+        "metadata": metadata, "spec": {"policyName": "no-slices", "validationActions": ["Deny"]},
+    });
+    json!({"apiVersion": "v1", "kind": "List", "items": [policy, binding]})
+}
+
+/// The namespace with two agents of its own that run a first revision.
+async fn settled(plane: &ControlPlane, operator: &Operator, name: &str, key: u8) -> (Space, Fleet) {
+    let space = Space::new(plane, name).await;
+    let token = format!("{name}-token-of-at-least-32-characters");
+    let secret = json!({
+        "apiVersion": "v1", "kind": "Secret", "type": "fleet.opamp.dev/agent-token",
+        "metadata": {"name": "agents", "labels": {"fleet.opamp.dev/credential": "true"}},
+        "stringData": {"a": token},
+    });
+    space.apply(secret).await;
+    space.apply(group("g", name)).await;
+    let mut fleet = Fleet::new(&operator.websocket(), name, key, HEARTBEAT).by_token(&token);
+    fleet.join(2, &Behaviour::Apply);
+    space.group_has("g", 2).await;
+    space.apply(rollout("r", "g", inline(&collector("one")))).await;
+    space.rollout_is("r", RolloutState::Completed).await;
+    (space, fleet)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn namespace_that_takes_no_slices_waits_alone_and_goes_on_when_it_takes_them() {
+    let plane = ControlPlane::start().await;
+    let home = Space::new(&plane, "home").await;
+    let environment = [("OPAMP_OPERATOR_IDENTITY", "one")];
+    let operator = Operator::start_guarded_with(&plane, "home", &["--agent-auth=token"], &environment).await;
+    let (full, mut waiting) = settled(&plane, &operator, "full", 1).await;
+    let (other, going_on) = settled(&plane, &operator, "other", 2).await;
+
+    let file = plane.dir().join("refusal.json");
+    std::fs::write(&file, refusal().to_string()).expect("written");
+    let file = file.to_str().expect("a path in UTF-8");
+    plane.kubectl(&["apply", "-f", file]).expect("applied");
+    let slice = json!({
+        "apiVersion": "fleet.opamp.dev/v1alpha1", "kind": "AgentSlice", "metadata": {"name": "probe"},
+        "spec": {"formatVersion": 1, "replica": "probe"},
+    });
+    eventually("slices to be refused", async || full.try_apply(slice.clone()).await.err()).await;
+    waiting.fall_ill(0);
+    let behind = |lease: &Lease| lease.annotations().get("fleet.opamp.dev/behind").cloned();
+    let leases = "opamp-operator-replica-one";
+    home.until(leases, "behind", |lease: &Lease| behind(lease).as_deref() == Some("full")).await;
+
+    // Nobody is believed to be where nobody can tell, and nobody is offered what could not be heard of again.
+    full.group_has("g", 0).await;
+    full.apply(rollout("r", "g", inline(&collector("two")))).await;
+    other.apply(rollout("r", "g", inline(&collector("two")))).await;
+    other.rollout_is("r", RolloutState::Completed).await;
+    let second = other.api::<ConfigRevision>().get("r-2").await.expect("a revision").spec.hash;
+    assert_eq!(going_on.running(&second).len(), 2);
+    let theirs = full.until::<ConfigRevision>("r-2", "there", |_| true).await.spec.hash;
+    waiting.hear(20).await;
+    assert!(waiting.offered(&theirs).is_empty());
+    assert_eq!(operator.get("/readyz").await.map(|(code, _)| code), Some(200));
+    operator.until_metrics(&[LEADING, r#"opamp_lease_transitions_total{lease="replica",to="lost"} 0"#]).await;
+
+    plane.kubectl(&["delete", "-f", file]).expect("deleted");
+    home.until(leases, "behind no more", |lease: &Lease| behind(lease).is_none()).await;
+    full.group_has("g", 2).await;
+    waiting.recover(0);
+    full.rollout_is("r", RolloutState::Completed).await;
+    assert_eq!(waiting.running(&theirs).len(), 2);
 }

@@ -17,6 +17,9 @@ pub const ROLLOUT_LABEL: &str = "fleet.opamp.dev/rollout";
 pub const PROVEN_LABEL: &str = "fleet.opamp.dev/proven";
 /// Label on an [`AgentSlice`](super::AgentSlice): the identity of the replica that writes it.
 pub const REPLICA_LABEL: &str = "fleet.opamp.dev/replica";
+/// Annotation on a replica's Lease: the namespaces in which its slices are not written, separated by commas. Of these the
+/// renewal promises nothing.
+pub const BEHIND_ANNOTATION: &str = "fleet.opamp.dev/behind";
 /// Label on an [`AgentSlice`](super::AgentSlice) that the leader writes for all replicas; its value is
 /// [`EXCEPTIONS`].
 pub const CONTENT_LABEL: &str = "fleet.opamp.dev/content";

@@ -4,6 +4,7 @@
 //! observer's own clock since the last change that it saw, so clocks that differ between replicas do no harm. Whoever
 //! waits for a Lease is told of its changes, so that it knows when the Lease runs out and asks for it then.
 
+use super::promise::Promise;
 use super::watching::pauses;
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
@@ -135,11 +136,11 @@ impl Keeper {
         heard.boxed()
     }
 
-    /// Tries once to get or keep the Lease.
+    /// Tries once to get or keep the Lease, with this promise.
     ///
     /// # Errors
     /// When the API server does not take the write; a conflict means that somebody else was faster.
-    pub async fn turn(&mut self) -> kube::Result<Option<Held>> {
+    pub async fn turn(&mut self, promise: &Promise) -> kube::Result<Option<Held>> {
         let asked = Instant::now();
         let current = self.api.get_opt(&self.name).await?;
         // Not when it was asked for: a renewal may have come between, on which its holder relies for longer.
@@ -148,15 +149,13 @@ impl Keeper {
         let spec = current.as_ref().and_then(|lease| lease.spec.clone()).unwrap_or_default();
         let transitions = spec.lease_transitions.unwrap_or_default() + i32::from(step == Step::TakeOver);
         let acquired = if step == Step::Renew { spec.acquire_time } else { None };
-        let metadata = current.map(|lease| lease.metadata);
+        let mut metadata = current.map_or_else(|| self.metadata(), |lease| lease.metadata);
+        promise.write_to(&mut metadata);
+        let lease = self.lease(metadata, transitions, acquired);
         match step {
             Step::Wait => return Ok(None),
-            Step::Create => {
-                let lease = self.lease(self.metadata(), 0, None);
-                self.api.create(&PostParams::default(), &lease).await?;
-            }
+            Step::Create => drop(self.api.create(&PostParams::default(), &lease).await?),
             Step::Renew | Step::TakeOver => {
-                let lease = self.lease(metadata.unwrap_or_default(), transitions, acquired);
                 self.api.replace(&self.name, &PostParams::default(), &lease).await?;
             }
         }
@@ -230,13 +229,13 @@ impl Keeper {
     }
 }
 
-/// Keeps a Lease for as long as it is polled, and tells through `held` whether it is held. It is renewed only
-/// while `may_renew` says so: a replica's Lease says that its slices are written. `news` tells of its changes.
+/// Keeps a Lease for as long as it is polled, and tells through `held` whether it is held. It is renewed with what
+/// can be promised by then, and only while something can. `news` tells of its changes.
 pub async fn keep(
     keeper: &mut Keeper,
     renewal: Duration,
     held: &watch::Sender<Option<Held>>,
-    may_renew: impl Fn() -> bool,
+    mut promise: impl FnMut() -> Option<Promise>,
     mut news: impl Stream<Item = Option<Lease>> + Unpin,
 ) {
     let asking = async {
@@ -251,7 +250,7 @@ pub async fn keep(
                         next = keeper.next_look(renewal, now);
                     }
                 }
-                () = sleep_until(next) => next = try_once(keeper, renewal, held, &may_renew).await,
+                () = sleep_until(next) => next = try_once(keeper, renewal, held, promise()).await,
             }
         }
     };
@@ -263,11 +262,11 @@ async fn try_once(
     keeper: &mut Keeper,
     renewal: Duration,
     held: &watch::Sender<Option<Held>>,
-    may_renew: impl Fn() -> bool,
+    promise: Option<Promise>,
 ) -> Instant {
     let asked = Instant::now();
-    if may_renew() {
-        match timeout(renewal, keeper.turn()).await {
+    if let Some(promise) = promise {
+        match timeout(renewal, keeper.turn(&promise)).await {
             Ok(Ok(now)) => {
                 held.send_replace(now);
                 let now_waits = || keeper.next_look(renewal, Instant::now());

@@ -36,8 +36,8 @@ struct Inner {
     exceptions: BTreeMap<String, BTreeMap<String, Arc<AgentSlice>>>,
     liveness: Liveness,
     registry: Registry,
-    /// Who was alive when the agents were last merged.
-    replicas: BTreeMap<String, Replica>,
+    /// Who was alive when the agents were last merged, by namespace: who is behind in one is alive in others.
+    replicas: BTreeMap<String, BTreeMap<String, Replica>>,
     /// Merged agents, until something changes.
     merged: HashMap<String, Arc<[ObservedAgent]>>,
     slices_listed: bool,
@@ -76,8 +76,11 @@ impl Observatory {
         if !inner.slices_listed || !inner.leases_listed {
             return Vec::new();
         }
+        // Who is only behind will not write its slices anew when it can, so they have to stay.
+        let now = Instant::now();
         let of = |(namespace, slices): (&String, &BTreeMap<String, Arc<AgentSlice>>)| {
-            let sources: Vec<SliceSource<'_>> = inner.sources(namespace).collect();
+            let alive = |replica: &str| inner.liveness.of(replica, now);
+            let sources: Vec<SliceSource<'_>> = inner.sources(namespace, alive).collect();
             let names = outlived(namespace, &sources);
             names.into_iter().filter_map(|name| slices.get(name).cloned()).collect::<Vec<_>>()
         };
@@ -103,9 +106,9 @@ impl Observatory {
         here.filter(|slice| slice.spec.groups.iter().any(|name| name == group)).cloned().collect()
     }
 
-    /// Until when every living replica is known to have watched its agents; nothing if none is alive.
-    pub fn watched_until(&self) -> Option<Timestamp> {
-        self.lock().liveness.watched_until(Instant::now())
+    /// Until when every living replica is known to have watched its agents of a namespace; nothing if none is alive.
+    pub fn watched_until(&self, namespace: &str) -> Option<Timestamp> {
+        self.lock().liveness.watched_until(namespace, Instant::now())
     }
 
     /// Tells of changes from now on.
@@ -165,15 +168,15 @@ impl Observatory {
 
 impl Inner {
     /// The slices of a namespace, each with what is known of its replica.
-    fn sources(&self, namespace: &str) -> impl Iterator<Item = SliceSource<'_>> {
+    fn sources(
+        &self,
+        namespace: &str,
+        known: impl Fn(&str) -> Replica,
+    ) -> impl Iterator<Item = SliceSource<'_>> {
         let slices = self.slices.get(namespace).into_iter().flatten();
-        slices.map(|(name, slice)| SliceSource {
+        slices.map(move |(name, slice)| SliceSource {
             name,
-            replica: self
-                .replicas
-                .get(&slice.spec.replica)
-                .copied()
-                .unwrap_or(Replica::Dead(Timestamp::UNIX_EPOCH)),
+            replica: known(&slice.spec.replica),
             slice: &slice.spec,
         })
     }
@@ -182,7 +185,11 @@ impl Inner {
     fn merge(&self, namespace: &str) -> Vec<ObservedAgent> {
         let exceptions = self.exceptions.get(namespace).into_iter().flat_map(BTreeMap::values);
         let binding = exceptions.map(|slice| &slice.spec).filter(|slice| !slice.principals.is_empty());
-        let mut agents = merge(self.sources(namespace), &unpack_exceptions(binding).bindings);
+        let known = |replica: &str| {
+            let known = self.replicas.get(namespace).and_then(|replicas| replicas.get(replica));
+            known.copied().unwrap_or(Replica::Dead(Timestamp::UNIX_EPOCH))
+        };
+        let mut agents = merge(self.sources(namespace, known), &unpack_exceptions(binding).bindings);
         agents.sort_by(|a, b| (&a.group, a.uid).cmp(&(&b.group, b.uid)));
         agents
     }
@@ -276,13 +283,17 @@ impl Inner {
 
     /// Asks again who is alive; true if that changed.
     fn recheck(&mut self, now: Instant) -> bool {
-        let replicas = self.slices.values().flat_map(BTreeMap::values).map(|slice| &slice.spec.replica);
-        let replicas: BTreeMap<String, Replica> =
-            replicas.map(|replica| (replica.clone(), self.liveness.of(replica, now))).collect();
-        let changed = replicas != self.replicas;
-        if changed {
-            self.replicas = replicas;
-            self.merged.clear();
+        self.replicas.retain(|namespace, _| self.slices.contains_key(namespace));
+        let mut changed = false;
+        for (namespace, slices) in &self.slices {
+            let of = |replica: &String| self.liveness.of_slices(replica, namespace, now);
+            let replicas = slices.values().map(|slice| &slice.spec.replica);
+            let replicas = replicas.map(|replica| (replica.clone(), of(replica))).collect();
+            if self.replicas.get(namespace) != Some(&replicas) {
+                self.replicas.insert(namespace.clone(), replicas);
+                self.merged.remove(namespace);
+                changed = true;
+            }
         }
         changed
     }

@@ -3,6 +3,7 @@
 use crate::api::{AgentSlice, AgentSliceSpec, REPLICA_LABEL};
 use crate::fleet::{SliceContent, SliceId};
 use kube::api::{Api, DeleteParams, ListParams, ObjectMeta, PostParams};
+use kube::core::response::{Status, StatusDetails};
 use kube::{Client, ResourceExt};
 use std::collections::HashMap;
 
@@ -38,7 +39,7 @@ impl SliceWriter {
         Ok(found)
     }
 
-    /// Writes or deletes one slice.
+    /// Writes or deletes one slice. Where its namespace is gone there is nobody to be told.
     ///
     /// # Errors
     /// When the API server does not take it; the slice is still due then.
@@ -48,9 +49,10 @@ impl SliceWriter {
         // Forgotten until the write is known to have worked: whatever stands there is found out with the next one.
         let version = self.versions.remove(&content.id);
         if let Some(spec) = &content.spec {
-            let written = self.put(&api, &name, version, spec).await?;
-            self.versions.insert(content.id.clone(), written);
-            return Ok(());
+            return match self.put(&api, &name, version, spec).await {
+                Err(kube::Error::Api(status)) if is_of_no_namespace(&status) => Ok(()),
+                written => written.map(|version| drop(self.versions.insert(content.id.clone(), version))),
+            };
         }
         delete(&api, &name).await
     }
@@ -96,9 +98,49 @@ pub async fn delete_slice(client: &Client, slice: &AgentSlice) -> kube::Result<b
     super::exceptions::delete(&api, slice).await
 }
 
+/// Whether a write was refused because its namespace does not exist.
+fn is_of_no_namespace(status: &Status) -> bool {
+    let is_namespace = |details: &StatusDetails| details.kind == "namespaces";
+    status.code == 404 && status.details.as_ref().is_some_and(is_namespace)
+}
+
 async fn delete(api: &Api<AgentSlice>, name: &str) -> kube::Result<()> {
     match api.delete(name, &DeleteParams::default()).await {
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
         other => other.map(drop),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hyper::{Method, Request, Response};
+    use kube::client::Body;
+    use std::convert::Infallible;
+
+    /// A writer whose API server has no slices, and answers writes with a refusal because of this kind of object.
+    fn refused(kind: &'static str) -> SliceWriter {
+        let service = tower::service_fn(move |request: Request<Body>| async move {
+            let kind = if request.method() == Method::GET { "agentslices" } else { kind };
+            let status = serde_json::json!({
+                "kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404,
+                "details": {"name": "x", "kind": kind},
+            });
+            let mut response = Response::new(Body::from(status.to_string().into_bytes()));
+            *response.status_mut() = hyper::StatusCode::NOT_FOUND;
+            Ok::<_, Infallible>(response)
+        });
+        SliceWriter::new(Client::new(service, "ns"), "replica")
+    }
+
+    /// Its agents stay known for a day, and would keep their replica behind for so long.
+    #[tokio::test]
+    async fn slice_of_a_namespace_that_is_gone_counts_as_written() {
+        let content = SliceContent {
+            id: SliceId { namespace: "gone".into(), number: 0 },
+            spec: Some(AgentSliceSpec::default()),
+        };
+        assert!(refused("namespaces").write(&content).await.is_ok());
+        assert!(refused("agentslices").write(&content).await.is_err(), "the CRD is gone");
     }
 }

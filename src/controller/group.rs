@@ -79,7 +79,7 @@ pub async fn reconcile(
         max_attempts: group.spec.drift.correction.max_attempts,
         offline_after: group.spec.offline_after.get(),
         adoption_soaks: &leader.adoption_soaks,
-        watched_until: leader.observatory.watched_until(),
+        watched_until: leader.observatory.watched_until(&namespace),
         entropy: entropy()?,
         now,
     });

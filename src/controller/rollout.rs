@@ -65,7 +65,7 @@ pub async fn reconcile(
         agents: agents_of(&agents, &rollout.spec.group_name),
         assumed_interval: leader.assumed_interval,
         unreachable_for: leader.unreachable_for,
-        watched_until: leader.observatory.watched_until(),
+        watched_until: leader.observatory.watched_until(&namespace),
         entropy: entropy()?,
         now: Timestamp::now(),
     });

@@ -25,7 +25,7 @@ pub async fn bring_on(
     let wanted = wanted(leader, group).await?;
     let rules = TelemetryRules {
         settle: leader.telemetry_settle,
-        watched_until: leader.observatory.watched_until(),
+        watched_until: leader.observatory.watched_until(&group.namespace().unwrap_or_default()),
         now,
     };
     let Some(assignment) = &mut next.assignment else { return Ok(None) };

@@ -33,8 +33,8 @@ pub struct Roster {
     view: Arc<View>,
     /// Whether there has been a view yet. Before that no group's times are known.
     informed: bool,
-    /// While this is set no offers are made.
-    suspended: bool,
+    /// Where no offers are made for now.
+    pause: Pause,
     agents: HashMap<AgentKey, Known>,
     /// The tokens of agents.
     tokens: Tokens,
@@ -60,7 +60,7 @@ impl Roster {
             silence: delays.assumed_interval.saturating_mul(3),
             view: Arc::default(),
             informed: false,
-            suspended: false,
+            pause: Pause::default(),
             agents: HashMap::new(),
             tokens: Tokens::default(),
             builds: Builds::default(),
@@ -211,7 +211,12 @@ impl Roster {
         self.slices.next_due()
     }
 
-    /// The slices that are due at `now`; they count as written until [`Roster::write_failed`].
+    /// The namespaces in which a slice was due by `time` and is not written.
+    pub fn behind(&self, time: Timestamp) -> BTreeSet<Arc<str>> {
+        self.slices.behind(time)
+    }
+
+    /// The slices that are due at `now`; they are not due again before [`Roster::write_failed`].
     pub fn take_due(&mut self, now: Timestamp) -> Vec<SliceContent> {
         self.slices.take_due(now, |id, members| {
             let key = |uid| AgentKey { namespace: id.namespace.clone(), uid };
@@ -248,6 +253,21 @@ impl Roster {
 impl Known {
     fn slice_in(&self, namespace: &Arc<str>) -> SliceId {
         SliceId { namespace: namespace.clone(), number: self.slice }
+    }
+}
+
+/// Where no offers are made for now.
+#[derive(Default)]
+struct Pause {
+    /// Everywhere: this replica does not have its Lease.
+    everywhere: bool,
+    /// In these namespaces: what their agents answer cannot be written.
+    behind: BTreeSet<Arc<str>>,
+}
+
+impl Pause {
+    fn holds_in(&self, namespace: &str) -> bool {
+        self.everywhere || self.behind.contains(namespace)
     }
 }
 

@@ -49,6 +49,9 @@ pub struct SliceContent {
 pub struct Slices {
     delays: Delays,
     by_id: BTreeMap<SliceId, Slice>,
+    /// The slices that were taken and are not known to be written, each with when it was due first: of these the API
+    /// server may have an older state.
+    unwritten: BTreeMap<SliceId, Timestamp>,
     /// When the first of them is due. Kept, because it is asked for with every message.
     next_due: Option<Timestamp>,
 }
@@ -84,7 +87,7 @@ pub struct Moved {
 impl Slices {
     /// No slices yet.
     pub fn new(delays: Delays) -> Self {
-        Self { delays, by_id: BTreeMap::new(), next_due: None }
+        Self { delays, by_id: BTreeMap::new(), unwritten: BTreeMap::new(), next_due: None }
     }
 
     /// Puts an agent into the first slice of its namespace that has room; returns its number.
@@ -150,6 +153,7 @@ impl Slices {
 
     /// A slice was written as it was last taken: those that went into it go.
     pub fn written(&mut self, id: &SliceId, now: Timestamp) {
+        self.unwritten.remove(id);
         let went = self.by_id.iter_mut().filter(|(from, slice)| {
             slice.emptying.as_ref().is_some_and(|emptying| emptying.taken)
                 && slice.target(from).as_ref() == Some(id)
@@ -190,7 +194,14 @@ impl Slices {
         self.next_due
     }
 
-    /// The slices that are due at `now`, which count as written from then on, with what `pack` makes of each.
+    /// The namespaces in which a slice was due by `time` and is not written: no write has come to it, or it fails.
+    pub fn behind(&self, time: Timestamp) -> BTreeSet<Arc<str>> {
+        let due = self.by_id.iter().filter_map(|(id, slice)| Some((id, slice.due?)));
+        let taken = self.unwritten.iter().map(|(id, due)| (id, *due));
+        due.chain(taken).filter(|(_, due)| *due <= time).map(|(id, _)| id.namespace.clone()).collect()
+    }
+
+    /// The slices that are due at `now`, which are not due from then on, with what `pack` makes of each.
     pub fn take_due(
         &mut self,
         now: Timestamp,
@@ -198,10 +209,8 @@ impl Slices {
     ) -> Vec<SliceContent> {
         let mut contents = Vec::new();
         self.by_id.retain(|id, slice| {
-            if slice.due.is_none_or(|due| due > now) {
-                return true;
-            }
-            slice.due = None;
+            let Some(due) = slice.due.take_if(|due| *due <= now) else { return true };
+            self.unwritten.entry(id.clone()).or_insert(due);
             let spec = (!slice.members.is_empty()).then(|| pack(id, &slice.members));
             contents.push(SliceContent { id: id.clone(), spec });
             !slice.members.is_empty()

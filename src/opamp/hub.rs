@@ -20,6 +20,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use prost::Message;
 use state::State;
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use tokio::sync::Notify;
 
@@ -83,6 +84,17 @@ impl Hub {
     pub fn suspend(&self, suspended: bool) {
         let wakes = self.with_state(|state| {
             let due = state.roster.suspend(suspended, Timestamp::now());
+            state.wake(due)
+        });
+        for wake in wakes {
+            wake.notify_one();
+        }
+    }
+
+    /// Stops all offers in these namespaces, and resumes them where they were stopped so and are no more.
+    pub fn withhold(&self, behind: BTreeSet<Arc<str>>) {
+        let wakes = self.with_state(|state| {
+            let due = state.roster.withhold(behind, Timestamp::now());
             state.wake(due)
         });
         for wake in wakes {

@@ -2,13 +2,14 @@
 
 use super::leases;
 use crate::api::REPLICA_LABEL;
-use crate::cluster::{Held, Keeper, REPLICA_LEASE_PREFIX, SliceWriter, keep};
+use crate::cluster::{Held, Keeper, Promise, REPLICA_LEASE_PREFIX, SliceWriter, keep};
 use crate::opamp::Hub;
 use crate::settings::Settings;
 use crate::telemetry::{ControlMetrics, Lease, LeaseMetrics, Metrics, SliceContents, Write};
 use jiff::Timestamp;
 use kube::Client;
 use kube::api::Api;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -129,6 +130,16 @@ fn what_became(written: &kube::Result<()>) -> Write {
     }
 }
 
+/// Says once of a namespace that this replica is behind there, and that it is no more.
+fn tell(before: &BTreeSet<Arc<str>>, behind: &BTreeSet<Arc<str>>) {
+    for namespace in behind.difference(before) {
+        tracing::warn!(%namespace, "slices are not written in time: agents of this namespace are offered nothing");
+    }
+    for namespace in before.difference(behind) {
+        tracing::info!(%namespace, "slices are written in time again");
+    }
+}
+
 async fn renew_until(
     hub: Arc<Hub>,
     mut keeper: Keeper,
@@ -137,14 +148,20 @@ async fn renew_until(
     metrics: LeaseMetrics,
     mut stop: watch::Receiver<bool>,
 ) -> Keeper {
-    // A renewal says that the slices are written, so one that is overdue holds it up.
-    let flushed = || {
+    // A renewal says that the slices are written, so it names the namespaces in which one is overdue. What agents
+    // answer there cannot be told: they are offered nothing meanwhile.
+    let mut told = BTreeSet::new();
+    let promise = || {
         let late = Timestamp::now() - crate::fleet::signed(renewal);
-        hub.with_roster(|roster| roster.next_due()).is_none_or(|due| due > late)
+        let behind = hub.with_roster(|roster| roster.behind(late));
+        tell(&told, &behind);
+        told.clone_from(&behind);
+        hub.withhold(behind.clone());
+        Promise::except(behind)
     };
     tokio::select! {
         // Nobody else asks for it, so there is nothing to be told of.
-        () = keep(&mut keeper, renewal, &held, flushed, futures::stream::pending()) => {}
+        () = keep(&mut keeper, renewal, &held, promise, futures::stream::pending()) => {}
         () = leases::tell(&metrics, Lease::Replica, held.subscribe()) => {}
         () = stopped(&mut stop) => {}
     }

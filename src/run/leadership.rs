@@ -1,7 +1,7 @@
 //! Elects the leader, and leads while elected.
 
 use super::leases;
-use crate::cluster::{Held, Keeper, LEADER_LEASE, Observatory, keep};
+use crate::cluster::{Held, Keeper, LEADER_LEASE, Observatory, Promise, keep};
 use crate::config::HashKey;
 use crate::controller::{self, LeaderConfig};
 use crate::notify::Outbox;
@@ -30,7 +30,7 @@ pub async fn lead_when_elected(
     let held = watch::Sender::new(None);
     // Whoever waits learns of each renewal, and when the Lease is given back.
     let news = keeper.news();
-    let election = keep(keeper, timings.lease_renewal, &held, || true, news);
+    let election = keep(keeper, timings.lease_renewal, &held, || Some(Promise::default()), news);
     let mut elected = held.subscribe();
     let work = async {
         while elected.wait_for(Option::is_some).await.map(drop).is_ok() {

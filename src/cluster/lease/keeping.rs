@@ -1,5 +1,6 @@
 //! A replica that keeps a Lease or waits for one, with an API server of one object and time that stands still.
 
+use super::super::promise::Promise;
 use super::{Held, Keeper, keep};
 use futures::{Stream, StreamExt};
 use hyper::{Method, Request, Response, StatusCode};
@@ -107,6 +108,12 @@ impl Stored {
     }
 }
 
+/// Everything can be promised.
+#[expect(clippy::unnecessary_wraps, reason = "not always can something be promised")]
+fn whole() -> Option<Promise> {
+    Some(Promise::default())
+}
+
 /// Runs a replica, and says since when it leads; nothing if it does not within two minutes.
 async fn leads_after(
     keeper: &mut Keeper,
@@ -116,7 +123,7 @@ async fn leads_after(
     let mut told = held.subscribe();
     let led = async { told.wait_for(Option::is_some).await.is_ok().then(|| start.elapsed()) };
     tokio::select! {
-        () = keep(keeper, RENEWAL, &held, || true, news) => None,
+        () = keep(keeper, RENEWAL, &held, whole, news) => None,
         led = led => led,
         () = sleep(Duration::from_mins(2)) => None,
     }
@@ -125,8 +132,7 @@ async fn leads_after(
 /// Keeps the Lease for so long, and is gone then without a word.
 async fn leads_for(keeper: &mut Keeper, time: Duration) {
     let held = watch::Sender::new(None);
-    let _ =
-        tokio::time::timeout(time, keep(keeper, RENEWAL, &held, || true, futures::stream::pending())).await;
+    let _ = tokio::time::timeout(time, keep(keeper, RENEWAL, &held, whole, futures::stream::pending())).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -177,11 +183,11 @@ async fn lease_is_taken_though_nobody_tells_of_it() {
 async fn lease_is_counted_from_when_it_was_seen_and_not_from_when_it_was_asked_for() {
     let server = Server::start();
     let (mut first, mut second) = (server.keeper("first"), server.keeper("second"));
-    first.turn().await.expect("taken");
+    first.turn(&Promise::default()).await.expect("taken");
     let held = async {
         sleep(SECOND * 3).await;
         server.stored().slow = Duration::ZERO;
-        first.turn().await.expect("renewed").expect("held")
+        first.turn(&Promise::default()).await.expect("renewed").expect("held")
     };
     server.stored().slow = SECOND * 4;
     let start = Instant::now();
@@ -209,31 +215,35 @@ async fn lease_that_cannot_be_renewed_is_not_relied_on_after_nine_tenths_and_is_
         assert!(start.elapsed() <= DURATION / 10 * 9 + RENEWAL + SECOND, "{:?}", start.elapsed());
     };
     tokio::select! {
-        () = keep(&mut keeper, RENEWAL, &held, || true, futures::stream::pending()) => {}
+        () = keep(&mut keeper, RENEWAL, &held, whole, futures::stream::pending()) => {}
         () = script => {}
         () = sleep(SECOND * 600) => panic!("it hangs"),
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn replicas_lease_is_not_renewed_before_its_slices_are_written() {
+async fn lease_is_not_renewed_while_nothing_can_be_promised_and_carries_what_is() {
     let server = Server::start();
     let mut keeper = server.keeper("first");
     let held: watch::Sender<Option<Held>> = watch::Sender::new(None);
-    let flushed = Arc::new(Mutex::new(false));
-    let may_renew = {
-        let flushed = flushed.clone();
-        move || *flushed.lock().expect("whole")
+    let promised = Arc::new(Mutex::new(None));
+    let promise = {
+        let promised = promised.clone();
+        move || promised.lock().expect("whole").clone()
     };
+    let stands = || server.stored().lease.as_ref().map(Promise::of);
     let script = async {
         sleep(SECOND * 60).await;
         assert_eq!(server.holder(), "");
-        *flushed.lock().expect("whole") = true;
-        sleep(SECOND * 2).await;
-        assert_eq!(server.holder(), "first", "soon after");
+        for namespaces in [&["a", "b"][..], &["b"], &[]] {
+            let next = Promise::except(namespaces.iter().map(|name| Arc::from(*name)).collect());
+            promised.lock().expect("whole").clone_from(&next);
+            sleep(RENEWAL + SECOND).await;
+            assert_eq!((&*server.holder(), stands()), ("first", next), "with the next renewal");
+        }
     };
     tokio::select! {
-        () = keep(&mut keeper, RENEWAL, &held, may_renew, futures::stream::pending()) => {}
+        () = keep(&mut keeper, RENEWAL, &held, promise, futures::stream::pending()) => {}
         () = script => {}
     }
 }

@@ -40,7 +40,7 @@ impl Roster {
 
     /// Chooses the agents that are told next; returns those on sockets that are still to be.
     pub(super) fn choose_moves(&mut self, now: Timestamp) -> Vec<AgentKey> {
-        if self.suspended || self.tokens.successors.is_empty() {
+        if self.pause.everywhere || self.tokens.successors.is_empty() {
             return Vec::new();
         }
         let mut places: HashMap<PrincipalMark, usize> =
@@ -48,7 +48,8 @@ impl Roster {
         let mut due = Vec::new();
         for (key, known) in &mut self.agents {
             let agent = &mut known.agent;
-            let Some(to) = agent.successor(&self.tokens).filter(|to| agent.may_be_told(to)) else { continue };
+            let told = |to: &&Successor| agent.may_be_told(to) && !self.pause.holds_in(&key.namespace);
+            let Some(to) = agent.successor(&self.tokens).filter(told) else { continue };
             let Some(left) = agent.bound().and_then(|mark| places.get_mut(&mark)) else { continue };
             if agent.moving(to).is_none() && *left > 0 {
                 *left -= 1;
@@ -83,7 +84,7 @@ impl Roster {
     /// The token that an agent is to be told of now and the hash under which it is, noted as told.
     pub fn take_move(&mut self, key: &AgentKey, now: Timestamp) -> Option<(ConfigHash, &Successor)> {
         let telemetry = self.agent(key).and_then(|agent| self.telemetry_of(key, agent));
-        let agent = &mut self.agents.get_mut(key).filter(|_| !self.suspended)?.agent;
+        let agent = &mut self.agents.get_mut(key).filter(|_| !self.pause.holds_in(&key.namespace))?.agent;
         let to = agent.successor(&self.tokens)?;
         let hash = wire_hash(Part::Connection, Some(to.hash), telemetry);
         agent.take_move(to, now).then_some((hash, to))

@@ -4,6 +4,7 @@ use super::Roster;
 use super::groups::{adopt, group_of, reconsider, regroup};
 use crate::fleet::{Agent, AgentKey, Edge, Link, Offer, View};
 use jiff::Timestamp;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 impl Roster {
@@ -13,14 +14,15 @@ impl Roster {
     }
 
     fn due_to(&self, key: &AgentKey, agent: &Agent, now: Timestamp) -> Option<Offer> {
-        let group = group_of(&self.view, key, agent).filter(|_| !self.suspended)?;
+        let group = group_of(&self.view, key, agent).filter(|_| !self.pause.holds_in(&key.namespace))?;
         agent.due_offer(group, now)
     }
 
     /// What to send to an agent now, noted as sent.
     pub fn take_offer(&mut self, key: &AgentKey, now: Timestamp) -> Option<Offer> {
         let known = self.agents.get_mut(key)?;
-        let group = group_of(&self.view, key, &known.agent).filter(|_| !self.suspended)?;
+        let group =
+            group_of(&self.view, key, &known.agent).filter(|_| !self.pause.holds_in(&key.namespace))?;
         let (offer, edge) = known.agent.take_offer(group, now)?;
         let edge = edge.max(reconsider(&mut known.agent, key, &self.view, self.silence, now));
         self.slices.mark(known.slice_in(&key.namespace), edge, now);
@@ -28,14 +30,14 @@ impl Roster {
     }
 
     fn is_to_restart(&self, key: &AgentKey, agent: &Agent) -> bool {
-        let group = group_of(&self.view, key, agent).filter(|_| !self.suspended);
+        let group = group_of(&self.view, key, agent).filter(|_| !self.pause.holds_in(&key.namespace));
         group.is_some_and(|group| agent.is_to_restart(group))
     }
 
     /// Whether an agent is to be commanded now to start anew, noted as sent.
     pub fn take_restart(&mut self, key: &AgentKey, now: Timestamp) -> bool {
         let Some(known) = self.agents.get_mut(key) else { return false };
-        let group = group_of(&self.view, key, &known.agent).filter(|_| !self.suspended);
+        let group = group_of(&self.view, key, &known.agent).filter(|_| !self.pause.holds_in(&key.namespace));
         let restarts = group.is_some_and(|group| known.agent.take_restart(group, now));
         if restarts {
             self.slices.mark(known.slice_in(&key.namespace), Edge::Urgent, now);
@@ -75,11 +77,18 @@ impl Roster {
     /// Stops or resumes all offers. While they are stopped this replica may have been taken for dead, and its slices
     /// for outlived: they are all written again. Returns the agents on sockets that are due one now.
     pub fn suspend(&mut self, suspended: bool, now: Timestamp) -> Vec<AgentKey> {
-        if self.suspended && !suspended {
+        if self.pause.everywhere && !suspended {
             self.slices.mark_all(Edge::Slow, now);
         }
-        self.suspended = suspended;
+        self.pause.everywhere = suspended;
         self.due_on_sockets(now)
+    }
+
+    /// Stops all offers in these namespaces, and resumes them in all others where they were stopped so. Returns the
+    /// agents on sockets that are due one now. Nobody takes this replica for dead meanwhile, so its slices stay.
+    pub fn withhold(&mut self, behind: BTreeSet<Arc<str>>, now: Timestamp) -> Vec<AgentKey> {
+        let before = std::mem::replace(&mut self.pause.behind, behind);
+        if before.is_subset(&self.pause.behind) { Vec::new() } else { self.due_on_sockets(now) }
     }
 
     fn due_on_sockets(&self, now: Timestamp) -> Vec<AgentKey> {

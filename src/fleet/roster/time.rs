@@ -39,7 +39,7 @@ impl Roster {
             if turn {
                 known.agent.ask_again();
             }
-            if turn || !self.suspended && known.agent.has_orders(group, now) {
+            if turn || !self.pause.holds_in(&key.namespace) && known.agent.has_orders(group, now) {
                 due.push(key.clone());
             }
         }

@@ -22,7 +22,7 @@ impl Roster {
     pub fn take_telemetry(&mut self, key: &AgentKey) -> Option<ToldTelemetry> {
         let known = self.agents.get_mut(key)?;
         let agent = &mut known.agent;
-        let group = group_of(&self.view, key, agent).filter(|_| !self.suspended)?;
+        let group = group_of(&self.view, key, agent).filter(|_| !self.pause.holds_in(&key.namespace))?;
         let due = agent.due_telemetry(group)?;
         let token = agent.successor(&self.tokens).map(|to| to.hash);
         let told = ToldTelemetry {
@@ -36,7 +36,7 @@ impl Roster {
 
     /// Whether an agent is to be told.
     pub(super) fn is_to_be_told(&self, key: &AgentKey, agent: &Agent) -> bool {
-        let group = group_of(&self.view, key, agent).filter(|_| !self.suspended);
+        let group = group_of(&self.view, key, agent).filter(|_| !self.pause.holds_in(&key.namespace));
         group.is_some_and(|group| agent.due_telemetry(group).is_some())
     }
 

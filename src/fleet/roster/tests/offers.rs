@@ -94,6 +94,24 @@ fn nothing_is_offered_while_suspended() {
     assert_eq!([take(&mut roster, 1), take(&mut roster, 2)], [Some(C), Some(C)]);
 }
 
+/// What the agents there answer cannot be written, so the leader would learn nothing of it.
+#[test]
+fn nothing_is_offered_in_a_namespace_where_slices_are_not_written() {
+    let mut roster = serving(Some(B), None);
+    connect(&mut roster, 1, SOCKET, at(0));
+    connect(&mut roster, 2, Link::Polling, at(0));
+    assert_eq!(roster.withhold(["elsewhere".into()].into(), at(1)), []);
+    assert_eq!(take(&mut roster, 1), Some(B));
+    roster.take_due(Timestamp::MAX);
+    assert_eq!(roster.withhold(["ns".into()].into(), at(2)), []);
+    assert_eq!(roster.set_view(view([group("g", Some(C), None)]), at(3)), []);
+    assert_eq!([take(&mut roster, 1), take(&mut roster, 2)], [None, None]);
+    assert_eq!(roster.withhold(["elsewhere".into(), "ns".into()].into(), at(4)), [], "no more than before");
+    assert_eq!(roster.withhold(["elsewhere".into()].into(), at(5)), [key(1)]);
+    assert_eq!([take(&mut roster, 1), take(&mut roster, 2)], [Some(C), Some(C)]);
+    assert_eq!(roster.next_due(), None, "the leader let its slices stand");
+}
+
 #[test]
 fn agent_in_no_group_or_another_namespace_is_offered_nothing() {
     let mut roster = serving(Some(B), None);

@@ -90,6 +90,34 @@ fn slice_that_could_not_be_written_is_due_again() {
     assert_eq!(due(&mut roster, at(22)), [(0, Some(1))], "unless it was needed again meanwhile");
 }
 
+/// A renewal of the replica's Lease promises that everything is written, however often that has been tried.
+#[test]
+fn namespace_is_behind_from_when_its_slice_was_due_until_that_is_written() {
+    let mut roster = quiet();
+    let id = SliceId { namespace: "ns".into(), number: 0 };
+    roster.written(&id, at(-1));
+    let elsewhere = AgentKey { namespace: "elsewhere".into(), uid: uid(1) };
+    roster.receive(&elsewhere, full(), SOCKET, at(0));
+    roster.receive(&key(1), health(false), SOCKET, at(0));
+    let behind = |roster: &Roster, second| -> Vec<String> {
+        roster.behind(at(second)).iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(behind(&roster, 0), [""; 0]);
+    assert_eq!(behind(&roster, 1), ["ns"], "due, and nobody has taken it");
+    for second in 1..5 {
+        assert_eq!(due(&mut roster, at(second)), [(0, Some(1))]);
+        assert_eq!(behind(&roster, 1), ["ns"], "a write is under way");
+        roster.write_failed(&id, at(second));
+        assert_eq!(behind(&roster, 1), ["ns"], "it has failed");
+    }
+    roster.receive(&key(1), health(true), SOCKET, at(5));
+    assert_eq!(due(&mut roster, at(5)), [(0, Some(1))]);
+    roster.receive(&key(1), health(false), SOCKET, at(5));
+    roster.written(&id, at(6));
+    assert_eq!((behind(&roster, 5), behind(&roster, 6)), (vec![], vec!["ns".into()]), "by what came since");
+    assert_eq!(behind(&roster, 10), ["elsewhere", "ns"]);
+}
+
 #[test]
 fn slice_holds_250_agents_and_a_place_that_is_left_is_taken_again() {
     let mut roster = serving(None, None);

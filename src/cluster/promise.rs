@@ -1,0 +1,77 @@
+//! What a replica promises with a renewal of its Lease: that what it saw of its agents stands in its slices, except in
+//! the namespaces that it names. The trouble of one namespace, such as a quota that is used up, is not that of others.
+
+use crate::api::BEHIND_ANNOTATION;
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::ResourceExt;
+use kube::api::ObjectMeta;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// Most namespaces that a Lease names: 13 KB of names. Where so many are in trouble it is not theirs, but the replica's.
+const MOST_NAMED: usize = 200;
+
+/// What goes with a renewal.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Promise {
+    behind: BTreeSet<Arc<str>>,
+}
+
+impl Promise {
+    /// That all slices are written but those in the namespaces that are `behind`; nothing can be promised if these are
+    /// too many.
+    pub fn except(behind: BTreeSet<Arc<str>>) -> Option<Self> {
+        (behind.len() <= MOST_NAMED).then_some(Self { behind })
+    }
+
+    /// The promise that a Lease carries.
+    pub fn of(lease: &Lease) -> Self {
+        let named = lease.annotations().get(BEHIND_ANNOTATION);
+        let names = named.into_iter().flat_map(|named| named.split(',')).filter(|name| !name.is_empty());
+        Self { behind: names.map(Arc::from).collect() }
+    }
+
+    /// The namespaces of which nothing is promised.
+    pub fn behind(&self) -> &BTreeSet<Arc<str>> {
+        &self.behind
+    }
+
+    /// Puts the promise into a Lease's metadata, in place of the one before.
+    pub fn write_to(&self, metadata: &mut ObjectMeta) {
+        let annotations = metadata.annotations.get_or_insert_default();
+        if self.behind.is_empty() {
+            annotations.remove(BEHIND_ANNOTATION);
+        } else {
+            let names: Vec<&str> = self.behind.iter().map(|name| &**name).collect();
+            annotations.insert(BEHIND_ANNOTATION.to_owned(), names.join(","));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn behind(names: &[&str]) -> BTreeSet<Arc<str>> {
+        names.iter().map(|name| Arc::from(*name)).collect()
+    }
+
+    #[test]
+    fn promise_comes_back_as_it_was_written_and_replaces_the_one_before() {
+        let mut lease = Lease::default();
+        for names in [&["a", "b"][..], &["b"], &[], &["c"]] {
+            let promise = Promise::except(behind(names)).expect("few");
+            promise.write_to(&mut lease.metadata);
+            assert_eq!(Promise::of(&lease), promise);
+            assert_eq!(lease.annotations().contains_key(BEHIND_ANNOTATION), !names.is_empty());
+        }
+        assert_eq!(Promise::of(&Lease::default()), Promise::default(), "an older replica's");
+    }
+
+    #[test]
+    fn nothing_is_promised_where_too_many_namespaces_are_behind() {
+        let many = |n: usize| (0..n).map(|n| n.to_string().into()).collect();
+        assert!(Promise::except(many(MOST_NAMED)).is_some());
+        assert_eq!(Promise::except(many(MOST_NAMED + 1)), None);
+    }
+}
