@@ -61,10 +61,14 @@ async fn run(leader: &Arc<Leader>, feeds: Feeds, poke: &watch::Sender<u64>) {
         poke.send_modify(|version| *version += 1);
         std::future::ready(())
     });
-    let told = changes(poke.subscribe()).for_each(|()| {
-        leader.tell_metrics();
-        std::future::ready(())
-    });
+    // All groups and rollouts are gone through each time, so what changes within an interval is told together.
+    let mut version = poke.subscribe();
+    let told = async {
+        while version.changed().await.is_ok() {
+            leader.tell_metrics();
+            tokio::time::sleep(leader.status_interval).await;
+        }
+    };
     let swept = async {
         let mut ticks = tokio::time::interval(leader.assumed_interval);
         loop {

@@ -114,7 +114,7 @@ pub async fn counted(
 type GroupStates = (String, String, [(&'static str, i64); 9], i64, i64);
 
 fn group_states(group: &CollectorGroup) -> GroupStates {
-    let agents = group.status.clone().unwrap_or_default().agents;
+    let agents = group.status.as_ref().map(|status| status.agents.clone()).unwrap_or_default();
     let states = [
         ("matched", agents.matched),
         ("connected", agents.connected),
@@ -146,8 +146,9 @@ fn rollout_counts(rollouts: &[&ConfigRollout]) -> Vec<RolloutCounts> {
 }
 
 fn counts(rollout: &ConfigRollout, holds: bool) -> RolloutCounts {
-    let status = rollout.status.clone().unwrap_or_default();
-    let reason = stalled(&status);
+    let unwritten = ConfigRolloutStatus::default();
+    let status = rollout.status.as_ref().unwrap_or(&unwritten);
+    let reason = stalled(status);
     RolloutCounts {
         namespace: rollout.namespace().unwrap_or_default(),
         group: rollout.spec.group_name.clone(),
