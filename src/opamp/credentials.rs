@@ -9,7 +9,7 @@ mod authority;
 mod gate;
 mod subject;
 
-pub use authority::{Authority, AuthorityError, Owner};
+pub use authority::{Authority, AuthorityError, Owner, first_good};
 pub(super) use gate::{Gate, Pass};
 
 use crate::fleet::Principal;
@@ -63,6 +63,9 @@ pub enum Refusal {
     /// What it shows is nobody's, or no longer valid.
     #[error("the credential is not valid")]
     Unknown,
+    /// Its certificate, or the authority that signed it, is not valid at this time.
+    #[error("the certificate, or the authority that signed it, has expired or is not valid yet")]
+    Expired,
     /// It would have to be asked elsewhere who it is, and its address was refused too often for that.
     #[error("there were too many refused attempts from this address")]
     Throttled,
@@ -78,6 +81,7 @@ impl Refusal {
             Self::Missing => "missing",
             Self::Malformed => "malformed",
             Self::Unknown => "unknown",
+            Self::Expired => "expired",
             Self::Throttled => "throttled",
             Self::Unavailable => "unavailable",
         }
@@ -85,7 +89,7 @@ impl Refusal {
 
     /// Whether the peer has shown that it is nobody.
     fn is_final(self) -> bool {
-        matches!(self, Self::Missing | Self::Malformed | Self::Unknown)
+        matches!(self, Self::Missing | Self::Malformed | Self::Unknown | Self::Expired)
     }
 }
 

@@ -1,17 +1,21 @@
-//! When certificates expire. Only the operator's own, and those of authorities that it trusts, are read.
+//! When certificates are valid. Only the operator's own, and those of authorities that it trusts, are read.
 
 use rustls::pki_types::CertificateDer;
+use std::ops::RangeInclusive;
 use x509_cert::Certificate;
 use x509_cert::der::Decode;
 
 /// When the first of these certificates expires, in seconds since 1970; nothing if none can be read.
 pub fn first_expiry<'a>(certificates: impl IntoIterator<Item = &'a CertificateDer<'a>>) -> Option<i64> {
-    let expiry = |certificate: &CertificateDer<'_>| {
-        let certificate = Certificate::from_der(certificate).ok()?;
-        let not_after = certificate.tbs_certificate().validity().not_after;
-        i64::try_from(not_after.to_unix_duration().as_secs()).ok()
-    };
+    let expiry = |certificate| i64::try_from(*validity(certificate)?.end()).ok();
     certificates.into_iter().filter_map(expiry).min()
+}
+
+/// From when until when a certificate is valid, both included, in seconds since 1970; nothing if that cannot be read.
+pub fn validity(certificate: &CertificateDer<'_>) -> Option<RangeInclusive<u64>> {
+    let certificate = Certificate::from_der(certificate).ok()?;
+    let validity = certificate.tbs_certificate().validity();
+    Some(validity.not_before.to_unix_duration().as_secs()..=validity.not_after.to_unix_duration().as_secs())
 }
 
 #[cfg(test)]

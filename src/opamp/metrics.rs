@@ -42,6 +42,7 @@ const REFUSED: Label = (
         "missing",
         "malformed",
         "unknown",
+        "expired",
         "throttled",
         "unavailable",
     ],

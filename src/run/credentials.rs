@@ -4,12 +4,14 @@ use crate::cluster::{AgentSecrets, Rejected, Reviewer};
 use crate::fleet::Principal;
 use crate::opamp::credentials::{
     Anybody, Authority, Authorization, Credentials, Known, Owner, Refusal, Shown, Token, TokenDigest,
+    first_good,
 };
 use crate::opamp::tls;
 use crate::settings::{AgentAuth, Settings};
 use crate::telemetry::Overflows;
 use futures::future::BoxFuture;
 use kube::Client;
+use rustls::pki_types::{CertificateDer, UnixTime};
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use tokio::sync::watch;
@@ -53,6 +55,18 @@ struct Lists {
     authorities: Vec<Authority>,
     /// That of the file.
     file: Option<Authority>,
+}
+
+impl Lists {
+    /// Who shows these certificates.
+    fn certificate(&self, chain: &[CertificateDer<'static>], now: UnixTime) -> Known {
+        let authorities = self.authorities.iter().chain(&self.file);
+        match first_good(authorities.map(|authority| authority.principal(chain, now))) {
+            Ok(principal) => Known::Granted(principal.into()),
+            Err(_) if !self.listed => Known::Refused(Refusal::Unavailable),
+            Err(refusal) => Known::Refused(refusal),
+        }
+    }
 }
 
 impl Keyring {
@@ -116,13 +130,7 @@ impl Keyring {
         let Some(chain) = shown.certificates.as_deref().filter(|_| self.auth.certificates()) else {
             return Known::Refused(Refusal::Missing);
         };
-        let lists = self.lists();
-        let mut authorities = lists.authorities.iter().chain(&lists.file);
-        match authorities.find_map(|authority| authority.principal(chain)) {
-            Some(principal) => Known::Granted(principal.into()),
-            None if !lists.listed => Known::Refused(Refusal::Unavailable),
-            None => Known::Refused(Refusal::Unknown),
-        }
+        self.lists().certificate(chain, UnixTime::now())
     }
 }
 

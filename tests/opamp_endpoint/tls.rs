@@ -1,6 +1,7 @@
 //! TLS at the door: versions, certificates of both sides, and a change of the door's own while sessions last.
 
 use super::gate::Tokens;
+use super::limits::refused_connections;
 use super::raw::{Socket, bare, full, post};
 use super::server::{Server, uid};
 use super::within;
@@ -15,9 +16,11 @@ use opamp_operator::opamp::credentials::{Authority, Credentials, Known, Owner, R
 use opamp_operator::opamp::proto::{AgentToServer, ServerToAgent};
 use opamp_operator::opamp::tls::Identity;
 use prost::Message as _;
-use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair, date_time_ymd,
+};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 use std::net::SocketAddr;
@@ -43,7 +46,13 @@ struct Pair {
 
 impl Signer {
     fn new() -> Self {
+        Self::until(4000)
+    }
+
+    /// One that is valid until the beginning of this year.
+    fn until(year: i32) -> Self {
         let mut params = CertificateParams::default();
+        params.not_after = date_time_ymd(year, 1, 1);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().expect("a key");
         let pem = params.self_signed(&key).expect("a certificate").pem();
@@ -90,8 +99,8 @@ fn authority(signer: &Signer) -> Authority {
 impl Credentials for Trust {
     fn look_up(&self, shown: &Shown) -> Known {
         let Some(chain) = &shown.certificates else { return Known::Refused(Refusal::Missing) };
-        let principal = self.authority.lock().expect("an authority").principal(chain);
-        principal.map_or(Known::Refused(Refusal::Unknown), |principal| Known::Granted(principal.into()))
+        let principal = self.authority.lock().expect("an authority").principal(chain, UnixTime::now());
+        principal.map_or_else(Known::Refused, |principal| Known::Granted(principal.into()))
     }
 
     fn ask<'a>(&'a self, _: &'a Shown) -> BoxFuture<'a, Result<Arc<Principal>, Refusal>> {
@@ -232,6 +241,17 @@ async fn certificate_says_who_a_peer_is_and_a_changed_authority_closes_its_socke
     assert!(socket.ask(&full(uid(1), 0)).await.agent_identification.is_none(), "the same subject");
     trust.change(&theirs);
     assert_eq!(socket.closed().await, Some(1008));
+}
+
+#[tokio::test]
+async fn authority_that_has_expired_lets_nobody_in() {
+    let (door, old) = (Signer::new(), Signer::until(2021));
+    let (_identity, shown) = watch::channel(door.identity());
+    let server = Server::behind_tls(Limits::default(), Trust::new(&old), shown).await;
+    let pair = old.sign("agent");
+    let stream = connect(server.address, &door, Some(&pair), &TLS13).await.expect("a connection");
+    assert_eq!(ask(stream, &full(uid(1), 0), "").await.0, StatusCode::UNAUTHORIZED);
+    assert_eq!(refused_connections(&server, "expired"), 1);
 }
 
 #[tokio::test]

@@ -29,7 +29,7 @@ pub fn unproven(refusal: Unproven) -> Response {
     match refusal {
         Unproven::Throttled => later(StatusCode::TOO_MANY_REQUESTS),
         Unproven::Unavailable => later(StatusCode::SERVICE_UNAVAILABLE),
-        Unproven::Missing | Unproven::Malformed | Unproven::Unknown => {
+        Unproven::Missing | Unproven::Malformed | Unproven::Unknown | Unproven::Expired => {
             let mut response = http::status(StatusCode::UNAUTHORIZED);
             response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             response
