@@ -58,9 +58,10 @@ struct Lists {
 }
 
 impl Lists {
-    /// Who shows these certificates.
+    /// Who shows these certificates. The file is the administrator's, so it goes before the Secrets: whoever may make
+    /// Secrets in one namespace must not get the agents of others by a copy of its certificates, which are no secret.
     fn certificate(&self, chain: &[CertificateDer<'static>], now: UnixTime) -> Known {
-        let authorities = self.authorities.iter().chain(&self.file);
+        let authorities = self.file.iter().chain(&self.authorities);
         match first_good(authorities.map(|authority| authority.principal(chain, now))) {
             Ok(principal) => Known::Granted(principal.into()),
             Err(_) if !self.listed => Known::Refused(Refusal::Unavailable),
@@ -157,5 +158,47 @@ impl Credentials for Keyring {
 
     fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fleet::Attributes;
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
+
+    const AGENT: &str = "spiffe://example.org/ns/edge/sa/agent";
+
+    #[test]
+    fn copy_of_the_files_authority_in_a_secret_takes_no_agent_of_another_namespace() {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().expect("a key");
+        let pem = params.self_signed(&key).expect("a certificate").pem();
+        let issuer = Issuer::new(params, key);
+        let mut agent = CertificateParams::default();
+        agent.subject_alt_names = vec![SanType::URI(AGENT.try_into().expect("ASCII"))];
+        let own = KeyPair::generate().expect("a key");
+        let chain = [agent.signed_by(&own, &issuer).expect("a certificate").der().clone()];
+
+        let authority = |owner| Authority::new(pem.as_bytes(), owner).expect("an authority");
+        let copy = || authority(Owner::Namespace("thief".to_owned(), Attributes::default()));
+        for (file, listed, expected) in [
+            (Some(authority(Owner::Spiffe)), true, Ok("edge")),
+            (Some(authority(Owner::Spiffe)), false, Ok("edge")),
+            (None, true, Ok("thief")),
+        ] {
+            let lists = Lists { listed, authorities: vec![copy()], file, ..Lists::default() };
+            let namespace = match lists.certificate(&chain, UnixTime::now()) {
+                Known::Granted(principal) => Ok(principal.namespace.to_string()),
+                other => Err(other),
+            };
+            assert_eq!(namespace.as_deref().map_err(|_| ()), expected);
+        }
+        let none = Lists::default().certificate(&chain, UnixTime::now());
+        assert!(
+            matches!(none, Known::Refused(Refusal::Unavailable)),
+            "before the Secrets are known: {none:?}"
+        );
     }
 }
