@@ -7,10 +7,12 @@
 mod attempts;
 mod authority;
 mod gate;
+mod shares;
 mod subject;
 
 pub use authority::{Authority, AuthorityError, Owner, first_good};
 pub(super) use gate::{Gate, Pass};
+pub(super) use shares::Place;
 
 use crate::fleet::Principal;
 use futures::future::BoxFuture;

@@ -3,7 +3,7 @@
 //! Both transports are on one path. A request with the content type of protobuf is a message over plain HTTP,
 //! any other opens a WebSocket (specification, "Plain HTTP Transport").
 
-use super::credentials::{Authorization, Chain, Credentials, Gate, Pass, Shown};
+use super::credentials::{Authorization, Chain, Credentials, Gate, Pass, Place, Shown};
 use super::drain::Drain;
 use super::http::{self, Response};
 use super::hub::Hub;
@@ -187,10 +187,11 @@ impl Door {
         let upgrade: Mutex<Option<(OnUpgrade, Pass)>> = Mutex::new(None);
         let patience = Patience::new(self.limits.header_read_timeout);
         let (came, ending) = (AtomicBool::new(false), AtomicBool::new(false));
+        let held = Mutex::new(None);
         let service = service_fn(|request| async {
             patience.stop();
             came.store(true, Ordering::Relaxed);
-            let (mut response, on_upgrade) = self.respond(request, peer, chain.clone()).await;
+            let (mut response, on_upgrade) = self.respond(request, peer, chain.clone(), &held).await;
             if on_upgrade.is_none() && ending.load(Ordering::Relaxed) {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             } else if on_upgrade.is_some() {
@@ -237,6 +238,7 @@ impl Door {
         mut request: Request<Incoming>,
         peer: IpAddr,
         certificates: Option<Chain>,
+        held: &Mutex<Option<Place>>,
     ) -> (Response, Option<(OnUpgrade, Pass)>) {
         if request.uri().path() != PATH {
             return (http::status(StatusCode::NOT_FOUND), None);
@@ -246,6 +248,9 @@ impl Door {
             Ok(principal) => principal,
             Err(refusal) => return (unproven(refusal), None),
         };
+        if !self.gate.seat(&principal, &mut held.lock().unwrap_or_else(PoisonError::into_inner)) {
+            return (busy(), None);
+        }
         if http::is_protobuf(request.headers()) {
             return (
                 http::exchange(&self.hub, &principal, &self.limits, self.memory.share(), request).await,
@@ -254,7 +259,8 @@ impl Door {
         }
         match accept_key(&request) {
             Ok(key) => {
-                let pass = Pass::new(self.gate.clone(), shown, principal);
+                let place = held.lock().unwrap_or_else(PoisonError::into_inner).take();
+                let pass = Pass::new(self.gate.clone(), shown, principal, place);
                 (switching(&key), Some((hyper::upgrade::on(&mut request), pass)))
             }
             Err(_) if !is_upgrade(request.headers()) => (neither(request.method()), None),

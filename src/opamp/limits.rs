@@ -18,6 +18,9 @@ pub struct Limits {
     /// Most connections at a time, of both transports together. One idle agent takes less than 10 KB, so the
     /// default needs 200 MB at most; a peer above it is told to come back later.
     pub max_connections: usize,
+    /// Most of them on which agents of one namespace speak, so that those of one tenant leave places for the others'. It
+    /// does not count where nobody has to prove who he is. The default leaves a tenth of all.
+    pub max_connections_per_namespace: usize,
     /// Most connections that are accepted in a second; ten times as many may come at once after a pause. A handshake of
     /// TLS takes most of the CPU time of a new connection, and agents that come back all at once would wait for theirs until they give
     /// up, and then do so again. The default serves 10,000 agents that return together, and as many that poll every 30
@@ -75,6 +78,7 @@ impl Default for Limits {
         Self {
             max_message_bytes: 64 << 20,
             max_connections: 20_000,
+            max_connections_per_namespace: 18_000,
             max_connection_rate: NonZeroU32::MIN.saturating_add(999),
             message_memory_bytes: 256 << 20,
             max_agents: 50_000,

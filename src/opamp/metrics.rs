@@ -34,6 +34,7 @@ const REFUSED: Label = (
     "reason",
     &[
         "too_many",
+        "too_many_of_namespace",
         "too_fast",
         "tls",
         "no_request",

@@ -8,6 +8,7 @@ pub fn limits(flags: &DoorLimits, timings: &Timings) -> Limits {
     Limits {
         max_message_bytes: flags.max_message_bytes,
         max_connections: flags.max_connections,
+        max_connections_per_namespace: flags.max_connections_per_namespace,
         max_connection_rate: flags.max_connection_rate,
         max_agents: flags.max_agents,
         max_agents_per_credential: flags.max_agents_per_credential,
@@ -45,10 +46,19 @@ mod tests {
     }
 
     #[test]
+    fn namespace_has_nine_tenths_of_the_connections_and_one_at_least_unless_a_flag_says_otherwise() {
+        for (all, expected) in [(1, 1), (9, 9), (10, 9), (25, 23), (100_000, 90_000)] {
+            let set = limits_with(&[&format!("--max-connections={all}")]);
+            assert_eq!(set.max_connections_per_namespace, expected, "{all}");
+        }
+    }
+
+    #[test]
     fn each_flag_sets_its_limit() {
         let flags = [
             "--max-message-bytes=1000000",
-            "--max-connections=1",
+            "--max-connections=30",
+            "--max-connections-per-namespace=1",
             "--max-connection-rate=2",
             "--max-agents=3",
             "--max-agents-per-credential=4",
@@ -58,11 +68,10 @@ mod tests {
             "--drain-period=7s",
         ];
         let set = limits_with(&flags);
-        let counts = [set.max_connections, set.max_agents, set.max_agents_per_credential, set.max_attributes];
-        assert_eq!(
-            (set.max_message_bytes, set.max_connection_rate.get(), counts),
-            (1_000_000, 2, [1, 3, 4, 5])
-        );
+        let connections = [set.max_connections, set.max_connections_per_namespace];
+        assert_eq!((connections, set.max_connection_rate.get()), ([30, 1], 2));
+        let counts = [set.max_agents, set.max_agents_per_credential, set.max_attributes];
+        assert_eq!((set.max_message_bytes, counts), (1_000_000, [3, 4, 5]));
         let times = [set.header_read_timeout, set.idle_deadline, set.ping_interval, set.drain_period];
         assert_eq!(times.map(|time| time.as_secs()), [6, 10, 4, 7]);
     }

@@ -34,6 +34,15 @@ pub struct LimitArgs {
     /// encrypted, the agent's state included.
     #[arg(long, env = "OPAMP_OPERATOR_MAX_CONNECTIONS", default_value_t = 20_000, value_name = "COUNT")]
     pub max_connections: usize,
+    /// Most connections of agents of one namespace, whatever credentials it has: a tenant's share. 0: nine tenths of
+    /// --max-connections, so that no tenant takes all. It does not count with --agent-auth none.
+    #[arg(
+        long,
+        env = "OPAMP_OPERATOR_MAX_CONNECTIONS_PER_NAMESPACE",
+        default_value_t = 0,
+        value_name = "COUNT"
+    )]
+    pub max_connections_per_namespace: usize,
     /// Most new connections in a second; ten times as many may come at once after a pause. With TLS each
     /// costs a handshake.
     #[arg(long, env = "OPAMP_OPERATOR_MAX_CONNECTION_RATE", default_value_t = 1000, value_name = "COUNT")]
@@ -77,6 +86,8 @@ pub struct DoorLimits {
     pub max_message_bytes: usize,
     /// Most connections at a time.
     pub max_connections: usize,
+    /// Most of one namespace.
+    pub max_connections_per_namespace: usize,
     /// Most new ones in a second.
     pub max_connection_rate: NonZeroU32,
     /// How long the handshake of TLS may take, and then the head of a request.
@@ -98,10 +109,15 @@ pub struct DoorLimits {
 impl DoorLimits {
     pub(super) fn of(args: &LimitArgs) -> Result<Self, SettingsError> {
         let idle_timeout = time("--idle-timeout", &args.idle_timeout, &IDLE)?;
+        let max_connections = count("--max-connections", args.max_connections, &COUNT)?;
         let rate = count("--max-connection-rate", args.max_connection_rate as usize, &COUNT)?;
         Ok(Self {
             max_message_bytes: count("--max-message-bytes", args.max_message_bytes, &MESSAGE_BYTES)?,
-            max_connections: count("--max-connections", args.max_connections, &COUNT)?,
+            max_connections,
+            max_connections_per_namespace: match args.max_connections_per_namespace {
+                0 => max_connections - max_connections / 10,
+                given => count("--max-connections-per-namespace", given, &COUNT)?,
+            },
             max_connection_rate: u32::try_from(rate)
                 .ok()
                 .and_then(NonZeroU32::new)

@@ -35,6 +35,11 @@ impl Tokens {
         self.put(token, Self::holder(identity, key));
     }
 
+    /// The holder of this token is `identity` in another namespace.
+    pub fn give_elsewhere(&self, token: &str, namespace: &str, identity: &str) {
+        self.put(token, Principal::new(namespace, identity, Attributes::default()));
+    }
+
     /// Who speaks by the token of this key.
     pub fn holder(identity: &str, key: &str) -> Principal {
         let (_, secret) = identity.split_once('/').expect("a namespace");

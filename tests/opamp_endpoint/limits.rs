@@ -4,7 +4,7 @@ use super::gate::{Tokens, upgrade, with};
 use super::raw::{Socket, bare, frame, full, is_bad_request, is_unavailable, post, request};
 use super::server::{Server, uid};
 use super::within;
-use hyper::StatusCode;
+use hyper::{Request, StatusCode};
 use opamp_operator::opamp::Limits;
 use opamp_operator::opamp::proto::{AgentDescription, AgentToServer, AnyValue, KeyValue, any_value};
 use std::collections::BTreeSet;
@@ -132,6 +132,41 @@ async fn holder_of_one_credential_cannot_take_the_places_of_others() {
         assert_eq!(poll("good", number, 0).await, 200);
     }
     assert_eq!(refused_messages(&server, "too_many_agents_of_credential"), 5);
+}
+
+#[tokio::test]
+async fn agents_of_one_namespace_leave_connections_for_the_others() {
+    let tokens = Arc::new(Tokens::default());
+    tokens.give("one", "first");
+    tokens.give("two", "second");
+    tokens.give_elsewhere("other", "elsewhere", "first");
+    let limits = Limits { max_connections_per_namespace: 2, ..Limits::default() };
+    let server = Server::guarded(limits, tokens).await;
+    let ask = async |asked: Request<Vec<u8>>, token: &str| {
+        request(server.address, with(asked, &format!("Bearer {token}"))).await
+    };
+    let mut socket = Socket::open_with(server.address, "Bearer one").await;
+    let second = Socket::open_with(server.address, "Bearer two").await;
+    for asked in [upgrade(), post(&full(uid(3), 0))] {
+        let answer = ask(asked, "two").await;
+        assert_eq!((answer.status, answer.is_put_off()), (StatusCode::SERVICE_UNAVAILABLE, true));
+    }
+    assert_eq!(refused_connections(&server, "too_many_of_namespace"), 2);
+    assert_eq!(ask(post(&full(uid(4), 0)), "other").await.status, StatusCode::OK);
+    assert_eq!(socket.ask(&full(uid(1), 0)).await.error_response, None, "what is open goes on");
+
+    drop(second);
+    within("a place that came free", async {
+        while ask(post(&full(uid(3), 0)), "two").await.status != StatusCode::OK {}
+    })
+    .await;
+    // Over plain HTTP a place is for as long as the connection, so one after the other finds one.
+    for sequence in 1..5 {
+        within("the place of the poll before", async {
+            while ask(post(&bare(uid(3), sequence)), "two").await.status != StatusCode::OK {}
+        })
+        .await;
+    }
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! The gate: lets peers in by their credentials, and looks again while they are in.
 
 use super::attempts::Attempts;
+use super::shares::{Place, Shares};
 use super::{Credentials, Known, Refusal, Shown};
 use crate::fleet::Principal;
 use crate::opamp::limits::Limits;
@@ -14,6 +15,7 @@ use tokio::time::Instant;
 pub struct Gate {
     credentials: Arc<dyn Credentials>,
     attempts: Mutex<Attempts>,
+    shares: Shares,
     /// When the next socket whose credential is gone may be closed.
     next_turn: Mutex<Instant>,
     between_turns: Duration,
@@ -28,6 +30,7 @@ impl Gate {
         Self {
             credentials,
             attempts: Mutex::new(attempts),
+            shares: Shares::new(limits.max_connections_per_namespace),
             next_turn: Mutex::new(now),
             between_turns: limits.revocation_spacing,
             metrics,
@@ -46,6 +49,19 @@ impl Gate {
             Known::Ask => self.credentials.ask(shown).await,
         };
         verdict.inspect_err(|refusal| self.note(*refusal, peer))
+    }
+
+    /// Gives a connection on which this principal speaks a place in its namespace's share, in which it may be already;
+    /// whether there is one.
+    pub fn seat(&self, principal: &Principal, held: &mut Option<Place>) -> bool {
+        if held.as_ref().is_some_and(|place| place.is_for(principal)) {
+            return true;
+        }
+        *held = self.shares.place(principal);
+        if held.is_none() {
+            self.metrics.refused("too_many_of_namespace");
+        }
+        held.is_some()
     }
 
     /// Counts a refusal. It is logged once for each address and window, so that nobody can fill the log.
@@ -81,12 +97,13 @@ pub struct Pass {
     gate: Arc<Gate>,
     shown: Shown,
     principal: Arc<Principal>,
+    _place: Option<Place>,
 }
 
 impl Pass {
-    /// The pass of a peer that the gate has admitted.
-    pub fn new(gate: Arc<Gate>, shown: Shown, principal: Arc<Principal>) -> Self {
-        Self { gate, shown, principal }
+    /// The pass of a peer that the gate has admitted and given a place.
+    pub fn new(gate: Arc<Gate>, shown: Shown, principal: Arc<Principal>, place: Option<Place>) -> Self {
+        Self { gate, shown, principal, _place: place }
     }
 
     /// Who the peer is.
@@ -193,7 +210,7 @@ mod tests {
     async fn pass_is_valid_while_the_peer_would_be_let_in_as_the_same() {
         let valid = |known, answer| {
             let (_, gate) = gate(known, answer);
-            let pass = Pass::new(gate, Shown::default(), principal("a"));
+            let pass = Pass::new(gate, Shown::default(), principal("a"), None);
             (pass.seems_valid(), pass.is_valid().now_or_never().expect("nothing to wait for"))
         };
         let nobody = || Err(Refusal::Unknown);
