@@ -16,6 +16,7 @@ use raw::{Answer, Socket, bare, full, post, request};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::Path;
 use support::authority::Authority;
 use support::control_plane::ControlPlane;
 use support::operator::Operator;
@@ -246,15 +247,26 @@ async fn real_agents_prove_who_they_are_over_tls_as_the_page_shows() {
     };
     let token = "5f0c6c0d7e1f4a3b9a8d2e4c6b1a0f9e5d7c3b2a1908f7e6d5c4b3a291807f6e";
     let by_token = server("a token", &[(token, FIRST)]);
-    let files = [("/etc/opamp/agent.crt", &*client), ("/etc/opamp/agent.key", &*client_key)];
-    let by_certificate = server("a certificate", &files);
+    // The whole file of the example; tests/examples.rs compares it with the page.
+    let (storage, collector) = (plane.dir().join("by-certificate"), tool("otelcol"));
+    let text = |path: &Path| path.to_str().expect("UTF-8").to_owned();
+    let (kept, program) = (text(&storage), text(&collector));
+    let files = [
+        ("/etc/opamp/agent.crt", &*client),
+        ("/etc/opamp/agent.key", &*client_key),
+        ("/var/lib/otelcol/supervisor", &*kept),
+        ("/usr/local/bin/otelcol", &*program),
+    ];
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/edge/hosts/supervisor-mtls.yaml");
+    let example = std::fs::read_to_string(example).expect("supervisor-mtls.yaml");
+    let by_certificate = replaced(&example, &[&places, &files[..]].concat());
     let mounted = ("/var/run/secrets/opamp/token", &*file);
     let by_account = server("a service account's token", &[mounted]);
     let script = replaced(&block("security.md", "#!/bin/sh"), &[mounted, ("sleep 10", "sleep 0.2")]);
     let accounts = accounts(&edge, &["agent"]).await;
     std::fs::write(&file, token_for(&accounts, "agent", AUDIENCE).await).expect("written");
     let _first = Supervisor::start_with(plane.dir(), "by-token", &by_token, &[]);
-    let _second = Supervisor::start_with(plane.dir(), "by-certificate", &by_certificate, &[]);
+    let _second = Supervisor::start_from(&by_certificate, &[], plane.dir(), "by-certificate", storage);
     let third = Supervisor::start_by(&script, plane.dir(), "by-account", &by_account, &[("test", "account")]);
     let alone = plane.dir().join("alone.yaml");
     std::fs::write(&alone, shown("a Collector without a supervisor", &[(token, FIRST)])).expect("written");

@@ -211,8 +211,8 @@ fn copy(from: &Path, path: &Path, to: &Path) {
     }
 }
 
-/// The examples' configurations of a supervisor differ in how they connect, which docs/security.md shows as well: with
-/// a real supervisor, in tests/credentials.rs.
+/// The examples' configurations of a supervisor differ in how they connect, which docs/security.md shows as well. A real
+/// supervisor takes that with a certificate in tests/credentials.rs.
 #[test]
 fn supervisor_with_a_certificate_is_that_of_the_documentation() {
     let read = |name: &str| -> Value {
