@@ -15,8 +15,8 @@ const LONGEST_MESSAGES: usize = 4;
 pub struct Limits {
     /// Longest message in either direction, in bytes, after decompression. The specification recommends 64 MiB.
     pub max_message_bytes: usize,
-    /// Most connections at a time, of both transports together. One idle agent takes less than 10 KB, so the
-    /// default needs 200 MB at most; a peer above it is told to come back later.
+    /// Most connections at a time, of both transports together. One idle agent was measured at
+    /// less than 15 KB, so the default needs 300 MB at most; a peer above it is told to come back later.
     pub max_connections: usize,
     /// Most of them on which agents of one namespace speak, so that those of one tenant leave places for the others'. It
     /// does not count where nobody has to prove who he is. The default leaves a tenth of all.

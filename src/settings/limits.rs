@@ -30,7 +30,7 @@ pub struct LimitArgs {
     /// messages that are on their way, and 256 MiB at least.
     #[arg(long, env = "OPAMP_OPERATOR_MAX_MESSAGE_BYTES", default_value_t = 64 << 20, value_name = "BYTES")]
     pub max_message_bytes: usize,
-    /// Most connections at a time, WebSocket and plain HTTP together. Plan 10 KB of memory for each that is not
+    /// Most connections at a time, WebSocket and plain HTTP together. Plan 15 KB of memory for each that is not
     /// encrypted, the agent's state included.
     #[arg(long, env = "OPAMP_OPERATOR_MAX_CONNECTIONS", default_value_t = 20_000, value_name = "COUNT")]
     pub max_connections: usize,
