@@ -263,7 +263,7 @@ fn unless_changed(result: kube::Result<()>) -> kube::Result<bool> {
 mod tests {
     use super::*;
     use crate::fleet::fixtures::{A, at, hash, uid};
-    use crate::fleet::{Bindings, Refusals, Restarts, Treatments, Verdict, pack_exceptions};
+    use crate::fleet::{Refusals, Verdict, pack_exceptions};
 
     /// Slices of two agents each as a newer leader writes them: with `z`, which is not understood.
     fn stand() -> Vec<Stand> {
@@ -304,7 +304,7 @@ mod tests {
         let mut ledger = Ledger::default();
         ledger.note(hash(A), Verdict::RolledBackByAgent, at(0));
         let refusals: Refusals = (0..agents).map(|n| (uid(n), ledger.clone())).collect();
-        pack_exceptions("g", &Treatments::new(), &Restarts::new(), &refusals, &Bindings::new())
+        pack_exceptions("g", &Excepted { refusals, ..Excepted::default() })
     }
 
     #[test]

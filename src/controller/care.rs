@@ -29,6 +29,14 @@ pub struct Care {
     pub undone: Option<Duration>,
 }
 
+impl Care {
+    /// What stands now, with nothing to be done about it before something changes.
+    fn of(told: Excepted, restart: Option<RestartStatus>) -> Self {
+        let Excepted { treatments, restarts, .. } = told;
+        Self { treatments, restarts, restart, wake: None, undone: None }
+    }
+}
+
 /// Brings the treatments of a group's agents on, and their restarts, and has every replica know what they refused and,
 /// where there is need, whose they are; an agent is missed after `patience`.
 ///
@@ -45,8 +53,7 @@ pub async fn treat(
 ) -> Result<Care, Error> {
     let (namespace, name) = (group.namespace().unwrap_or_default(), group.name_any());
     let known = leader.observatory.exceptions(&namespace, &name);
-    let Excepted { treatments: prior, restarts: under_way, refusals: told, bindings: bound } =
-        unpack_exceptions(known.iter().map(|slice| &slice.spec));
+    let prior = unpack_exceptions(known.iter().map(|slice| &slice.spec));
     let asked = group.status.as_ref().and_then(|status| status.restart.as_ref());
     if group.spec.has_newer_care() || known.iter().any(|slice| has_newer_format(&slice.spec)) {
         tracing::warn!(
@@ -54,26 +61,23 @@ pub async fn treat(
             name,
             "single agents are left to a newer version: it says what is not known here"
         );
-        let restart = asked.cloned();
-        return Ok(Care { treatments: prior, restarts: under_way, restart, wake: None, undone: None });
+        return Ok(Care::of(prior, asked.cloned()));
     }
     let now = Timestamp::now();
     let rules = Rules::new(&group.spec, live.sides.retried_at, now);
     let Step { treatments, news, wake } =
-        step(&prior, &under_way, agents, live, |agent| judged.has(agent), &rules);
+        step(&prior.treatments, &prior.restarts, agents, live, |agent| judged.has(agent), &rules);
     let terms = Terms { patience, offline_after: group.spec.offline_after.get(), now };
     let is_busy = |agent: &ObservedAgent| agent.adoptee.is_some() || judged.has_reached(agent);
-    let round = restart(asked, &under_way, agents, &treatments, is_busy, &terms);
+    let round = restart(asked, &prior.restarts, agents, &treatments, is_busy, &terms);
     let wake = [wake, round.wake].into_iter().flatten().min();
-    let refusals = memory.refusals(&told, agents);
-    let bindings = bindings(&bound, agents);
-    if (&treatments, &round.restarts, &refusals, &bindings) == (&prior, &under_way, &told, &bound) {
-        return Ok(Care { treatments, restarts: under_way, restart: round.status, wake, undone: None });
+    let refusals = memory.refusals(&prior.refusals, agents);
+    let bindings = bindings(&prior.bindings, agents);
+    let next = Excepted { treatments, restarts: round.restarts, refusals, bindings };
+    if next == prior {
+        return Ok(Care { wake, ..Care::of(next, round.status) });
     }
-    let later = |undone| {
-        let (treatments, restarts) = (prior.clone(), under_way.clone());
-        Ok(Care { treatments, restarts, restart: asked.cloned(), wake: None, undone: Some(undone) })
-    };
+    let later = |undone| Ok(Care { undone: Some(undone), ..Care::of(prior.clone(), asked.cloned()) });
     let id = format!("exceptions/{}", group.uid().unwrap_or_default());
     if let Some(wait) = leader.hold_back(&id, false) {
         return later(wait);
@@ -81,7 +85,7 @@ pub async fn treat(
     if !leader.may_write() {
         return later(leader.retry);
     }
-    let wanted = pack_exceptions(&name, &treatments, &round.restarts, &refusals, &bindings);
+    let wanted = pack_exceptions(&name, &next);
     let written = write_exceptions(&leader.client, group, &known, wanted).await;
     count_write(leader, &written);
     match written? {
@@ -92,7 +96,7 @@ pub async fn treat(
     for told in tell(&news).into_iter().chain(tell_missed(&round.missed)) {
         leader.announcer.tell(group, told.warning, told.reason, &told.note).await;
     }
-    Ok(Care { treatments, restarts: round.restarts, restart: round.status, wake, undone: None })
+    Ok(Care { wake, ..Care::of(next, round.status) })
 }
 
 fn count_write(leader: &Leader, written: &kube::Result<Written>) {

@@ -40,13 +40,8 @@ impl Exception<'_> {
 
 /// The slices of one group, in order: an agent stays in its slice for as long as their number is the same, which is a
 /// power of two, so that a change rewrites one of them.
-pub fn pack_exceptions(
-    group: &str,
-    treatments: &Treatments,
-    restarts: &Restarts,
-    refusals: &Refusals,
-    bindings: &Bindings,
-) -> Vec<AgentSliceSpec> {
+pub fn pack_exceptions(group: &str, told: &Excepted) -> Vec<AgentSliceSpec> {
+    let Excepted { treatments, restarts, refusals, bindings } = told;
     let uids = treatments.keys().chain(restarts.keys()).chain(refusals.keys()).chain(bindings.keys());
     let uids: BTreeSet<InstanceUid> = uids.copied().collect();
     if uids.is_empty() {
@@ -76,7 +71,7 @@ pub fn has_newer_format(slice: &AgentSliceSpec) -> bool {
     slice.format_version > SLICE_FORMAT_VERSION
 }
 
-/// What slices of exceptions tell.
+/// What slices of exceptions tell of the agents of a group.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Excepted {
     /// Who is treated, and how.
@@ -250,6 +245,10 @@ mod tests {
         }
     }
 
+    fn treated(treatments: &Treatments) -> Excepted {
+        Excepted { treatments: treatments.clone(), ..Excepted::default() }
+    }
+
     #[test]
     fn treatments_come_back_as_they_were_written() {
         let mut treatments: BTreeMap<InstanceUid, Treatment> = [
@@ -264,8 +263,7 @@ mod tests {
         third.sent_back = true;
         third.well = Some(at(8));
         third.quarantined = Some(at(9));
-        let slices =
-            pack_exceptions("edge", &treatments, &Restarts::new(), &Refusals::new(), &Bindings::new());
+        let slices = pack_exceptions("edge", &treated(&treatments));
         assert_eq!(slices.len(), 1);
         assert_eq!(slices[0].groups, ["edge"]);
         let written = serde_json::to_value(&slices[0]).expect("JSON");
@@ -288,12 +286,12 @@ mod tests {
             (uid(3), restart(None, Some(99), Some(at(85)))),
         ]
         .into();
-        let slices = pack_exceptions("edge", &treatments, &restarts, &Refusals::new(), &Bindings::new());
+        let told = Excepted { treatments, restarts, ..Excepted::default() };
+        let slices = pack_exceptions("edge", &told);
         assert_eq!((slices.len(), slices[0].agents.len()), (1, 3));
         let written = serde_json::to_value(&slices[0]).expect("JSON");
         let read: AgentSliceSpec = serde_json::from_value(written).expect("a slice");
-        assert_eq!(unpack_exceptions([&read]).restarts, restarts);
-        assert_eq!(unpack_exceptions([&read]).treatments, treatments);
+        assert_eq!(unpack_exceptions([&read]), told);
         assert_eq!(unpack_exceptions([&AgentSliceSpec { format_version: 2, ..read }]), Excepted::default());
     }
 
@@ -301,18 +299,13 @@ mod tests {
     fn many_are_spread_over_slices_and_one_more_changes_one_slice() {
         let one = treatment(A, Cause::Drift, Some(Order::Offer));
         let mut treatments: BTreeMap<_, _> = (0..3_000).map(|n| (uid(n), one.clone())).collect();
-        let before =
-            pack_exceptions("edge", &treatments, &Restarts::new(), &Refusals::new(), &Bindings::new());
+        let before = pack_exceptions("edge", &treated(&treatments));
         assert!(before.len() <= 32 && before.iter().all(|slice| slice.agents.len() <= MAX_ENTRIES));
         assert_eq!(before.iter().map(|slice| slice.agents.len()).sum::<usize>(), 3_000);
         treatments.insert(uid(3_000), one);
-        let after =
-            pack_exceptions("edge", &treatments, &Restarts::new(), &Refusals::new(), &Bindings::new());
+        let after = pack_exceptions("edge", &treated(&treatments));
         assert_eq!(before.iter().zip(&after).filter(|(before, after)| before != after).count(), 1);
-        assert!(
-            pack_exceptions("edge", &Treatments::new(), &Restarts::new(), &Refusals::new(), &Bindings::new())
-                .is_empty()
-        );
+        assert!(pack_exceptions("edge", &Excepted::default()).is_empty());
     }
 
     fn refused(verdicts: &[(u8, Verdict)]) -> Ledger {
@@ -330,12 +323,12 @@ mod tests {
             (uid(1), refused(&[(B, Verdict::failed("")), (A, Verdict::RolledBackByAgent)])),
             (uid(2), refused(&[(B, Verdict::RolledBackByAgent)])),
         ]);
-        let slices = pack_exceptions("edge", &treatments, &Restarts::new(), &refusals, &Bindings::new());
+        let told = Excepted { treatments, refusals, ..Excepted::default() };
+        let slices = pack_exceptions("edge", &told);
         assert_eq!((slices.len(), &slices[0].groups[..]), (1, &["edge".to_owned()][..]));
         let written = serde_json::to_value(&slices[0]).expect("JSON");
         let read: AgentSliceSpec = serde_json::from_value(written).expect("a slice");
-        assert_eq!(unpack_exceptions([&read]).treatments, treatments);
-        assert_eq!(unpack_exceptions([&read]).refusals, refusals);
+        assert_eq!(unpack_exceptions([&read]), told);
         let newer = AgentSliceSpec { format_version: 2, ..read };
         assert_eq!(unpack_exceptions([&newer]), Excepted::default());
     }
@@ -345,12 +338,12 @@ mod tests {
         let mark = |n: u8| PrincipalMark::from_hex(&format!("{n:016}")).expect("a mark");
         let refusals = Refusals::from([(uid(1), refused(&[(B, Verdict::RolledBackByAgent)]))]);
         let bindings = Bindings::from([(uid(1), mark(2)), (uid(2), mark(1)), (uid(3), mark(2))]);
-        let slices = pack_exceptions("edge", &Treatments::new(), &Restarts::new(), &refusals, &bindings);
+        let told = Excepted { refusals, bindings, ..Excepted::default() };
+        let slices = pack_exceptions("edge", &told);
         assert_eq!((slices.len(), slices[0].principals.len()), (1, 2));
         let written = serde_json::to_value(&slices[0]).expect("JSON");
         let read: AgentSliceSpec = serde_json::from_value(written).expect("a slice");
-        assert_eq!(unpack_exceptions([&read]).bindings, bindings);
-        assert_eq!(unpack_exceptions([&read]).refusals, refusals);
+        assert_eq!(unpack_exceptions([&read]), told);
         assert_eq!(unpack_exceptions([&AgentSliceSpec { format_version: 2, ..read }]), Excepted::default());
     }
 
@@ -374,7 +367,7 @@ mod tests {
         let restarts: Restarts = (0..entries).map(|n| (uid(n), restart)).collect();
         let mark = |n: u32| PrincipalMark::from_hex(&format!("{n:016}")).expect("a mark");
         let bindings: Bindings = (0..entries).map(|n| (uid(n), mark(n))).collect();
-        let slices = pack_exceptions("edge", &treatments, &restarts, &refusals, &bindings);
+        let slices = pack_exceptions("edge", &Excepted { treatments, restarts, refusals, bindings });
         assert_eq!(slices.len(), 1);
         let bytes = serde_json::to_vec(&slices[0]).expect("JSON").len();
         assert!(bytes <= 62 * 1024, "{bytes} bytes");
@@ -384,14 +377,12 @@ mod tests {
     fn codes_of_a_newer_leader_are_kept_as_they_are() {
         for (cause, order) in [(7, 1), (1, 9), (7, 9)] {
             let treatments = [(uid(1), treatment(A, Cause::Drift, Some(Order::Offer)))].into();
-            let mut slice =
-                pack_exceptions("edge", &treatments, &Restarts::new(), &Refusals::new(), &Bindings::new())
-                    .remove(0);
+            let mut slice = pack_exceptions("edge", &treated(&treatments)).remove(0);
             let written = slice.agents[0].treatment.as_mut().expect("a treatment");
             (written.cause, written.order) = (cause, order);
             let read = unpack_exceptions([&slice]).treatments;
             assert!(read[&uid(1)].is_newer(), "cause {cause}, order {order}");
-            let again = pack_exceptions("edge", &read, &Restarts::new(), &Refusals::new(), &Bindings::new());
+            let again = pack_exceptions("edge", &treated(&read));
             assert_eq!(again, [slice]);
         }
     }
@@ -399,9 +390,7 @@ mod tests {
     #[test]
     fn what_is_damaged_is_left_out() {
         let treatments = [(uid(1), treatment(A, Cause::Drift, Some(Order::Offer)))].into();
-        let whole =
-            pack_exceptions("edge", &treatments, &Restarts::new(), &Refusals::new(), &Bindings::new())
-                .remove(0);
+        let whole = pack_exceptions("edge", &treated(&treatments)).remove(0);
         assert_eq!(unpack_exceptions([&whole]).treatments.len(), 1);
         let with = |change: &dyn Fn(&mut AgentEntry)| {
             let mut slice = whole.clone();

@@ -119,7 +119,7 @@ impl Leader {
         self.treated += treatments.len().saturating_sub(prior.len());
         self.refused += refusals.len().saturating_sub(refused.len());
         let bindings = bindings(&bound, &agents);
-        pack_exceptions(name, &treatments, &Restarts::new(), &refusals, &bindings)
+        pack_exceptions(name, &Excepted { treatments, refusals, bindings, ..Excepted::default() })
     }
 
     /// Since when an agent that left is to be forgotten by everybody.
