@@ -147,8 +147,12 @@ pub async fn write_exceptions(
     }
     let whole: Api<DynamicObject> =
         Api::namespaced_with(client.clone(), &namespace, &ApiResource::erase::<AgentSlice>(&()));
-    let Some(stand) = read_whole(&whole, known).await? else { return Ok(Written::Conflict) };
-    for (name, spec) in changed {
+    // While there are as many slices each agent stays in its own, with what a newer leader said of it. Where they become
+    // more or fewer it may come from any.
+    let stay = surplus.is_empty() && wanted.len() == known.len();
+    let is_read = |name: &str| !stay || changed.iter().any(|(changed, _)| changed == name);
+    let Some(stand) = read_whole(&whole, known, is_read).await? else { return Ok(Written::Conflict) };
+    for (name, spec) in &changed {
         let place = place(name);
         let spec = with_unknown(&stand, place, spec);
         let version = place.and_then(|place| known[place].resource_version());
@@ -165,13 +169,22 @@ pub async fn write_exceptions(
     Ok(Written::Yes)
 }
 
-/// A slice's spec: as it stands, and what is understood of it.
+/// A slice's spec: as it stands, and what is understood of it. Both are null of a slice that was not read.
 type Stand = (Value, Value);
 
-/// The specs of slices as they stand; nothing if one of them has changed since it was read.
-async fn read_whole(api: &Api<DynamicObject>, known: &[Arc<AgentSlice>]) -> kube::Result<Option<Vec<Stand>>> {
+/// The specs of slices as they stand, of those by name that `is_read` says; nothing if one of them has changed since it
+/// was watched.
+async fn read_whole(
+    api: &Api<DynamicObject>,
+    known: &[Arc<AgentSlice>],
+    is_read: impl Fn(&str) -> bool,
+) -> kube::Result<Option<Vec<Stand>>> {
     let mut stand = Vec::new();
     for slice in known {
+        if !is_read(&slice.name_any()) {
+            stand.push(Stand::default());
+            continue;
+        }
         let Some(found) = api.get_opt(&slice.name_any()).await? else { return Ok(None) };
         if found.resource_version() != slice.resource_version() {
             return Ok(None);
@@ -264,6 +277,10 @@ mod tests {
     use super::*;
     use crate::fleet::fixtures::{A, at, hash, uid};
     use crate::fleet::{Refusals, Verdict, pack_exceptions};
+    use hyper::{Method, Request, Response};
+    use kube::client::Body;
+    use std::convert::Infallible;
+    use std::sync::Mutex;
 
     /// Slices of two agents each as a newer leader writes them: with `z`, which is not understood.
     fn stand() -> Vec<Stand> {
@@ -305,6 +322,53 @@ mod tests {
         ledger.note(hash(A), Verdict::RolledBackByAgent, at(0));
         let refusals: Refusals = (0..agents).map(|n| (uid(n), ledger.clone())).collect();
         pack_exceptions("g", &Excepted { refusals, ..Excepted::default() })
+    }
+
+    /// An API server that has these slices and takes every write; counts what it is asked for.
+    fn server(slices: &[Arc<AgentSlice>]) -> (Client, Arc<Mutex<Vec<(Method, String)>>>) {
+        let by_name: BTreeMap<String, Value> =
+            slices.iter().map(|slice| (slice.name_any(), json!(**slice))).collect();
+        let asked: Arc<Mutex<Vec<(Method, String)>>> = Arc::default();
+        let told = asked.clone();
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let method = request.method().clone();
+            let name = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
+            let found = by_name.get(&name).cloned();
+            told.lock().expect("whole").push((method, name));
+            async move {
+                let sent = request.into_body().collect_bytes().await.expect("a body");
+                let answer = found.map_or_else(|| sent.to_vec(), |found| found.to_string().into_bytes());
+                Ok::<_, Infallible>(Response::new(Body::from(answer)))
+            }
+        });
+        (Client::new(service, "ns"), asked)
+    }
+
+    #[tokio::test]
+    async fn only_slices_that_agents_leave_or_change_in_are_read_before_a_write() {
+        let manifest = json!({
+            "apiVersion": "fleet.opamp.dev/v1alpha1", "kind": "CollectorGroup",
+            "metadata": {"name": "g", "namespace": "ns", "uid": "0a"}, "spec": {},
+        });
+        let group: CollectorGroup = serde_json::from_value(manifest).expect("a group");
+        for (more, read, written) in [(1, 1, 1), (400, 2, 4)] {
+            let known: Vec<Arc<AgentSlice>> = refused(300)
+                .into_iter()
+                .enumerate()
+                .map(|(index, spec)| {
+                    let mut slice = AgentSlice::new(&name(&group, index), spec);
+                    slice.metadata.resource_version = Some("1".into());
+                    Arc::new(slice)
+                })
+                .collect();
+            assert_eq!(known.len(), 2);
+            let (client, asked) = server(&known);
+            let done = write_exceptions(&client, &group, &known, refused(300 + more)).await;
+            assert_eq!(done.expect("taken"), Written::Yes);
+            let asked = asked.lock().expect("whole");
+            let of = |method: &Method| asked.iter().filter(|(asked, _)| asked == method).count();
+            assert_eq!((of(&Method::GET), asked.len()), (read, read + written), "{more} more: {asked:?}");
+        }
     }
 
     #[test]
