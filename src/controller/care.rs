@@ -55,12 +55,15 @@ pub async fn treat(
     let known = leader.observatory.exceptions(&namespace, &name);
     let prior = unpack_exceptions(known.iter().map(|slice| &slice.spec));
     let asked = group.status.as_ref().and_then(|status| status.restart.as_ref());
-    if group.spec.has_newer_care() || known.iter().any(|slice| has_newer_format(&slice.spec)) {
+    let is_left = group.spec.has_newer_care() || known.iter().any(|slice| has_newer_format(&slice.spec));
+    if leader.left.begins(&format!("care/{}", group.uid().unwrap_or_default()), is_left) {
         tracing::warn!(
             namespace,
             name,
             "single agents are left to a newer version: it says what is not known here"
         );
+    }
+    if is_left {
         return Ok(Care::of(prior, asked.cloned()));
     }
     let now = Timestamp::now();

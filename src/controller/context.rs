@@ -1,5 +1,6 @@
 //! What the reconciles share: the leader's stores, its Lease, and the guarded ways to read and write.
 
+use super::left::Left;
 use super::lock::lock;
 use super::order::Order;
 use super::revision::Known;
@@ -93,6 +94,8 @@ pub struct Leader {
     pub(super) contents: Mutex<HashMap<String, Cached>>,
     /// What stands for the telemetry of each group's agents, by the group's uid.
     pub(super) telemetry: Mutex<HashMap<String, (Basis, ConfigHash)>>,
+    /// What a newer version has, as far as that was told.
+    pub(super) left: Left,
     held: watch::Receiver<Option<Held>>,
     /// How often the Lease had changed hands when office was taken.
     transitions: i64,
@@ -169,6 +172,7 @@ impl Leader {
             stores,
             contents: Mutex::default(),
             telemetry: Mutex::default(),
+            left: Left::default(),
             paces: Mutex::default(),
             deposed: watch::Sender::new(false),
             order: Order::default(),

@@ -10,6 +10,7 @@ mod contents;
 mod context;
 mod group;
 mod leader;
+mod left;
 mod lock;
 mod memory;
 mod metrics;

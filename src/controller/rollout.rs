@@ -34,12 +34,15 @@ pub async fn reconcile(
     if rollout.metadata.deletion_timestamp.is_some() || !leader.stores.are_ready() {
         return Ok(Action::await_change());
     }
-    if rollout.is_newer() {
+    let is_left = rollout.is_newer();
+    if leader.left.begins(&format!("rollout/{}", rollout.uid().unwrap_or_default()), is_left) {
         tracing::warn!(
             namespace,
             name = rollout.name_any(),
             "left to a newer version: it says what is not known here"
         );
+    }
+    if is_left {
         return Ok(Action::await_change());
     }
     let group = match group_facts(&leader, rollout).await? {
