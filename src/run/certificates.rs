@@ -3,10 +3,10 @@
 
 use super::RunError;
 use super::credentials::Keyring;
+use super::follow::{Seen, follow};
 use crate::opamp::credentials::{Authority, Owner};
 use crate::opamp::tls::{Expiries, Identity, Metrics};
 use crate::settings::TlsFiles;
-use sha2::{Digest, Sha256};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,13 +19,12 @@ pub struct Certificates {
     mutual: bool,
     keyring: Option<Arc<Keyring>>,
     identity: watch::Sender<Arc<Identity>>,
-    /// Stands for the content that was looked at last, good or bad.
-    seen: [u8; 32],
+    seen: Seen,
     metrics: Metrics,
 }
 
 /// The content of the files.
-#[derive(PartialEq, Eq)]
+#[derive(PartialEq, Eq, Hash)]
 struct Content {
     certificate: Vec<u8>,
     key: Vec<u8>,
@@ -49,12 +48,14 @@ impl Certificates {
         if let Some(keyring) = &keyring {
             keyring.take_file(authority);
         }
+        let mut seen = Seen::default();
+        seen.note(&content);
         Ok(Self {
             files: files.clone(),
             mutual,
             keyring,
             identity: watch::Sender::new(identity.into()),
-            seen: content.digest(),
+            seen,
             metrics,
         })
     }
@@ -67,24 +68,12 @@ impl Certificates {
     /// Looks at the files for ever. A new set is taken as a whole or not at all: sessions go on either way, and new
     /// ones see the last set that was good.
     pub async fn follow(mut self, every: Duration) {
-        let mut ticks = tokio::time::interval(every);
-        loop {
-            ticks.tick().await;
-            self.look();
-        }
+        follow(every, || self.look()).await;
     }
 
     fn look(&mut self) {
-        // Files are replaced one after the other: a set counts once it is the same twice.
-        let (Ok(first), Ok(second)) = (Content::read(&self.files), Content::read(&self.files)) else {
-            return;
-        };
-        let digest = first.digest();
-        if first != second || digest == self.seen {
-            return;
-        }
-        self.seen = digest;
-        match first.check(&self.files, self.mutual) {
+        let Some(content) = self.seen.news(|| Content::read(&self.files).ok()) else { return };
+        match content.check(&self.files, self.mutual) {
             Ok((identity, authority)) => {
                 self.metrics.files_expire(expiries(&identity, authority.as_ref()));
                 self.identity.send_replace(identity.into());
@@ -130,15 +119,5 @@ impl Content {
             _ => None,
         };
         Ok((identity, authority))
-    }
-
-    fn digest(&self) -> [u8; 32] {
-        let parts = [Some(&self.certificate), Some(&self.key), self.authority.as_ref()];
-        let mut digest = Sha256::new();
-        for part in parts.into_iter().flatten() {
-            digest.update(part.len().to_be_bytes());
-            digest.update(part);
-        }
-        digest.finalize().into()
     }
 }

@@ -5,6 +5,7 @@ mod certificates;
 mod credentials;
 mod files;
 mod flush;
+mod follow;
 mod leadership;
 mod leases;
 mod limits;

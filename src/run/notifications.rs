@@ -1,8 +1,8 @@
 //! The file with the receivers of notifications: read at the start, and again when it or an authority that it names
 //! changes. One that cannot be used is told and changes nothing: agents are served without notifications as well.
 
+use super::follow::{Seen, follow};
 use crate::notify::{Metrics, Outbox, Receiver, Receivers, Route, Trust, TrustError, parse};
-use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,12 +14,11 @@ pub struct Notifications {
     file: PathBuf,
     outbox: Outbox,
     metrics: Metrics,
-    /// Stands for the content that was looked at last, good or bad.
-    seen: Option<[u8; 32]>,
+    seen: Seen,
 }
 
 /// The content of the file, and of the authorities that it names, as they are read.
-#[derive(PartialEq, Eq)]
+#[derive(PartialEq, Eq, Hash)]
 struct Content {
     file: Result<Vec<u8>, String>,
     authorities: Vec<Result<Vec<u8>, String>>,
@@ -28,29 +27,19 @@ struct Content {
 impl Notifications {
     /// Reads the file for the first time.
     pub fn load(file: &Path, outbox: Outbox, metrics: Metrics) -> Self {
-        let mut loaded = Self { file: file.to_owned(), outbox, metrics, seen: None };
+        let mut loaded = Self { file: file.to_owned(), outbox, metrics, seen: Seen::default() };
         loaded.look();
         loaded
     }
 
     /// Looks at the files for ever.
     pub async fn follow(mut self, every: Duration) {
-        let mut ticks = tokio::time::interval(every);
-        loop {
-            ticks.tick().await;
-            self.look();
-        }
+        follow(every, || self.look()).await;
     }
 
     fn look(&mut self) {
-        // A file may be looked at while it is written: its content counts once it is the same twice.
-        let (first, second) = (Content::read(&self.file), Content::read(&self.file));
-        let digest = first.digest();
-        if first != second || self.seen == Some(digest) {
-            return;
-        }
-        self.seen = Some(digest);
-        match first.routes(Trust::of_system) {
+        let Some(content) = self.seen.news(|| Some(Content::read(&self.file))) else { return };
+        match content.routes(Trust::of_system) {
             Ok(routes) => {
                 tracing::info!(receivers = routes.len(), "notifications file was read");
                 self.outbox.take(routes);
@@ -99,20 +88,6 @@ impl Content {
             routes.push(Route { receiver, trust });
         }
         Ok(routes)
-    }
-
-    fn digest(&self) -> [u8; 32] {
-        let mut digest = Sha256::new();
-        for part in std::iter::once(&self.file).chain(&self.authorities) {
-            let (is_there, bytes) = match part {
-                Ok(bytes) => (1, bytes.as_slice()),
-                Err(error) => (0, error.as_bytes()),
-            };
-            digest.update([is_there]);
-            digest.update(bytes.len().to_be_bytes());
-            digest.update(bytes);
-        }
-        digest.finalize().into()
     }
 }
 
