@@ -8,19 +8,16 @@ use super::proto::{AgentToServer, AgentToServerFlags};
 use super::report::{capabilities, report};
 use crate::config::Form;
 use crate::fleet::{
-    AgentKey, Capabilities, ConfigReport, InstanceUid, Link, Missed, Outcome, Principal, Report, Roster,
+    AgentKey, Capabilities, ConfigReport, InstanceUid, Link, Message, Missed, Outcome, Place, Principal,
+    Report, Roster,
 };
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Sessions are swept of forgotten agents when their number has doubled since, and never below this, so that a
 /// message costs the same on average however many agents there are.
 const SWEEP_FROM: usize = 1024;
-
-/// An agent that was here so short a time ago has come back with the answer to a question of another replica. Shorter
-/// than agents poll, longer than they take to answer.
-const JUST_NOW: SignedDuration = SignedDuration::from_secs(1);
 
 /// What an agent is told that asks for a certificate. An error is what the specification demands for a request that is
 /// not granted (section "Agent-initiated CSR Flow").
@@ -58,24 +55,6 @@ struct Session {
     /// Open links that lost this uid to a newer one. Who speaks on one of them is another agent with the same
     /// uid. All are kept: with one only, three agents of one uid would take it from each other for ever.
     superseded: Vec<Link>,
-}
-
-/// How a message stands to the one before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Order {
-    /// Nothing was heard of the agent before.
-    First,
-    /// It follows the last one.
-    Next,
-    /// It has the number of the last one: most often it is that one again, and taking in the newest message twice
-    /// changes nothing. It may be another one all the same, and then something was lost.
-    Repeated,
-    /// Only a sign of life, which need not be numbered.
-    Heartbeat,
-    /// Messages in between were lost.
-    Gap,
-    /// Its number is lower: an old message came late, or the agent counts anew.
-    Behind,
 }
 
 impl Sessions {
@@ -144,40 +123,36 @@ impl Session {
     }
 
     fn take_in(&mut self, message: AgentToServer, key: &AgentKey, context: &mut Context<'_>) -> Answer {
-        let order = self.order(&message);
-        let restarted = order == Order::First || order == Order::Behind && message.sequence_num <= 1;
-        let full = self.is_full(&message, restarted);
+        let (number, empty) = (message.sequence_num, is_empty(&message));
+        let place = Place::of(self.sequence, number, empty);
+        let restarts = place.restarts(number);
+        let full = self.is_full(&message, restarts);
         let disconnects = message.agent_disconnect.is_some();
         let polls = context.link == Link::Polling;
-        let begins = restarted && full && message.sequence_num <= 1;
-        let missed = self.missed(order, &message, begins);
-        // Agents answer at once, to whose turn it is. If each replica asked for what the other has just been told there
-        // would be no end.
+        let missed = place.missed(self.sequence.is_some(), restarts && full && number <= 1);
         let seen = context.roster.agent(key).map(|agent| agent.last_seen);
-        let was_just_here = seen.is_some_and(|seen| context.now.duration_since(seen) < JUST_NOW);
-        let lost = match order {
-            Order::Gap | Order::Behind if polls && full && has_health(&message) && was_just_here => false,
-            Order::Gap | Order::Behind => !(full && restarted),
-            Order::Repeated => !full && !is_empty(&message),
-            // It polls several replicas, of which another one may still wait for the full state, unless it is this one
-            // that has asked for it.
-            Order::First => polls && missed == Missed::Unknown && !(full && self.asked),
-            Order::Next | Order::Heartbeat => false,
+        let heard = Message {
+            place,
+            missed,
+            restarts,
+            full,
+            empty,
+            tells_health: has_health(&message),
+            polls,
+            asked: self.asked,
+            last_here: seen.map(|seen| context.now.duration_since(seen)),
         };
-        if order != Order::Heartbeat {
-            self.sequence = Some(message.sequence_num);
+        if place != Place::Heartbeat {
+            self.sequence = Some(number);
         }
-        let stale = order == Order::Behind && !full;
-        let mut report = if stale {
-            Report { number: message.sequence_num, ..Report::default() }
-        } else {
-            self.report(message, full, restarted)
-        };
+        let stale = place == Place::Behind && !full;
+        let mut report =
+            if stale { Report { number, ..Report::default() } } else { self.report(message, full, restarts) };
         report.principal = Some(context.principal.clone());
         report.missed = missed;
         context.roster.receive(key, report, context.link, context.now);
         let complete = context.roster.agent(key).is_some_and(|agent| agent.complete);
-        self.asked = !complete || lost || self.asked && !full;
+        self.asked = !complete || heard.shows_loss() || self.asked && !full;
         let mut answer = self.answer(key, disconnects, context);
         answer.missed = polls && missed != Missed::Nothing;
         answer
@@ -203,32 +178,10 @@ impl Session {
         answer
     }
 
-    fn order(&self, message: &AgentToServer) -> Order {
-        let new = message.sequence_num;
-        match self.sequence {
-            _ if new == 0 && is_empty(message) => Order::Heartbeat,
-            None => Order::First,
-            Some(last) if last.checked_add(1) == Some(new) => Order::Next,
-            Some(last) if last == new => Order::Repeated,
-            Some(last) if last < new => Order::Gap,
-            Some(_) => Order::Behind,
-        }
-    }
-
-    /// What the agent said to other replicas since its last message here; nothing if it `begins` with this one.
-    fn missed(&self, order: Order, message: &AgentToServer, begins: bool) -> Missed {
-        match (order, self.sequence) {
-            _ if begins => Missed::Nothing,
-            (Order::Next | Order::Repeated, _) | (Order::Heartbeat, Some(_)) => Missed::Nothing,
-            (Order::Gap, Some(last)) => Missed::Messages(message.sequence_num.saturating_sub(last) - 1),
-            _ => Missed::Unknown,
-        }
-    }
-
     /// Whether the message has the agent's full state. An agent that reconnects to another replica may send its
     /// changed description and nothing else, which looks much like it.
-    fn is_full(&self, message: &AgentToServer, restarted: bool) -> bool {
-        let starts = restarted && message.sequence_num <= 1;
+    fn is_full(&self, message: &AgentToServer, restarts: bool) -> bool {
+        let starts = restarts && message.sequence_num <= 1;
         let whole = capabilities(message.capabilities).is_some_and(|capabilities| {
             let silent = !capabilities.has(Capabilities::REPORTS_REMOTE_CONFIG);
             starts || silent || message.remote_config_status.is_some()
@@ -238,9 +191,9 @@ impl Session {
 
     /// A full state without a word on a configuration says that the agent has none, for example because it lost
     /// its storage; then what it reported before must not keep it from being offered one.
-    fn report(&self, message: AgentToServer, full: bool, restarted: bool) -> Report {
+    fn report(&self, message: AgentToServer, full: bool, restarts: bool) -> Report {
         let mut report = report(message, full);
-        if full && (restarted || self.asked) {
+        if full && (restarts || self.asked) {
             report.config.get_or_insert(ConfigReport {
                 hash: None,
                 form: Form::Plain,
