@@ -13,7 +13,7 @@ use support::authority::Authority;
 use support::control_plane::ControlPlane;
 use support::eventually;
 use support::operator::Operator;
-use support::resources::Space;
+use support::resources::{Space, until_events};
 use support::supervisor::Supervisor;
 use support::witness::{Client, Witness};
 
@@ -116,6 +116,9 @@ async fn clients_move_to_the_token_that_their_secret_names_and_keep_their_uids()
     let door = Door::new(plane.dir());
     let operator = door.open(&plane, &own.name).await;
     prepare(&edge).await;
+    offer(&edge, "d").await;
+    let refused = until_events(&edge, "plant", &["RequestRefused"], 1).await;
+    assert!(refused[0].1.contains("names none of the Secret's tokens"), "{refused:?}");
     let (header, ca) = (format!("Authorization=Bearer {FIRST}"), door.path("ca.crt"));
     let start = |name: &str, scheme: &str, settings: &[&str]| {
         let endpoint = door.endpoint().replace("wss", scheme);

@@ -1,6 +1,8 @@
 //! The Secrets with agents' credentials: follows them, and reads them into tables. Of a token only its SHA-256 is kept,
 //! unless agents are to be offered it.
 
+use super::Announcer;
+use super::refused::{RefusedOffer, tell_refused_offers};
 use super::watching::{pauses, watching};
 use crate::api::{
     ATTRIBUTE_LABEL_PREFIX, AUTHORITY_SECRET, CREDENTIAL_LABEL, OFFER_ANNOTATION, TOKEN_SECRET,
@@ -16,9 +18,16 @@ use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::pin::pin;
 use std::sync::Arc;
+use tokio::sync::watch;
 
 /// Shortest token, in bytes: 32 hex digits are 128 bits that nobody guesses.
 const MIN_TOKEN_BYTES: usize = 32;
+/// Why an offer is refused whose data key holds no good token.
+const NO_TOKEN: &str =
+    "annotation fleet.opamp.dev/offer names none of the Secret's tokens, so agents are offered nothing";
+/// Why an offer is refused whose token counts as another one.
+const NOT_ITS_OWN: &str = "annotation fleet.opamp.dev/offer names a token that an older Secret or another data key has \
+                           too, so agents are offered nothing";
 /// The data key of the certificates in a Secret with a certificate authority.
 const AUTHORITY_KEY: &str = "ca.crt";
 
@@ -32,6 +41,8 @@ pub struct AgentSecrets {
     pub tokens: HashMap<[u8; 32], Arc<Principal>>,
     /// The tokens that agents are to be offered in place of theirs.
     pub offers: Vec<OfferedToken>,
+    /// The offers that Secrets ask for and that cannot be made.
+    refused: Vec<RefusedOffer>,
     /// The certificate authorities.
     pub authorities: Vec<AgentAuthority>,
 }
@@ -59,8 +70,18 @@ pub struct AgentAuthority {
 }
 
 /// Follows the Secrets for ever, and calls `publish` whenever something in them changed. The first call comes once all
-/// have been listed.
-pub async fn follow_agent_secrets(client: Client, publish: impl Fn(AgentSecrets)) {
+/// have been listed. Tells of the offers that cannot be made.
+pub async fn follow_agent_secrets(client: Client, announcer: Announcer, publish: impl Fn(AgentSecrets)) {
+    let (refused, news) = watch::channel(Vec::new());
+    let following = follow(client, |secrets| {
+        refused
+            .send_if_modified(|known| std::mem::replace(known, secrets.refused.clone()) != secrets.refused);
+        publish(secrets);
+    });
+    tokio::join!(following, tell_refused_offers(&announcer, news));
+}
+
+async fn follow(client: Client, publish: impl Fn(AgentSecrets)) {
     let labelled = watching().labels(&format!("{CREDENTIAL_LABEL}=true"));
     let mut events = pin!(watcher(Api::<Secret>::all(client), labelled).backoff(pauses()));
     let mut follower = Follower::default();
@@ -95,10 +116,13 @@ struct Credential {
 }
 
 enum Content {
-    Tokens { tokens: Vec<([u8; 32], Arc<Principal>)>, offered: Option<OfferedToken> },
+    Tokens { tokens: Vec<([u8; 32], Arc<Principal>)>, offered: Option<Asked> },
     Authority(AgentAuthority),
     Nothing,
 }
+
+/// The token that a Secret's annotation names, and what is told where it cannot be offered.
+type Asked = (Option<OfferedToken>, RefusedOffer);
 
 impl Follower {
     /// Takes in one event; true if something may have changed.
@@ -151,11 +175,15 @@ fn gather(known: &BTreeMap<Key, Credential>) -> (AgentSecrets, BTreeSet<String>)
                     let first = secrets.tokens.entry(*digest).or_insert_with(|| holder.clone());
                     flaws.extend(overshadowed(holder, first));
                 }
-                let counts = |offered: &&OfferedToken| {
+                let counts = |offered: &OfferedToken| {
                     digest(offered.text.as_bytes())
                         .is_ok_and(|digest| secrets.tokens.get(&digest) == Some(&offered.holder))
                 };
-                secrets.offers.extend(offered.as_ref().filter(counts).cloned());
+                match offered {
+                    Some((Some(offered), _)) if counts(offered) => secrets.offers.push(offered.clone()),
+                    Some((_, refused)) => secrets.refused.push(refused.clone()),
+                    None => {}
+                }
             }
         }
     }
@@ -208,20 +236,20 @@ fn read_tokens(secret: &Secret, flaws: &mut Vec<String>) -> Content {
             )),
         }
     }
-    let offered = offered(secret, &tokens);
-    if let (Some(data_key), None) = (secret.annotations().get(OFFER_ANNOTATION), &offered) {
-        flaws.push(format!(
-            "annotation {OFFER_ANNOTATION} of Secret {namespace}/{name} names {data_key:?}, which is none of its \
-             tokens, so agents are offered nothing"
-        ));
-    }
-    Content::Tokens { tokens, offered }
+    let asked = secret.annotations().get(OFFER_ANNOTATION).map(|data_key| {
+        let offered = offered(secret, data_key, &tokens);
+        let why = if offered.is_some() { NOT_ITS_OWN } else { NO_TOKEN };
+        (offered, RefusedOffer::new(secret, data_key, why))
+    });
+    // That another one has the token is told of the token.
+    let is_none = |asked: &&Asked| asked.0.is_none();
+    flaws.extend(asked.iter().filter(is_none).map(|(_, refused)| refused.flaw()));
+    Content::Tokens { tokens, offered: asked }
 }
 
 /// The token that the agents of a Secret are to be offered.
-fn offered(secret: &Secret, tokens: &[([u8; 32], Arc<Principal>)]) -> Option<OfferedToken> {
-    let data_key = secret.annotations().get(OFFER_ANNOTATION)?;
-    let named = |holder: &Principal| holder.token.as_ref().is_some_and(|token| *token.key == **data_key);
+fn offered(secret: &Secret, data_key: &str, tokens: &[([u8; 32], Arc<Principal>)]) -> Option<OfferedToken> {
+    let named = |holder: &Principal| holder.token.as_ref().is_some_and(|token| *token.key == *data_key);
     let (_, holder) = tokens.iter().find(|(_, holder)| named(holder))?;
     let value = &secret.data.as_ref()?.get(data_key)?.0;
     let text = std::str::from_utf8(value.trim_ascii()).ok()?;
@@ -341,7 +369,7 @@ mod tests {
     fn token_that_the_annotation_names_is_kept_for_offering_and_no_other() {
         let other = LONG.replace('0', "x");
         let (secrets, flaws) = offering(&[("a", LONG), ("b", &format!("{other}\n"))], "b");
-        assert_eq!(flaws, Vec::<String>::new());
+        assert!(flaws.is_empty() && secrets.refused.is_empty(), "{flaws:?}");
         let offers: Vec<_> = secrets.offers.iter().map(|offered| (&*offered.text, &offered.holder)).collect();
         let [(text, holder)] = offers[..] else { panic!("{} offers", offers.len()) };
         assert_eq!(text, other);
@@ -359,6 +387,7 @@ mod tests {
         ] {
             let (secrets, flaws) = offering(data, named);
             assert!(secrets.offers.is_empty(), "{named:?}");
+            assert_eq!(secrets.refused.len(), 1, "{named:?}");
             assert_eq!(holder(&secrets, LONG).as_deref(), Some("ns/edge"));
             assert_eq!(flaws.len(), told, "{flaws:?}");
             assert!(flaws.iter().all(|flaw| !flaw.contains(LONG)), "{flaws:?}");
@@ -370,7 +399,7 @@ mod tests {
         let mut copy = secret("copy", TOKEN_SECRET, 0, &[("b", LONG)]);
         copy.annotations_mut().insert(OFFER_ANNOTATION.to_owned(), "b".to_owned());
         let (secrets, flaws) = gathered(&[copy, secret("old", TOKEN_SECRET, 1, &[("a", LONG)])]);
-        assert!(secrets.offers.is_empty());
+        assert!(secrets.offers.is_empty() && secrets.refused.len() == 1);
         assert!(
             flaws.len() == 1 && flaws[0].contains("\"b\" of Secret ns/copy is not accepted"),
             "{flaws:?}"

@@ -15,6 +15,7 @@ mod patch;
 mod policies;
 mod preflight;
 mod promise;
+mod refused;
 mod requests;
 mod reviews;
 mod revisions;

@@ -15,7 +15,7 @@ mod readiness;
 mod rotation;
 
 use crate::api::ConfigFormat;
-use crate::cluster::{self, AgentSecrets, Held, RevisionBody, SliceWriter, StartError};
+use crate::cluster::{self, AgentSecrets, Announcer, Held, RevisionBody, SliceWriter, StartError};
 use crate::config::{self, Desired};
 use crate::fleet::{Delays, Payload, Revision, Roster, View};
 use crate::notify::{self, Outbox};
@@ -248,7 +248,8 @@ impl Parts {
                 keyring.take_secrets(secrets);
                 rotation.take(registered);
             };
-            tasks.spawn(cluster::follow_agent_secrets(self.client.clone(), take));
+            let announcer = Announcer::new(self.client.clone(), &self.settings.identity);
+            tasks.spawn(cluster::follow_agent_secrets(self.client.clone(), announcer, take));
         }
         if let Some(certificates) = entrance.certificates {
             tasks.spawn(certificates.follow(self.timings().certificate_check));
