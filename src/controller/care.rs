@@ -5,8 +5,8 @@ use super::context::{Error, Leader};
 use crate::api::{CollectorGroup, RestartStatus};
 use crate::cluster::{Written, write_exceptions};
 use crate::fleet::{
-    Cause, Excepted, Live, Memory, ObservedAgent, Restarts, Treatments, bindings, has_newer_format,
-    pack_exceptions, unpack_exceptions,
+    Cause, Excepted, Live, Memory, ObservedAgent, Restarts, Treatment, Treatments, bindings,
+    has_newer_format, most_at_once, pack_exceptions, signed, unpack_exceptions,
 };
 use crate::heal::{Happened, News, Rules, Step, Terms, restart, step, tell, tell_missed};
 use crate::rollout::Judged;
@@ -34,6 +34,16 @@ impl Care {
     fn of(told: Excepted, restart: Option<RestartStatus>) -> Self {
         let Excepted { treatments, restarts, .. } = told;
         Self { treatments, restarts, restart, wake: None, undone: None }
+    }
+
+    /// How many of these agents it disturbs.
+    pub fn disturbed(&self, agents: &[&ObservedAgent]) -> usize {
+        let is_disturbed = |agent: &&&ObservedAgent| {
+            let treated = self.treatments.get(&agent.uid).is_some_and(Treatment::is_active);
+            let restarted = self.restarts.get(&agent.uid).is_some_and(|restart| restart.missed.is_none());
+            agent.connected && treated || restarted
+        };
+        agents.iter().filter(is_disturbed).count()
     }
 }
 
@@ -67,13 +77,15 @@ pub async fn treat(
         return Ok(Care::of(prior, asked.cloned()));
     }
     let now = Timestamp::now();
-    let rules = Rules::new(&group.spec, live.sides.retried_at, now);
+    let telling_until = telling_until(group, leader.telemetry_settle).filter(|until| now < *until);
+    let told = telling_until.map_or(0, |_| most_at_once(agents.len()));
+    let rules = Rules::new(&group.spec, live.sides.retried_at, told, now);
     let Step { treatments, news, wake } =
         step(&prior.treatments, &prior.restarts, agents, live, |agent| judged.has(agent), &rules);
-    let terms = Terms { patience, offline_after: group.spec.offline_after.get(), now };
+    let terms = Terms { patience, offline_after: group.spec.offline_after.get(), told, now };
     let is_busy = |agent: &ObservedAgent| agent.adoptee.is_some() || judged.has_reached(agent);
     let round = restart(asked, &prior.restarts, agents, &treatments, is_busy, &terms);
-    let wake = [wake, round.wake].into_iter().flatten().min();
+    let wake = [wake, round.wake, telling_until].into_iter().flatten().min();
     let refusals = memory.refusals(&prior.refusals, agents);
     let bindings = bindings(&prior.bindings, agents);
     let next = Excepted { treatments, restarts: round.restarts, refusals, bindings };
@@ -100,6 +112,12 @@ pub async fn treat(
         leader.announcer.tell(group, told.warning, told.reason, &told.note).await;
     }
     Ok(Care { wake, ..Care::of(next, round.status) })
+}
+
+/// Until when the agents that were told last where to send their own telemetry may be starting anew.
+fn telling_until(group: &CollectorGroup, settle: Duration) -> Option<Timestamp> {
+    let told = group.status.as_ref()?.assignment.as_ref()?.telemetry.as_ref()?;
+    told.since.0.checked_add(signed(settle)).ok()
 }
 
 fn count_write(leader: &Leader, written: &kube::Result<Written>) {

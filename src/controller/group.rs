@@ -55,8 +55,9 @@ pub async fn reconcile(
     let memory = memory::of(group, &standing, &revisions);
     let patience = standing.apply_timeout.clone().unwrap_or_else(|| Strategy::default().apply_timeout).get();
     let judged = Judged::new(status.as_ref());
-    let Care { treatments, restarts, mut restart, wake, undone } =
-        treat(&leader, group, &members, &live, &memory, &judged, patience).await?;
+    let care = treat(&leader, group, &members, &live, &memory, &judged, patience).await?;
+    let disturbed = care.disturbed(&members);
+    let Care { treatments, restarts, mut restart, wake, undone } = care;
     let now = Timestamp::now();
     let mut handled = prior.handled.clone();
     let asked = take_restart(group.annotations(), &mut handled);
@@ -83,7 +84,7 @@ pub async fn reconcile(
         entropy: entropy()?,
         now,
     });
-    let telling = telemetry::bring_on(&leader, group, &members, &mut next, now).await?;
+    let telling = telemetry::bring_on(&leader, group, &members, disturbed, &mut next, now).await?;
     next.leader_term = Some(leader.term);
     // What was decided on agents and could not be written yet is told when it is, unless others wait for the rest.
     if let Some(wait) = undone.filter(|_| prior.assignment == next.assignment && asked.is_none()) {

@@ -11,7 +11,8 @@ use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 use std::time::Duration;
 
-/// Says in a group's status which of its agents are told by now; returns when to look again, though nothing changes.
+/// Says in a group's status which of its agents are told by now, of which something else disturbs so many; returns when to
+/// look again, though nothing changes.
 ///
 /// # Errors
 /// When the API server does not answer as wanted; it is tried again.
@@ -19,12 +20,14 @@ pub async fn bring_on(
     leader: &Leader,
     group: &CollectorGroup,
     agents: &[&ObservedAgent],
+    disturbed: usize,
     next: &mut CollectorGroupStatus,
     now: Timestamp,
 ) -> Result<Option<Duration>, Error> {
     let wanted = wanted(leader, group).await?;
     let rules = TelemetryRules {
         settle: leader.telemetry_settle,
+        disturbed,
         watched_until: leader.observatory.watched_until(&group.namespace().unwrap_or_default()),
         now,
     };
@@ -32,7 +35,8 @@ pub async fn bring_on(
     let prior = assignment.telemetry.take();
     assignment.telemetry = telemetry(prior.as_ref(), &wanted, agents, &rules);
     let mut conditions = Conditions::new(std::mem::take(&mut next.conditions), next.observed_generation, now);
-    let telling = telemetry_condition(&mut conditions, assignment.telemetry.as_ref(), &wanted, agents);
+    let telling =
+        telemetry_condition(&mut conditions, assignment.telemetry.as_ref(), &wanted, agents, disturbed);
     next.conditions = conditions.into_list();
     Ok(telling.then_some(leader.status_interval))
 }

@@ -24,6 +24,8 @@ pub struct Terms {
     pub patience: Duration,
     /// Silence that means gone. An agent that polls may take so long to hear of anything.
     pub offline_after: Duration,
+    /// So many agents of the group are told where to send their own telemetry, which starts them anew as well.
+    pub told: usize,
     /// The time.
     pub now: Timestamp,
 }
@@ -99,7 +101,7 @@ pub fn restart(
         next = turns.count(next);
         let treated = |agent: &ObservedAgent| treatments.get(&agent.uid).is_some_and(Treatment::is_active);
         let under_treatment = agents.iter().filter(|agent| agent.connected && treated(agent)).count();
-        let room = most_at_once(agents.len()).saturating_sub(under_treatment);
+        let room = most_at_once(agents.len()).saturating_sub(under_treatment + terms.told);
         next = turns.give(next, agents, room, |agent| treated(agent) || is_busy(agent));
     }
     Round { status: Some(next), ..turns.round }
@@ -262,7 +264,8 @@ impl Turns<'_> {
         if is_busy(agent) {
             return Some("the next agent is being put right, or a rollout or an adoption waits for it");
         }
-        (room == 0).then_some("")
+        let telling = "agents are being told where to send their own telemetry";
+        (room == 0).then_some(if self.terms.told > 0 { telling } else { "" })
     }
 
     fn order(&mut self, agent: &ObservedAgent) {

@@ -21,6 +21,8 @@ pub struct Rules {
     pub unhealthy_after: SignedDuration,
     /// Treatments from before this time are over: a person asked to try again.
     pub retried_at: Option<Timestamp>,
+    /// So many agents of the group are disturbed by something else, and count against the limit.
+    pub disturbed: usize,
     /// The time.
     pub now: Timestamp,
 }
@@ -31,8 +33,13 @@ fn least(duration: &Duration) -> SignedDuration {
 }
 
 impl Rules {
-    /// The rules of a group.
-    pub fn new(spec: &CollectorGroupSpec, retried_at: Option<Timestamp>, now: Timestamp) -> Self {
+    /// The rules of a group, of whose agents something else disturbs this many.
+    pub fn new(
+        spec: &CollectorGroupSpec,
+        retried_at: Option<Timestamp>,
+        disturbed: usize,
+        now: Timestamp,
+    ) -> Self {
         let correction = &spec.drift.correction;
         Self {
             corrects: spec.drift.mode == DriftMode::Correct,
@@ -42,6 +49,7 @@ impl Rules {
             max_backoff: least(&correction.max_backoff),
             unhealthy_after: least(&spec.health.unhealthy_after),
             retried_at,
+            disturbed,
             now,
         }
     }

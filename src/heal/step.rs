@@ -37,8 +37,8 @@ pub struct News {
 /// Brings all treatments of a group on. `is_judged` says of an agent whether a rollout or an adoption waits for its
 /// answer, or watches it.
 ///
-/// At most a tenth of the agents, and at least one, are under treatment or being restarted at the same time: every order
-/// disturbs its agent. Those in `restarts` are left alone until they are back, or missed.
+/// At most a tenth of the agents, and at least one, are under treatment, being restarted or disturbed by something else at
+/// the same time: every order disturbs its agent. Those in `restarts` are left alone until they are back, or missed.
 pub fn step(
     prior: &Treatments,
     restarts: &Restarts,
@@ -53,7 +53,8 @@ pub fn step(
     cases.sort_by_key(|case| (!is_active(prior, case), waiting_since(case), case.agent.uid));
     let limit = most_at_once(agents.len());
     let restarts = |uid| restarts.get(&uid).is_some_and(|restart| restart.missed.is_none());
-    let mut under_treatment = agents.iter().filter(|agent| restarts(agent.uid)).count();
+    let restarting = agents.iter().filter(|agent| restarts(agent.uid)).count();
+    let mut under_treatment = rules.disturbed + restarting;
     let mut result = Step::default();
     for case in &cases {
         let uid = case.agent.uid;

@@ -18,6 +18,7 @@ const RULES: Rules = Rules {
     max_backoff: SignedDuration::from_secs(25),
     unhealthy_after: SignedDuration::from_secs(30),
     retried_at: None,
+    disturbed: 0,
     now: Timestamp::UNIX_EPOCH,
 };
 

@@ -22,6 +22,8 @@ pub enum Wanted {
 pub struct TelemetryRules {
     /// How long the agents of a step must be well before the next.
     pub settle: Duration,
+    /// So many agents are put right or restarted, which together with those that are told are to be a tenth at most.
+    pub disturbed: usize,
     /// Until when every living replica is known to have watched its agents.
     pub watched_until: Option<Timestamp>,
     /// The time.
@@ -47,9 +49,11 @@ pub fn telemetry(
     {
         return Some(same.clone());
     }
+    // Where there is no room, those who were told something go on with that.
+    let Some(boundary) = next_boundary(hash, reached, agents, rules.disturbed) else { return prior.cloned() };
     Some(TelemetryStatus {
         hash: hash.to_string(),
-        boundary: next_boundary(hash, reached, agents).to_string(),
+        boundary: boundary.to_string(),
         began: same.map_or(Time(rules.now), |same| same.began.clone()),
         since: Time(rules.now),
     })
@@ -82,24 +86,31 @@ fn ill<'a>(
     agents.iter().copied().filter(told).filter(fell)
 }
 
-/// The boundary that lets a tenth of the connected agents in beyond those that it has reached.
-fn next_boundary(hash: ConfigHash, reached: Option<Rank>, agents: &[&ObservedAgent]) -> Rank {
+/// The boundary that lets a tenth of the connected agents in beyond those that it has reached, less those that something
+/// else disturbs; nothing if there is nobody left of the tenth.
+fn next_boundary(
+    hash: ConfigHash,
+    reached: Option<Rank>,
+    agents: &[&ObservedAgent],
+    disturbed: usize,
+) -> Option<Rank> {
     let order = order_of(hash);
     let connected = agents.iter().filter(|agent| agent.connected);
     let mut ranks: Vec<Rank> = connected.map(|agent| order.rank(agent.uid)).collect();
     ranks.sort_unstable();
-    let step = most_at_once(ranks.len());
+    let step = most_at_once(ranks.len()).saturating_sub(disturbed);
     let outside: Vec<Rank> =
         ranks.into_iter().filter(|rank| reached.is_none_or(|reached| *rank > reached)).collect();
-    if outside.len() <= step { Rank::ALL } else { outside[step - 1] }
+    if outside.len() <= step { Some(Rank::ALL) } else { outside.get(step.checked_sub(1)?).copied() }
 }
 
-/// Tells people of it; true while agents are being told.
+/// Tells people of it; true while agents are being told, or are to be. `disturbed` is as in the rules.
 pub fn telemetry_condition(
     list: &mut Conditions,
     next: Option<&TelemetryStatus>,
     wanted: &Wanted,
     agents: &[&ObservedAgent],
+    disturbed: usize,
 ) -> bool {
     let kind = ConditionType::TelemetryOffered;
     let hash = match wanted {
@@ -118,18 +129,21 @@ pub fn telemetry_condition(
         }
         Wanted::Told(hash) => *hash,
     };
-    let Some((next, reached)) = next.and_then(|next| Some((next, Rank::parse(&next.boundary)?))) else {
-        return false;
-    };
-    if reached == Rank::ALL {
+    let next = next.filter(|next| next.hash == hash.to_string());
+    let reached = next.and_then(|next| Rank::parse(&next.boundary));
+    if reached == Some(Rank::ALL) {
         let message = "agents that report their own telemetry are told where to send it";
         list.set(kind, true, Reason::AllTold, message);
         return false;
     }
     let order = order_of(hash);
     let connected = || agents.iter().filter(|agent| agent.connected);
-    let told = connected().filter(|agent| order.rank(agent.uid) <= reached).count();
-    let waits = match ill(next, hash, reached, agents).count() {
+    let told = connected().filter(|agent| Some(order.rank(agent.uid)) <= reached).count();
+    let ill = next.zip(reached).map_or(0, |(next, reached)| ill(next, hash, reached, agents).count());
+    let waits = match ill {
+        0 if disturbed >= most_at_once(connected().count()) => {
+            "; waiting for others that are put right or restarted".to_owned()
+        }
         0 => String::new(),
         ill => format!("; waiting for {ill} of them that have fallen ill since"),
     };

@@ -106,7 +106,7 @@ impl Leader {
         let live = [Some(content.target), content.stable].into_iter().flatten();
         let hashes: BTreeMap<String, ConfigHash> = live.map(|n| (name_of(n), World::hash_of(n))).collect();
         let needs = BTreeMap::new();
-        let rules = Rules::new(&CollectorGroupSpec::default(), None, now);
+        let rules = Rules::new(&CollectorGroupSpec::default(), None, 0, now);
         let Step { treatments, .. } = step(
             &prior,
             &Restarts::new(),

@@ -26,19 +26,19 @@ fn drifting(n: u32, since: i64) -> ObservedAgent {
 
 fn treated(prior: &Treatments, agents: &[ObservedAgent], second: i64) -> Step {
     let agents: Vec<&ObservedAgent> = agents.iter().collect();
-    look(prior, &Restarts::new(), &agents, second)
+    look(prior, &Restarts::new(), &agents, super::rules(second))
 }
 
 /// What is done about agents that nothing was done about so far, while these are restarted.
 pub fn treated_beside(restarts: &Restarts, agents: &[&ObservedAgent], second: i64) -> Step {
-    look(&Treatments::new(), restarts, agents, second)
+    look(&Treatments::new(), restarts, agents, super::rules(second))
 }
 
-fn look(prior: &Treatments, restarts: &Restarts, agents: &[&ObservedAgent], second: i64) -> Step {
+fn look(prior: &Treatments, restarts: &Restarts, agents: &[&ObservedAgent], rules: Rules) -> Step {
     let revisions = [("r-1".to_owned(), hash(A))].into();
     let needs = BTreeMap::new();
     let live = Live::new(&assignment(), &revisions, &needs);
-    step(prior, restarts, agents, &live, |agent| agent.uid == uid(999), &super::rules(second))
+    step(prior, restarts, agents, &live, |agent| agent.uid == uid(999), &rules)
 }
 
 #[test]
@@ -63,6 +63,18 @@ fn tenth_of_a_group_is_treated_at_the_same_time_those_first_who_have_waited_long
 
     // A small group has one place.
     assert_eq!(treated(&Treatments::new(), &agents[..9], 200).treatments.len(), 1);
+}
+
+/// A supervisor that is told where to send its own telemetry starts its Collector anew.
+#[test]
+fn agents_that_something_else_disturbs_count_against_the_tenth() {
+    let agents: Vec<ObservedAgent> = (0..39).map(|n| drifting(n, 100 - i64::from(n))).collect();
+    let agents: Vec<&ObservedAgent> = agents.iter().collect();
+    for (disturbed, expected) in [(0, 3), (1, 2), (3, 0), (30, 0)] {
+        let rules = Rules { disturbed, ..super::rules(200) };
+        let step = look(&Treatments::new(), &Restarts::new(), &agents, rules);
+        assert_eq!(step.treatments.len(), expected, "{disturbed}");
+    }
 }
 
 #[test]

@@ -18,6 +18,8 @@ struct World {
     restarts: Restarts,
     treatments: Treatments,
     busy: BTreeSet<usize>,
+    /// So many are told where to send their own telemetry.
+    told: usize,
     missed: Vec<usize>,
     /// How often each agent was commanded.
     commands: BTreeMap<usize, usize>,
@@ -37,6 +39,7 @@ impl World {
             restarts: Restarts::new(),
             treatments: Treatments::new(),
             busy: BTreeSet::new(),
+            told: 0,
             missed: Vec::new(),
             commands: BTreeMap::new(),
             now: 100,
@@ -69,7 +72,8 @@ impl World {
         self.now = second;
         let agents: Vec<&ObservedAgent> = self.agents.iter().collect();
         let busy: BTreeSet<_> = self.busy.iter().map(|index| agents[*index].uid).collect();
-        let terms = Terms { patience: PATIENCE, offline_after: OFFLINE_AFTER, now: at(second) };
+        let terms =
+            Terms { patience: PATIENCE, offline_after: OFFLINE_AFTER, told: self.told, now: at(second) };
         let is_busy = |agent: &ObservedAgent| busy.contains(&agent.uid);
         let round = restart(self.status.as_ref(), &self.restarts, &agents, &self.treatments, is_busy, &terms);
         let missed: Vec<usize> = round.missed.iter().map(|(uid, _)| self.index(*uid)).collect();
@@ -204,6 +208,18 @@ fn agent_that_comes_back_late_counts_as_restarted() {
     world.agents[first].healthy = Some(true);
     world.at(162);
     assert_eq!(world.counts(), (2, 1, 0));
+}
+
+#[test]
+fn nobody_is_commanded_while_a_tenth_is_told_where_to_send_its_own_telemetry() {
+    let mut world = World::new(30);
+    world.told = 3;
+    world.look(101, true);
+    assert_eq!(world.counts(), (0, 0, 0));
+    assert_eq!(world.status().message, "agents are being told where to send their own telemetry");
+    world.told = 0;
+    world.look(102, true);
+    assert_eq!((world.counts(), world.status().message.as_str()), ((3, 0, 0), ""));
 }
 
 #[test]
@@ -405,7 +421,7 @@ fn restart_that_a_newer_version_has_in_hand_is_left_to_it() {
         [(uid(1), Restart { asked: at(0), ordered, started: None, missed: None })].into();
     let agents = [ObservedAgent { accepts_restart: true, ..seen(uid(2), at(0)) }];
     let agents: Vec<&ObservedAgent> = agents.iter().collect();
-    let terms = Terms { patience: PATIENCE, offline_after: OFFLINE_AFTER, now: at(9_999) };
+    let terms = Terms { patience: PATIENCE, offline_after: OFFLINE_AFTER, told: 0, now: at(9_999) };
     let round = restart(Some(&newer), &under_way, &agents, &Treatments::new(), |_| false, &terms);
     assert_eq!(round, Round { status: Some(newer), restarts: under_way, ..Round::default() });
 }

@@ -25,6 +25,7 @@ fn agents(count: u8) -> Vec<ObservedAgent> {
 fn rules(now: i64) -> TelemetryRules {
     TelemetryRules {
         settle: Duration::from_secs(SETTLE.unsigned_abs()),
+        disturbed: 0,
         watched_until: Some(at(now)),
         now: at(now),
     }
@@ -78,6 +79,42 @@ fn next_agents_wait_until_the_time_is_over_and_was_watched() {
     assert!(!waits(TelemetryRules { watched_until: Some(at(130)), ..rules(140) }));
 }
 
+/// What puts agents right starts them anew as well: together they are a tenth.
+#[test]
+fn agents_that_something_else_disturbs_are_left_out_of_the_tenth_that_is_told() {
+    let agents = agents(30);
+    let disturbed = |disturbed, now| TelemetryRules { disturbed, ..rules(now) };
+    assert_eq!(step(None, 1, &agents, &disturbed(3, 100)), None, "nobody yet");
+    let first = step(None, 1, &agents, &disturbed(2, 100)).expect("told");
+    assert_eq!(told(&first, &agents).len(), 1);
+    for others in [3, 4, 30] {
+        assert_eq!(
+            step(Some(&first), 1, &agents, &disturbed(others, 130)).as_ref(),
+            Some(&first),
+            "{others}"
+        );
+        assert_eq!(
+            step(Some(&first), 2, &agents, &disturbed(others, 130)).as_ref(),
+            Some(&first),
+            "others wait too"
+        );
+    }
+    let second = step(Some(&first), 1, &agents, &disturbed(1, 130)).expect("told");
+    assert_eq!(told(&second, &agents).len(), 3);
+    let all: Vec<&ObservedAgent> = agents.iter().collect();
+    let shown = |status, n, disturbed| {
+        let mut list = Conditions::new(Vec::new(), Some(1), at(0));
+        let waits = telemetry_condition(&mut list, status, &Wanted::Told(hash(n)), &all, disturbed);
+        assert!(waits, "it is looked at again");
+        list.into_list().pop().expect("a condition").message
+    };
+    let words = "of 30 connected agents are told where to send their own telemetry";
+    let waiting = "; waiting for others that are put right or restarted";
+    assert_eq!(shown(None, 1, 3), format!("0 {words}{waiting}"));
+    assert_eq!(shown(Some(&first), 1, 3), format!("1 {words}{waiting}"));
+    assert_eq!(shown(Some(&first), 2, 2), format!("0 {words}"), "of the others");
+}
+
 #[test]
 fn agent_that_has_fallen_ill_since_it_was_told_stops_all_others_until_it_is_well() {
     let mut agents = agents(20);
@@ -123,7 +160,7 @@ fn other_settings_begin_anew_and_what_cannot_be_read_changes_nothing() {
 
 fn condition(status: Option<&TelemetryStatus>, wanted: &Wanted, agents: &[ObservedAgent]) -> Option<String> {
     let mut list = Conditions::new(Vec::new(), Some(1), at(0));
-    telemetry_condition(&mut list, status, wanted, &agents.iter().collect::<Vec<_>>());
+    telemetry_condition(&mut list, status, wanted, &agents.iter().collect::<Vec<_>>(), 0);
     list.into_list().pop().map(|set| format!("{} {} {}: {}", set.type_, set.status, set.reason, set.message))
 }
 
