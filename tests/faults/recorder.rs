@@ -1,6 +1,8 @@
-//! Writes down every state of the rollout and its group that it sees, straight from the API server.
+//! Writes down every state of the rollout and its group that it sees, straight from the API server, and when that did not
+//! answer in time.
 
-use super::oracle::History;
+use super::oracle::{Disturbance, History};
+use jiff::{SignedDuration, Timestamp};
 use kube::api::Api;
 use kube::{Client, ResourceExt};
 use opamp_operator::api::{CollectorGroup, ConfigRollout};
@@ -13,28 +15,43 @@ use tokio::time::{interval, timeout};
 const EVERY: Duration = Duration::from_millis(100);
 /// How long it waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How far apart two answers may be. Where it takes longer, the machine does not keep up with what runs on it: a replica
+/// that waits so long too for each of its writes loses its Lease, which is renewed every second.
+const APART: SignedDuration = SignedDuration::from_millis(500);
 
 /// Looks until it is dropped.
 pub struct Recorder {
-    history: Arc<Mutex<History>>,
+    seen: Arc<Mutex<Seen>>,
     task: JoinHandle<()>,
+}
+
+#[derive(Default)]
+struct Seen {
+    history: History,
+    slow: Vec<Disturbance>,
 }
 
 impl Recorder {
     /// Begins.
     pub fn start(client: &Client, namespace: &str, rollout: &'static str, group: &'static str) -> Self {
-        let history: Arc<Mutex<History>> = Arc::default();
+        let seen: Arc<Mutex<Seen>> = Arc::default();
         let rollouts: Api<ConfigRollout> = Api::namespaced(client.clone(), namespace);
         let groups: Api<CollectorGroup> = Api::namespaced(client.clone(), namespace);
-        let kept = history.clone();
+        let kept = seen.clone();
         let task = tokio::spawn(async move {
             let mut ticks = interval(EVERY);
+            let mut from = Timestamp::now();
             loop {
                 ticks.tick().await;
                 let both = async { tokio::join!(rollouts.get(rollout), groups.get(group)) };
                 // While the API server is away there is nothing to see.
                 let Ok((rollout, group)) = timeout(PATIENCE, both).await else { continue };
-                let mut history = kept.lock().unwrap_or_else(PoisonError::into_inner);
+                let until = Timestamp::now();
+                let Seen { history, slow } = &mut *kept.lock().unwrap_or_else(PoisonError::into_inner);
+                if until.duration_since(from) > APART {
+                    slow.push(Disturbance { from, until });
+                }
+                from = until;
                 if let Ok(rollout) = rollout {
                     note(&mut history.rollouts, rollout);
                 }
@@ -43,12 +60,17 @@ impl Recorder {
                 }
             }
         });
-        Self { history, task }
+        Self { seen, task }
     }
 
     /// Looks something up in what was seen.
     pub fn with<T>(&self, look: impl FnOnce(&History) -> T) -> T {
-        look(&self.history.lock().unwrap_or_else(PoisonError::into_inner))
+        look(&self.seen.lock().unwrap_or_else(PoisonError::into_inner).history)
+    }
+
+    /// When the API server, or all of this machine, was too slow for the operator to keep its promises.
+    pub fn slow(&self) -> Vec<Disturbance> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).slow.clone()
     }
 }
 

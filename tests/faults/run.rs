@@ -206,7 +206,7 @@ impl Run<'_> {
             agents: self.plan.agents,
             updated: logs.iter().filter(|log| log.runs() == Some(target)).count(),
             refused: logs.iter().filter(|log| log.refused(target)).count(),
-            may_be_lost: if back { oracle::may_be_lost(&logs, target, &self.disturbances) } else { 0 },
+            may_be_lost: if back { oracle::may_be_lost(&logs, target, &self.disturbances()) } else { 0 },
             state: if back { RolloutState::RolledBack } else { RolloutState::Completed },
         };
         let mut wrong = Vec::new();
@@ -267,10 +267,15 @@ impl Run<'_> {
         [
             outside.unwrap_or_default(),
             oracle::offered_twice(&logs),
-            oracle::offered_after_a_refusal(&logs, &self.disturbances),
+            oracle::offered_after_a_refusal(&logs, &self.disturbances()),
             self.recorder.with(|history| history.wrong(&logs)),
         ]
         .concat()
+    }
+
+    /// The faults, and what the machine did by itself.
+    fn disturbances(&self) -> Vec<Disturbance> {
+        [self.disturbances.clone(), self.recorder.slow()].concat()
     }
 
     fn status(&self) -> Option<ConfigRolloutStatus> {
