@@ -26,8 +26,8 @@ impl Promise {
 
     /// The promise that a Lease carries.
     pub fn of(lease: &Lease) -> Self {
-        let named = lease.annotations().get(BEHIND_ANNOTATION);
-        let names = named.into_iter().flat_map(|named| named.split(',')).filter(|name| !name.is_empty());
+        let value = lease.annotations().get(BEHIND_ANNOTATION);
+        let names = value.into_iter().flat_map(|names| names.split(',')).filter(|name| !name.is_empty());
         Self { behind: names.map(Arc::from).collect() }
     }
 
