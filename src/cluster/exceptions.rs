@@ -324,11 +324,14 @@ mod tests {
         pack_exceptions("g", &Excepted { refusals, ..Excepted::default() })
     }
 
+    /// What an API server was asked for: how, and of which object.
+    type Asked = Arc<Mutex<Vec<(Method, String)>>>;
+
     /// An API server that has these slices and takes every write; counts what it is asked for.
-    fn server(slices: &[Arc<AgentSlice>]) -> (Client, Arc<Mutex<Vec<(Method, String)>>>) {
+    fn server(slices: &[Arc<AgentSlice>]) -> (Client, Asked) {
         let by_name: BTreeMap<String, Value> =
             slices.iter().map(|slice| (slice.name_any(), json!(**slice))).collect();
-        let asked: Arc<Mutex<Vec<(Method, String)>>> = Arc::default();
+        let asked = Asked::default();
         let told = asked.clone();
         let service = tower::service_fn(move |request: Request<Body>| {
             let method = request.method().clone();
