@@ -64,7 +64,7 @@ async fn people_may_do_what_their_role_says_in_their_own_namespace_and_nothing_i
         std::fs::read_to_string(path).expect(file)
     };
     for manifest in objects(&example("tenants.yaml")) {
-        whole(&plane, &manifest).await;
+        whole(&plane, &manifest);
     }
     for team in ["team-a", "team-b"] {
         let space = Space { client: plane.client.clone(), name: team.to_owned() };
@@ -232,7 +232,7 @@ async fn patch(api: &Api<DynamicObject>, name: &str, part: Option<&str>, change:
 }
 
 /// Applies an object of any namespace, or of none, as the administrator.
-async fn whole(plane: &ControlPlane, manifest: &Value) {
+fn whole(plane: &ControlPlane, manifest: &Value) {
     let file = plane.dir().join("object.json");
     std::fs::write(&file, manifest.to_string()).expect("written");
     let file = file.to_str().expect("a path in UTF-8");
