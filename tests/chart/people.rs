@@ -166,8 +166,8 @@ async fn deeds(client: &Client, namespace: &str) -> Vec<(String, bool)> {
     let verbs = ["get", "patch", "approve", "operate"];
     let rules = json!([{"apiGroups": ["fleet.opamp.dev"], "resources": ["configrollouts"], "verbs": verbs}]);
     let role = json!({"apiVersion": RBAC, "kind": "Role", "metadata": {"name": "on-call"}, "rules": rules});
-    let roles = api(client, RBAC, "Role", Some(namespace));
-    done.push(("Role create".to_owned(), create(&roles, &role).await));
+    let kind = api(client, RBAC, "Role", Some(namespace));
+    done.push(("Role create".to_owned(), create(&kind, &role).await));
     done
 }
 
