@@ -117,8 +117,8 @@ async fn clients_move_to_the_token_that_their_secret_names_and_keep_their_uids()
     let operator = door.open(&plane, &own.name).await;
     prepare(&edge).await;
     offer(&edge, "d").await;
-    let refused = until_events(&edge, "plant", &["RequestRefused"], 1).await;
-    assert!(refused[0].1.contains("names none of the Secret's tokens"), "{refused:?}");
+    let events = until_events(&edge, "plant", &["RequestRefused"], 1).await;
+    assert!(events[0].1.contains("names none of the Secret's tokens"), "{events:?}");
     let (header, ca) = (format!("Authorization=Bearer {FIRST}"), door.path("ca.crt"));
     let start = |name: &str, scheme: &str, settings: &[&str]| {
         let endpoint = door.endpoint().replace("wss", scheme);
