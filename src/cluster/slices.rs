@@ -6,6 +6,11 @@ use kube::api::{Api, DeleteParams, ListParams, ObjectMeta, PostParams};
 use kube::core::response::{Status, StatusDetails};
 use kube::{Client, ResourceExt};
 use std::collections::HashMap;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// How long a write may take: as long as an admission webhook by default. Others wait for it.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The one writer of this replica's slices.
 pub struct SliceWriter {
@@ -42,8 +47,13 @@ impl SliceWriter {
     /// Writes or deletes one slice. Where its namespace is gone there is nobody to be told.
     ///
     /// # Errors
-    /// When the API server does not take it; the slice is still due then.
+    /// When the API server does not take it, or not within ten seconds; the slice is still due then.
     pub async fn write(&mut self, content: &SliceContent) -> kube::Result<()> {
+        let late = |_| Err(kube::Error::Service("no answer in time".into()));
+        timeout(PATIENCE, self.try_to_write(content)).await.unwrap_or_else(late)
+    }
+
+    async fn try_to_write(&mut self, content: &SliceContent) -> kube::Result<()> {
         let api: Api<AgentSlice> = Api::namespaced(self.client.clone(), &content.id.namespace);
         let name = format!("{}-{}", self.replica, content.id.number);
         // Forgotten until the write is known to have worked: whatever stands there is found out with the next one.
@@ -131,6 +141,28 @@ mod tests {
             Ok::<_, Infallible>(response)
         });
         SliceWriter::new(Client::new(service, "ns"), "replica")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn write_without_an_answer_is_given_up_and_the_next_one_is_tried() {
+        let mut asked = 0;
+        let service = tower::service_fn(move |_: Request<Body>| {
+            asked += 1;
+            let answered = asked > 1;
+            async move {
+                if !answered {
+                    std::future::pending::<()>().await;
+                }
+                let done = br#"{"kind": "Status", "apiVersion": "v1", "status": "Success"}"#;
+                Ok::<_, Infallible>(Response::new(Body::from(done.to_vec())))
+            }
+        });
+        let mut writer = SliceWriter::new(Client::new(service, "ns"), "replica");
+        let gone = SliceContent { id: SliceId { namespace: "ns".into(), number: 0 }, spec: None };
+        let start = tokio::time::Instant::now();
+        let error = writer.write(&gone).await.expect_err("no answer").to_string();
+        assert_eq!((start.elapsed(), &*error), (PATIENCE, "ServiceError: no answer in time"));
+        assert!(writer.write(&gone).await.is_ok());
     }
 
     /// Its agents stay known for a day, and would keep their replica behind for so long.
