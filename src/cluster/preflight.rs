@@ -1,6 +1,7 @@
 //! What must hold before the program starts to serve: a reachable API server, the CRDs, the rights.
 
 use super::requests::Counting;
+use super::watching::LONGEST_SILENCE;
 use crate::api::{self, SCHEMA_ANNOTATION, SCHEMA_VERSION};
 use crate::telemetry::ControlMetrics;
 use k8s_openapi::api::authorization::v1::{
@@ -60,7 +61,7 @@ pub enum StartError {
 /// When there is no configuration, or the API server does not answer.
 pub async fn connect(metrics: ControlMetrics) -> Result<Client, StartError> {
     let mut config = kube::Config::infer().await.map_err(|error| StartError::NoConfig(one_line(&error)))?;
-    config.connect_timeout = Some(Duration::from_secs(5));
+    bound(&mut config);
     let url = config.cluster_url.to_string();
     let builder = ClientBuilder::try_from(config).map_err(|error| StartError::NoConfig(one_line(&error)))?;
     let client = builder.with_layer(&Counting(metrics)).build();
@@ -70,6 +71,16 @@ pub async fn connect(metrics: ControlMetrics) -> Result<Client, StartError> {
         Ok(Err(error)) => Err(unreachable(one_line(&error))),
         Err(_) => Err(unreachable(format!("no answer within {} s", FIRST_ANSWER.as_secs()))),
     }
+}
+
+/// Lets no request hang for ever, as where the API server's machine is gone before it has answered: by itself the client
+/// waits without end, and with it whatever comes after.
+fn bound(config: &mut kube::Config) {
+    config.connect_timeout = Some(Duration::from_secs(5));
+    config.read_timeout = Some(LONGEST_SILENCE);
+    // A connection that was not used for a while has not been silent.
+    config.reset_reader_on_write = true;
+    config.write_timeout = Some(LONGEST_SILENCE);
 }
 
 /// Checks CRDs and rights.
@@ -197,4 +208,27 @@ fn one_line(error: &(dyn std::error::Error + 'static)) -> String {
         source = cause.source();
     }
     text.replace('\n', " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::net::TcpListener;
+    use tokio::time::Instant;
+
+    /// Its machine was lost after it had taken the request.
+    #[tokio::test(start_paused = true)]
+    async fn request_that_an_api_server_takes_and_never_answers_fails_in_the_end() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let mut config = kube::Config::new(format!("http://{address}").parse().expect("a URL"));
+        bound(&mut config);
+        let client = Client::try_from(config).expect("a client");
+        let start = Instant::now();
+        tokio::select! {
+            answer = client.apiserver_version() => assert!(answer.is_err()),
+            () = async { let _taken = listener.accept().await; std::future::pending().await } => {}
+        }
+        assert_eq!(start.elapsed().as_secs(), LONGEST_SILENCE.as_secs());
+    }
 }

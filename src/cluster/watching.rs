@@ -10,6 +10,9 @@ use std::time::Duration;
 /// the default is five minutes.
 const AT_A_TIME: u32 = 60;
 
+/// After so long a silence a connection to the API server is dead: longer than a watch may be silent.
+pub const LONGEST_SILENCE: Duration = Duration::from_secs(AT_A_TIME as u64 + 15);
+
 /// The longest pause after an error. Nothing that people apply is seen before the watches are back, however short the
 /// time was in which the API server was away; the pauses of [`DefaultBackoff`] grow to a minute.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
