@@ -121,7 +121,8 @@ pub struct CollectorGroupStatus {
     /// How many agents there are, and in what state.
     #[serde(default)]
     pub agents: AgentCounts,
-    /// What a person should look at, ten entries at most.
+    /// What a person should look at, ten entries at most, the worst first; an agent has one for each thing that is the
+    /// matter with it, and no kind is left out because there are many of another.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 10))]
     pub problems: Vec<Problem>,

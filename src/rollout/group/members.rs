@@ -15,6 +15,9 @@ use std::collections::BTreeMap;
 /// Most problems that stand in a status, whatever the fleet's size.
 const MAX_PROBLEMS: usize = 10;
 
+/// What is the matter, in words, since when.
+type Trouble = (ProblemKind, String, Timestamp);
+
 /// The agents of a group, beside what they are to run.
 pub struct Members<'a> {
     input: &'a GroupInput<'a>,
@@ -94,52 +97,59 @@ impl<'a> Members<'a> {
         over && agent.connected && target.is_some() && agent.running == target && target != stable
     }
 
-    /// The worst first, then the longest-standing, so that the list does not flutter.
+    /// The worst first, then the longest-standing, so that the list does not flutter. However many there are of one
+    /// kind, none hides another.
     pub fn problems(&self) -> Vec<Problem> {
-        let mut problems: Vec<Problem> = self.list.iter().filter_map(|member| self.problem(member)).collect();
-        problems.extend(self.incompatible());
-        problems.sort_by(|a, b| (a.kind, a.since.0, &a.agent).cmp(&(b.kind, b.since.0, &b.agent)));
-        problems.truncate(MAX_PROBLEMS);
-        problems
+        let order =
+            |a: &Problem, b: &Problem| (a.kind, a.since.0, &a.agent).cmp(&(b.kind, b.since.0, &b.agent));
+        let mut all: Vec<Problem> = self.list.iter().flat_map(|member| self.of(member)).collect();
+        all.extend(self.incompatible());
+        all.sort_by(order);
+        let kinds: Vec<&[Problem]> = all.chunk_by(|a, b| a.kind == b.kind).collect();
+        let firsts = kinds.iter().map(|kind| &kind[..1]);
+        let others = kinds.iter().map(|kind| &kind[1..]);
+        let mut told: Vec<Problem> = firsts.chain(others).flatten().take(MAX_PROBLEMS).cloned().collect();
+        told.sort_by(order);
+        told
     }
 
-    fn problem(&self, member: &Member<'a>) -> Option<Problem> {
+    /// Everything that is the matter with one agent: what it refused once says nothing of how it is now, and one that
+    /// is ill may drift as well.
+    fn of(&self, member: &Member<'a>) -> impl Iterator<Item = Problem> + use<'a> {
+        let agent = member.agent;
+        let state = member.quarantine().or_else(|| member.illness());
+        let all =
+            [self.revision(member), self.missed(agent), state, self.drift(member), self.absence(member)];
+        all.into_iter().flatten().map(|(kind, message, since)| problem(agent, kind, message, since))
+    }
+
+    /// Why it is not on the revision that it should be on.
+    fn revision(&self, member: &Member<'a>) -> Option<Trouble> {
         let agent = member.agent;
         if self.is_left(agent) {
-            return Some(problem(agent, ProblemKind::NotRolledBack, self.why_left(agent), agent.since));
+            return Some((ProblemKind::NotRolledBack, self.why_left(agent), agent.since));
         }
-        let (kind, message, since) = self.trouble(member)?;
-        Some(problem(agent, kind, message, since))
+        let given = self.refusal(agent)?;
+        let nothing = member.wanted.is_none() && self.input.live.sides.stable.is_some();
+        let kind = if nothing { ProblemKind::NothingToOffer } else { ProblemKind::Failed };
+        Some((kind, words(given), given.at))
     }
 
-    fn trouble(&self, member: &Member<'a>) -> Option<(ProblemKind, String, Timestamp)> {
-        let Member { agent, treatment, .. } = *member;
-        if let Some((treatment, since)) = member.quarantined() {
-            return Some((ProblemKind::Quarantined, member.why_quarantined(treatment), since));
-        }
-        if let Some(given) = self.refusal(agent) {
-            let nothing = member.wanted.is_none() && self.input.live.sides.stable.is_some();
-            let kind = if nothing { ProblemKind::NothingToOffer } else { ProblemKind::Failed };
-            return Some((kind, words(given), given.at));
-        }
-        if let Some(missed) = self.input.restarts.get(&agent.uid).and_then(|restart| restart.missed) {
-            let message = "has not come back healthy after the restart that was asked for";
-            return Some((ProblemKind::NotRestarted, message.to_owned(), missed));
-        }
-        if agent.connected && !agent.is_healthy() {
-            let tried = treatment.filter(|treatment| treatment.cause == Cause::Illness).and_then(|t| t.last);
-            let message = tried.map_or_else(String::new, |last| tried_by(last.order).to_owned());
-            return Some((ProblemKind::Unhealthy, message, agent.health_since));
-        }
-        if let Some((message, since)) = member.how_it_drifts(self.input.max_attempts) {
-            return Some((ProblemKind::Drifted, message, since));
-        }
-        if let Some(sent_back) = treatment.filter(|treatment| treatment.sent_back) {
-            let message =
-                "ill with the target, so it has the stable revision by itself; a retry offers it the target";
-            return Some((ProblemKind::SentBack, message.to_owned(), sent_back.began));
-        }
-        Some((ProblemKind::Offline, String::new(), self.offline_since(agent)?))
+    fn missed(&self, agent: &ObservedAgent) -> Option<Trouble> {
+        let missed = self.input.restarts.get(&agent.uid)?.missed?;
+        let message = "has not come back healthy after the restart that was asked for";
+        Some((ProblemKind::NotRestarted, message.to_owned(), missed))
+    }
+
+    fn drift(&self, member: &Member<'a>) -> Option<Trouble> {
+        // Why it is quarantined says the same.
+        let told = member.quarantined().is_some_and(|(treatment, _)| treatment.cause == Cause::Drift);
+        let (message, since) = member.how_it_drifts(self.input.max_attempts).filter(|_| !told)?;
+        Some((ProblemKind::Drifted, message, since))
+    }
+
+    fn absence(&self, member: &Member<'a>) -> Option<Trouble> {
+        Some((ProblemKind::Offline, String::new(), self.offline_since(member.agent)?))
     }
 
     /// Agents that were built without a component of the target, once for each distinct lack.
@@ -194,6 +204,25 @@ impl<'a> Member<'a> {
         let told: Vec<String> =
             self.drift.map(|drift| drift.to_string()).into_iter().chain(attempt).collect();
         Some((told.join("; "), began.or(self.drift.map(|drift| drift.since))?))
+    }
+
+    fn quarantine(&self) -> Option<Trouble> {
+        let (treatment, since) = self.quarantined()?;
+        Some((ProblemKind::Quarantined, self.why_quarantined(treatment), since))
+    }
+
+    /// That it is unhealthy, or why it is not on the target any more.
+    fn illness(&self) -> Option<Trouble> {
+        if self.agent.connected && !self.agent.is_healthy() {
+            let treatment = self.treatment.filter(|treatment| treatment.cause == Cause::Illness);
+            let tried = treatment.and_then(|treatment| treatment.last);
+            let message = tried.map_or_else(String::new, |last| tried_by(last.order).to_owned());
+            return Some((ProblemKind::Unhealthy, message, self.agent.health_since));
+        }
+        let sent_back = self.treatment.filter(|treatment| treatment.sent_back)?;
+        let message =
+            "ill with the target, so it has the stable revision by itself; a retry offers it the target";
+        Some((ProblemKind::SentBack, message.to_owned(), sent_back.began))
     }
 
     fn quarantined(&self) -> Option<(&'a Treatment, Timestamp)> {

@@ -232,7 +232,17 @@ fn problems_name_the_worst_first_and_are_bounded() {
     );
     let many: Vec<ObservedAgent> =
         (0..50).map(|n| ObservedAgent { healthy: Some(false), ..agent(n, Some(2)) }).collect();
-    assert_eq!(status(&many, Some(&rollout(Stage::Running))).problems.len(), 10);
+    let all = status(&many, Some(&rollout(Stage::Running))).problems;
+    assert_eq!(
+        all.iter().map(|problem| &*problem.host).collect::<Vec<_>>(),
+        (0..10).map(|n| format!("host-{n}")).collect::<Vec<_>>()
+    );
+
+    let mut gone = agent(60, None);
+    gone.connected = false;
+    let with_another_kind = status(&[many, vec![gone]].concat(), Some(&rollout(Stage::Running))).problems;
+    assert_eq!(with_another_kind[..9], all[..9]);
+    assert_eq!((with_another_kind.len(), with_another_kind[9].kind), (10, ProblemKind::Offline));
 }
 
 #[test]

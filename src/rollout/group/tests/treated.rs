@@ -104,6 +104,39 @@ fn problem_of_an_agent_says_what_is_tried_and_what_was() {
 }
 
 #[test]
+fn what_else_is_the_matter_with_an_agent_does_not_hide_where_it_drifts() {
+    use {Cause::*, ProblemKind as Kind};
+    let drifting = sighted(1, Some(modified()));
+    let mut refused = ObservedAgent { running: Some(hash(1)), ..drifting.clone() };
+    refused.sight = Some(Sight { shown: modified(), ..Sight::blank(hash(1), at(50)) });
+    refused.ledger.note(hash(2), Verdict::failed("no such exporter"), at(20));
+    let left_alone = quarantined(treatment(Illness, 0, None));
+    for (agent, treatment, kinds) in [
+        (refused, None, &[Kind::Failed, Kind::Drifted][..]),
+        (ill(drifting.clone()), None, &[Kind::Unhealthy, Kind::Drifted]),
+        (ill(drifting.clone()), Some(left_alone), &[Kind::Quarantined, Kind::Drifted]),
+    ] {
+        let status = told(&[agent], treatment.as_slice());
+        assert_eq!(status.agents.drifted, 1);
+        assert_eq!(status.problems.iter().map(|problem| problem.kind).collect::<Vec<_>>(), kinds);
+        let drifts = status.problems.last().expect("a problem");
+        assert_eq!((&*drifts.message, drifts.since.0), ("Modified at exporters::otlp::endpoint", at(50)));
+    }
+    let restart = Restart {
+        asked: at(40),
+        ordered: Ordered { order: Order::Restart, given: at(50), done: None },
+        started: None,
+        missed: Some(at(90)),
+    };
+    let (agents, rollout) = ([drifting], rollout(Stage::Completed));
+    let restarts: Restarts = [(agents[0].uid, restart)].into();
+    let none = CollectorGroupStatus::default();
+    let missed = status_of(&Treatments::new(), &restarts, &none, &agents, Some(&rollout));
+    let kinds: Vec<_> = missed.problems.iter().map(|problem| problem.kind).collect();
+    assert_eq!(kinds, [Kind::NotRestarted, Kind::Drifted]);
+}
+
+#[test]
 fn agent_drifts_until_it_has_been_seen_to_be_right_and_a_quarantine_degrades_its_group() {
     let offered = treatment(Cause::Drift, 1, Some(Order::Offer));
     let well = Treatment { well: Some(at(70)), ..offered.clone() };
