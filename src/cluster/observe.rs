@@ -1,7 +1,8 @@
 //! What the leader sees: the slices of all replicas, and which of these are alive.
 
 use super::exceptions::tells_of_exceptions;
-use super::liveness::{Liveness, Moment, Registry, replica_of};
+use super::liveness::{Liveness, Moment};
+use super::registry::{Registry, replica_of};
 use super::watching::{pauses, watching};
 use crate::api::{AgentSlice, REPLICA_LABEL};
 use crate::fleet::{ObservedAgent, Replica, SliceSource, merge, unpack_exceptions};
