@@ -7,7 +7,7 @@ use k8s_openapi::api::coordination::v1::Lease;
 use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 use nix::sys::signal::Signal;
-use opamp_operator::api::{CollectorGroup, ConfigRevision, ConfigRollout, RolloutState};
+use opamp_operator::api::{AgentSlice, CollectorGroup, ConfigRevision, ConfigRollout, RolloutState};
 use opamp_operator::sim::Behaviour;
 use serde_json::json;
 use std::time::Duration;
@@ -240,4 +240,13 @@ async fn namespace_that_takes_no_slices_waits_alone_and_goes_on_when_it_takes_th
     waiting.recover(0);
     full.rollout_is("r", RolloutState::Completed).await;
     assert_eq!(waiting.running(&theirs).len(), 2);
+    let mut written = Vec::new();
+    for space in [&full, &other] {
+        let slices = space.api::<AgentSlice>().list(&ListParams::default()).await.expect("slices").items;
+        let own = slices.into_iter().filter(|slice| slice.spec.replica == "one");
+        written.extend(own.map(|slice| slice.resource_version().expect("a version")));
+    }
+    let last = written.into_iter().max_by_key(|version| version.parse::<u64>().expect("a number"));
+    let tells = |lease: &Lease| lease.annotations().get("fleet.opamp.dev/written").cloned() == last;
+    home.until(leases, "telling of the slice that was written last", tells).await;
 }

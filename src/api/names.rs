@@ -20,6 +20,9 @@ pub const REPLICA_LABEL: &str = "fleet.opamp.dev/replica";
 /// Annotation on a replica's Lease: the namespaces in which its slices are not written, separated by commas. Of these the
 /// renewal promises nothing.
 pub const BEHIND_ANNOTATION: &str = "fleet.opamp.dev/behind";
+/// Annotation on a replica's Lease: the resource version of the slice that it wrote last. Of who has not seen the slices
+/// up to it the renewal promises nothing yet.
+pub const WRITTEN_ANNOTATION: &str = "fleet.opamp.dev/written";
 /// Label on an [`AgentSlice`](super::AgentSlice) that the leader writes for all replicas; its value is
 /// [`EXCEPTIONS`].
 pub const CONTENT_LABEL: &str = "fleet.opamp.dev/content";

@@ -40,7 +40,7 @@ pub use promise::Promise;
 pub use registry::delete_lease;
 pub use reviews::{AUDIENCE, Rejected, Reviewer};
 pub use revisions::{LoadError, RevisionBody, files_secret_name, load as load_revision};
-pub use slices::{SliceWriter, delete_slice};
+pub use slices::{LastWrite, SliceWriter, delete_slice};
 pub use telemetry::{TelemetryError, load_telemetry, telemetry_secrets};
 pub use view::{Encode, follow_groups};
 pub use watching::{pauses, watching};

@@ -1,7 +1,7 @@
 //! What the leader sees: the slices of all replicas, and which of these are alive.
 
 use super::exceptions::tells_of_exceptions;
-use super::liveness::{Liveness, Moment};
+use super::liveness::{Liveness, Moment, Sight};
 use super::registry::{Registry, replica_of};
 use super::watching::{pauses, watching};
 use crate::api::{AgentSlice, REPLICA_LABEL};
@@ -119,8 +119,12 @@ impl Observatory {
 
     /// Follows slices and replicas' Leases for ever; `recheck` is how often to ask whether a Lease ran out.
     pub async fn follow(&self, client: Client, namespace: &str, recheck: Duration) {
-        let slices = self.follow_slices(client.clone());
-        let leases = self.follow_leases(client, namespace);
+        let slices = async {
+            // What a Lease tells of has been written by then, so a list of all slices has it or never will.
+            drop(self.changes().wait_for(|_| self.lock().leases_listed).await);
+            self.follow_slices(client.clone()).await;
+        };
+        let leases = self.follow_leases(client.clone(), namespace);
         let recheck = async {
             let mut ticks = tokio::time::interval(recheck);
             loop {
@@ -201,17 +205,23 @@ impl Inner {
                 self.slices.clear();
                 self.exceptions.clear();
                 self.slices_listed = false;
+                self.liveness.slices_are_going_to_be_listed();
                 false
             }
-            watcher::Event::InitApply(slice) | watcher::Event::Apply(slice) => self.put(slice),
+            watcher::Event::InitApply(slice) | watcher::Event::Apply(slice) => {
+                self.liveness.slices_are_seen(version(&slice));
+                self.put(slice)
+            }
             watcher::Event::InitDone => {
                 self.slices_listed = true;
+                self.liveness.slices_are_listed();
                 self.merged.clear();
                 self.recheck(Instant::now());
                 true
             }
             watcher::Event::Delete(slice) => {
                 let namespace = slice.namespace().unwrap_or_default();
+                self.liveness.slices_are_seen(version(&slice));
                 self.merged.remove(&namespace);
                 let slices =
                     if tells_of_exceptions(slice.labels()) { &mut self.exceptions } else { &mut self.slices };
@@ -251,15 +261,8 @@ impl Inner {
                 self.registry.relist();
                 false
             }
-            watcher::Event::InitApply(lease) | watcher::Event::Apply(lease) => {
-                let released = lease.spec.as_ref().is_none_or(|spec| spec.holder_identity.is_none());
-                match replica_of(&lease) {
-                    Some(replica) if released => self.liveness.forget(&replica),
-                    _ => self.liveness.observe(&lease, now),
-                }
-                self.registry.put(lease, now.instant);
-                self.recheck(now.instant)
-            }
+            watcher::Event::InitApply(lease) => self.put_lease(lease, Sight::Found, now),
+            watcher::Event::Apply(lease) => self.put_lease(lease, Sight::Told, now),
             watcher::Event::InitDone => {
                 self.leases_listed = true;
                 for gone in self.registry.are_listed() {
@@ -274,6 +277,16 @@ impl Inner {
                 self.recheck(now.instant)
             }
         }
+    }
+
+    fn put_lease(&mut self, lease: Lease, sight: Sight, now: Moment) -> bool {
+        let released = lease.spec.as_ref().is_none_or(|spec| spec.holder_identity.is_none());
+        match replica_of(&lease) {
+            Some(replica) if released => self.liveness.forget(&replica),
+            _ => self.liveness.observe(&lease, sight, now),
+        }
+        self.registry.put(lease, now.instant);
+        self.recheck(now.instant)
     }
 
     fn forget(&mut self, lease: &Lease) {
@@ -297,5 +310,89 @@ impl Inner {
             }
         }
         changed
+    }
+}
+
+/// The version of a slice; zero if that is no number, which it is by KEP-5504.
+fn version(slice: &DeserializeGuard<AgentSlice>) -> u64 {
+    slice.resource_version().and_then(|version| version.parse().ok()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::{AgentSliceSpec, WRITTEN_ANNOTATION};
+    use k8s_openapi::api::coordination::v1::LeaseSpec;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+    use kube::api::ObjectMeta;
+    use watcher::Event::{Apply, Delete, Init, InitApply, InitDone};
+
+    fn slice(version: u64) -> DeserializeGuard<AgentSlice> {
+        let metadata = ObjectMeta {
+            name: Some("a-0".into()),
+            namespace: Some("ns".into()),
+            resource_version: Some(version.to_string()),
+            ..ObjectMeta::default()
+        };
+        let spec = AgentSliceSpec { replica: "a".into(), ..AgentSliceSpec::default() };
+        DeserializeGuard(Ok(AgentSlice { metadata, spec }))
+    }
+
+    /// The replica's Lease, renewed at this second after the last slice was written in this version.
+    fn lease(second: i64, written: u64) -> Lease {
+        let metadata = ObjectMeta {
+            name: Some("opamp-operator-replica-a".into()),
+            labels: Some([(REPLICA_LABEL.to_owned(), "a".to_owned())].into()),
+            annotations: Some([(WRITTEN_ANNOTATION.to_owned(), written.to_string())].into()),
+            resource_version: Some(second.to_string()),
+            ..ObjectMeta::default()
+        };
+        let spec = LeaseSpec {
+            holder_identity: Some("a".into()),
+            lease_duration_seconds: Some(15),
+            renew_time: Some(MicroTime(Timestamp::from_second(second).expect("in range"))),
+            ..LeaseSpec::default()
+        };
+        Lease { metadata, spec: Some(spec) }
+    }
+
+    /// The two watches do not keep step: whatever one of them tells, the agents were watched only as far as both go.
+    #[tokio::test(start_paused = true)]
+    async fn agents_are_watched_as_far_as_both_leases_and_slices_were_seen() {
+        let mut inner = Inner::default();
+        let start = Moment::now();
+        let after = |seconds| {
+            let later = Duration::from_secs(seconds);
+            Moment { instant: start.instant + later, wall: start.wall + later }
+        };
+        let watched = |inner: &Inner, seconds| {
+            let until = inner.liveness.watched_until("ns", after(seconds).instant);
+            until.map(|until| until.duration_since(start.wall).as_secs())
+        };
+        for event in [Init, InitApply(lease(0, 7)), InitDone] {
+            inner.apply_lease(event, after(0));
+        }
+        // The slice that was written last has been deleted since.
+        for event in [Init, InitApply(slice(5)), InitDone] {
+            inner.apply(event);
+        }
+        inner.apply_lease(Apply(lease(5, 7)), after(5));
+        assert_eq!(watched(&inner, 5), Some(5));
+        inner.apply_lease(Apply(lease(10, 12)), after(10));
+        assert_eq!(watched(&inner, 10), Some(5));
+        inner.apply(Apply(slice(12)));
+        assert_eq!(watched(&inner, 10), Some(10));
+        inner.apply_lease(Apply(lease(15, 13)), after(15));
+        inner.apply(Delete(slice(14)));
+        assert_eq!(watched(&inner, 15), Some(15));
+        for event in [Init, InitApply(lease(20, 13)), InitDone] {
+            inner.apply_lease(event, after(20));
+        }
+        assert_eq!(watched(&inner, 20), Some(15), "found, not told");
+        inner.apply_lease(Apply(lease(25, 16)), after(25));
+        for event in [Init, InitApply(slice(13)), InitDone] {
+            inner.apply(event);
+        }
+        assert_eq!(watched(&inner, 25), Some(25), "listed since");
     }
 }

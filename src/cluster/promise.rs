@@ -1,7 +1,8 @@
-//! What a replica promises with a renewal of its Lease: that what it saw of its agents stands in its slices, except in
-//! the namespaces that it names. The trouble of one namespace, such as a quota that is used up, is not that of others.
+//! What a replica promises with a renewal of its Lease: that what it saw of its agents stands in its slices, up to a
+//! version of these, except in the namespaces that it names. The trouble of one namespace, such as a quota that is used
+//! up, is not that of others.
 
-use crate::api::BEHIND_ANNOTATION;
+use crate::api::{BEHIND_ANNOTATION, WRITTEN_ANNOTATION};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::ResourceExt;
 use kube::api::ObjectMeta;
@@ -15,20 +16,22 @@ const MOST_NAMED: usize = 200;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Promise {
     behind: BTreeSet<Arc<str>>,
+    written: u64,
 }
 
 impl Promise {
     /// That all slices are written but those in the namespaces that are `behind`; nothing can be promised if these are
-    /// too many.
-    pub fn except(behind: BTreeSet<Arc<str>>) -> Option<Self> {
-        (behind.len() <= MOST_NAMED).then_some(Self { behind })
+    /// too many. The last of them was `written` in this resource version; zero if none was.
+    pub fn except(behind: BTreeSet<Arc<str>>, written: u64) -> Option<Self> {
+        (behind.len() <= MOST_NAMED).then_some(Self { behind, written })
     }
 
     /// The promise that a Lease carries.
     pub fn of(lease: &Lease) -> Self {
         let value = lease.annotations().get(BEHIND_ANNOTATION);
         let names = value.into_iter().flat_map(|names| names.split(',')).filter(|name| !name.is_empty());
-        Self { behind: names.map(Arc::from).collect() }
+        let written = lease.annotations().get(WRITTEN_ANNOTATION).and_then(|version| version.parse().ok());
+        Self { behind: names.map(Arc::from).collect(), written: written.unwrap_or_default() }
     }
 
     /// The namespaces of which nothing is promised.
@@ -36,14 +39,21 @@ impl Promise {
         &self.behind
     }
 
+    /// Who has seen the slices up to this resource version has seen all that were written. Versions of objects of one
+    /// kind are numbers in the order of their writes (KEP-5504). Zero where nothing is said, as by an older version.
+    pub fn written(&self) -> u64 {
+        self.written
+    }
+
     /// Puts the promise into a Lease's metadata, in place of the one before.
     pub fn write_to(&self, metadata: &mut ObjectMeta) {
+        let names: Vec<&str> = self.behind.iter().map(|name| &**name).collect();
+        let behind = (!names.is_empty()).then(|| names.join(","));
+        let written = (self.written > 0).then(|| self.written.to_string());
         let annotations = metadata.annotations.get_or_insert_default();
-        if self.behind.is_empty() {
-            annotations.remove(BEHIND_ANNOTATION);
-        } else {
-            let names: Vec<&str> = self.behind.iter().map(|name| &**name).collect();
-            annotations.insert(BEHIND_ANNOTATION.to_owned(), names.join(","));
+        for (key, value) in [(BEHIND_ANNOTATION, behind), (WRITTEN_ANNOTATION, written)] {
+            annotations.remove(key);
+            annotations.extend(value.map(|value| (key.to_owned(), value)));
         }
     }
 }
@@ -59,11 +69,12 @@ mod tests {
     #[test]
     fn promise_comes_back_as_it_was_written_and_replaces_the_one_before() {
         let mut lease = Lease::default();
-        for names in [&["a", "b"][..], &["b"], &[], &["c"]] {
-            let promise = Promise::except(behind(names)).expect("few");
+        for (names, written) in [(&["a", "b"][..], 0), (&["b"], 7), (&[], 8), (&["c"], 0), (&[], 0)] {
+            let promise = Promise::except(behind(names), written).expect("few");
             promise.write_to(&mut lease.metadata);
             assert_eq!(Promise::of(&lease), promise);
             assert_eq!(lease.annotations().contains_key(BEHIND_ANNOTATION), !names.is_empty());
+            assert_eq!(lease.annotations().contains_key(WRITTEN_ANNOTATION), written > 0);
         }
         assert_eq!(Promise::of(&Lease::default()), Promise::default(), "an older replica's");
     }
@@ -71,7 +82,7 @@ mod tests {
     #[test]
     fn nothing_is_promised_where_too_many_namespaces_are_behind() {
         let many = |n: usize| (0..n).map(|n| n.to_string().into()).collect();
-        assert!(Promise::except(many(MOST_NAMED)).is_some());
-        assert_eq!(Promise::except(many(MOST_NAMED + 1)), None);
+        assert!(Promise::except(many(MOST_NAMED), 1).is_some());
+        assert_eq!(Promise::except(many(MOST_NAMED + 1), 1), None);
     }
 }

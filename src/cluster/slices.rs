@@ -6,23 +6,46 @@ use kube::api::{Api, DeleteParams, ListParams, ObjectMeta, PostParams};
 use kube::core::response::{Status, StatusDetails};
 use kube::{Client, ResourceExt};
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::time::timeout;
 
 /// How long a write may take: as long as an admission webhook by default. Others wait for it.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// The resource version of the slice that was written last. A handle.
+#[derive(Clone, Default)]
+pub struct LastWrite(Arc<AtomicU64>);
+
+impl LastWrite {
+    /// The version; zero if nothing was written.
+    pub fn version(&self) -> u64 {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    fn note(&self, version: &str) {
+        self.0.fetch_max(version.parse().unwrap_or_default(), Ordering::SeqCst);
+    }
+}
+
 /// The one writer of this replica's slices.
 pub struct SliceWriter {
     client: Client,
     replica: String,
     versions: HashMap<SliceId, String>,
+    last: LastWrite,
 }
 
 impl SliceWriter {
     /// A writer for the replica with this identity.
     pub fn new(client: Client, replica: &str) -> Self {
-        Self { client, replica: replica.to_owned(), versions: HashMap::new() }
+        Self { client, replica: replica.to_owned(), versions: HashMap::new(), last: LastWrite::default() }
+    }
+
+    /// What was written last, also by an earlier run of this replica that left it.
+    pub fn last_write(&self) -> LastWrite {
+        self.last.clone()
     }
 
     /// The slices that an earlier run of this replica left.
@@ -38,7 +61,9 @@ impl SliceWriter {
                 slice.name_any().strip_prefix(&format!("{}-", self.replica)).and_then(|n| n.parse().ok());
             let (Some(number), Some(namespace)) = (number, slice.namespace()) else { continue };
             let id = SliceId { namespace: namespace.into(), number };
-            self.versions.insert(id.clone(), slice.resource_version().unwrap_or_default());
+            let version = slice.resource_version().unwrap_or_default();
+            self.last.note(&version);
+            self.versions.insert(id.clone(), version);
             found.push((id, slice.spec));
         }
         Ok(found)
@@ -84,7 +109,9 @@ impl SliceWriter {
         } else {
             api.create(&PostParams::default(), &slice).await?
         };
-        Ok(written.resource_version().unwrap_or_default())
+        let version = written.resource_version().unwrap_or_default();
+        self.last.note(&version);
+        Ok(version)
     }
 
     fn slice(&self, name: &str, resource_version: Option<String>, spec: &AgentSliceSpec) -> AgentSlice {

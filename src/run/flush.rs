@@ -2,7 +2,7 @@
 
 use super::leases;
 use crate::api::REPLICA_LABEL;
-use crate::cluster::{Held, Keeper, Promise, REPLICA_LEASE_PREFIX, SliceWriter, keep};
+use crate::cluster::{Held, Keeper, LastWrite, Promise, REPLICA_LEASE_PREFIX, SliceWriter, keep};
 use crate::opamp::Hub;
 use crate::settings::Settings;
 use crate::telemetry::{ControlMetrics, Lease, LeaseMetrics, Metrics, SliceContents, Write};
@@ -47,11 +47,13 @@ pub fn spawn(
     let leases = Api::namespaced(client, &settings.namespace);
     let keeper = Keeper::new(leases, &name, &settings.identity, timings.lease_duration)
         .label(REPLICA_LABEL, &settings.identity);
+    let written = writer.last_write();
     let flusher = Flusher { hub: hub.clone(), pause: timings.slice_pause, metrics: metrics.control.clone() };
     Keepers {
         flushing: tokio::spawn(flush_until(flusher.clone(), writer, stop.subscribe())),
         renewing: tokio::spawn(renew_until(
             hub,
+            written,
             keeper,
             timings.lease_renewal,
             held,
@@ -142,14 +144,15 @@ fn tell(before: &BTreeSet<Arc<str>>, behind: &BTreeSet<Arc<str>>) {
 
 async fn renew_until(
     hub: Arc<Hub>,
+    written: LastWrite,
     mut keeper: Keeper,
     renewal: Duration,
     held: watch::Sender<Option<Held>>,
     metrics: LeaseMetrics,
     mut stop: watch::Receiver<bool>,
 ) -> Keeper {
-    // A renewal says that the slices are written, so it names the namespaces in which one is overdue. What agents
-    // answer there cannot be told: they are offered nothing meanwhile.
+    // A renewal says that the slices are written, so it names the last of them, and the namespaces in which one is overdue.
+    // What agents answer there cannot be told: they are offered nothing meanwhile.
     let mut told = BTreeSet::new();
     let promise = || {
         let late = Timestamp::now() - crate::fleet::signed(renewal);
@@ -157,7 +160,8 @@ async fn renew_until(
         tell(&told, &behind);
         told.clone_from(&behind);
         hub.withhold(behind.clone());
-        Promise::except(behind)
+        // Read last, so that it is of no slice before those that are not behind any more.
+        Promise::except(behind, written.version())
     };
     tokio::select! {
         // Nobody else asks for it, so there is nothing to be told of.

@@ -236,7 +236,7 @@ async fn lease_is_not_renewed_while_nothing_can_be_promised_and_carries_what_is(
         sleep(SECOND * 60).await;
         assert_eq!(server.holder(), "");
         for namespaces in [&["a", "b"][..], &["b"], &[]] {
-            let next = Promise::except(namespaces.iter().map(|name| Arc::from(*name)).collect());
+            let next = Promise::except(namespaces.iter().map(|name| Arc::from(*name)).collect(), 0);
             promised.lock().expect("whole").clone_from(&next);
             sleep(RENEWAL + SECOND).await;
             assert_eq!((&*server.holder(), stands()), ("first", next), "with the next renewal");
