@@ -237,11 +237,7 @@ impl Attempt<'_> {
             }
             // Time that nobody watched is no soak.
             if now < until || self.input.watched_until.is_none_or(|watched| watched < until) {
-                let text = format!(
-                    "{}; soaking until {}",
-                    message::phase(status, &tally.counts),
-                    message::clock(until)
-                );
+                let text = message::soaking(status, &tally.counts, until, now);
                 return Outcome::new(RolloutState::Soaking, Reason::Soaking, text);
             }
         }

@@ -3,7 +3,7 @@
 use super::tally::Tally;
 use crate::api::{ConfigRolloutStatus, FailureEntry, PhaseOutcome, RolloutAgentCounts, Share, Stage};
 use crate::fleet::clean;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 /// Where the phase under way stands: `phase 2 of 4 (early-adopters): 10 of 10 agents updated and healthy`.
 pub fn phase(status: &ConfigRolloutStatus, counts: &RolloutAgentCounts) -> String {
@@ -14,6 +14,24 @@ pub fn phase(status: &ConfigRolloutStatus, counts: &RolloutAgentCounts) -> Strin
     }
     let Some(current) = &status.current_phase else { return agents(counts) };
     format!("phase {} of {} ({}): {}", current.index + 1, status.phases.len(), current.name, agents(counts))
+}
+
+/// After so long a person may wonder what a soak waits for that is over: renewals come each five seconds.
+const LATE: SignedDuration = SignedDuration::from_secs(15);
+
+/// Until when a phase soaks, and where that time is over, what it waits for.
+pub fn soaking(
+    status: &ConfigRolloutStatus,
+    counts: &RolloutAgentCounts,
+    until: Timestamp,
+    now: Timestamp,
+) -> String {
+    let late = if now.duration_since(until) < LATE {
+        ""
+    } else {
+        "; not every replica has told yet what it saw until then"
+    };
+    format!("{}; soaking until {}{late}", phase(status, counts), clock(until))
 }
 
 /// Where a person has stopped the rollout.

@@ -97,6 +97,7 @@ fn soak_ends_only_when_every_living_replica_has_watched_it() {
     for _ in 0..10 {
         assert_eq!(world.tick(100), State::Soaking, "time that nobody watched is no soak");
     }
+    assert!(world.status.message.ends_with("not every replica has told yet what it saw until then"));
     world.watched_until = Some(end);
     assert_eq!(world.tick(1), State::Progressing);
 }
