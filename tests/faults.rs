@@ -5,6 +5,8 @@ mod support;
 
 #[path = "faults/agents.rs"]
 mod agents;
+#[path = "faults/calm.rs"]
+mod calm;
 #[path = "faults/inject.rs"]
 mod inject;
 #[path = "faults/oracle.rs"]

@@ -1,7 +1,7 @@
 //! Carries out one fault: begins it, makes sure that it really happens, and ends it.
 
 use super::agents::Agents;
-use super::oracle::Disturbance;
+use super::calm::Disturbance;
 use super::plan::{Fault, Kind};
 use super::proxy::Weather;
 use super::replicas::Replicas;

@@ -6,6 +6,7 @@
 mod support;
 
 mod agents;
+mod calm;
 mod inject;
 mod oracle;
 mod plan;

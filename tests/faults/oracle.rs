@@ -1,6 +1,7 @@
 //! What must hold whatever dies: pure functions of what each agent saw and of the states that the objects had. Each
 //! returns what is wrong, in words.
 
+use super::calm::{Disturbance, undisturbed};
 use super::plan::REPLICAS;
 use jiff::{SignedDuration, Timestamp};
 use opamp_operator::api::{
@@ -13,8 +14,6 @@ use std::collections::BTreeMap;
 /// How long the leader and the replicas may take, on a busy machine, to tell all replicas of a refusal. The operator
 /// promises 1 s until it is written, and as long again until the others know.
 const TOLD_AFTER: SignedDuration = SignedDuration::from_secs(3);
-/// For how long after a fault the operator may still be about to catch up: another leader waits for a Lease to run out.
-const AFTERMATH: SignedDuration = SignedDuration::from_secs(8);
 /// The shortest pause before an offer is repeated to an agent that polls and has not answered, and a little less.
 const REPEATED_AFTER: SignedDuration = SignedDuration::from_millis(9_500);
 /// The longest status, in bytes.
@@ -99,15 +98,6 @@ impl Log {
             _ => None,
         })
     }
-}
-
-/// A time in which the operator was hindered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Disturbance {
-    /// Its beginning.
-    pub from: Timestamp,
-    /// Its end.
-    pub until: Timestamp,
 }
 
 /// Agents that got the target before the rollout's cohort had them. `status` is the last of the attempt: its terms only
@@ -227,20 +217,6 @@ pub fn may_be_lost(logs: &[Log], content: &str, disturbances: &[Disturbance]) ->
         left.is_some_and(|left| undisturbed(log.entries[refused].at, left.at, disturbances) <= TOLD_AFTER)
     };
     logs.iter().filter(may_be_lost).count()
-}
-
-/// How much of a time was neither disturbed nor soon after it.
-fn undisturbed(from: Timestamp, until: Timestamp, disturbances: &[Disturbance]) -> SignedDuration {
-    let mut sorted = disturbances.to_vec();
-    sorted.sort_by_key(|disturbance| disturbance.from);
-    let (mut calm, mut at) = (SignedDuration::ZERO, from);
-    for Disturbance { from, until: end } in sorted {
-        let begins = from.clamp(at, until.max(at));
-        calm += begins.duration_since(at);
-        let end = end.saturating_add(AFTERMATH).unwrap_or(Timestamp::MAX);
-        at = at.max(end.min(until)).max(begins);
-    }
-    calm + until.max(at).duration_since(at)
 }
 
 /// The states that a rollout and its group had, oldest first, as far as they were seen.

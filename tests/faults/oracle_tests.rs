@@ -110,17 +110,6 @@ fn refusal_holds_wherever_the_agent_goes_unless_nobody_could_be_told() {
     assert_eq!(may_be_lost(&lost, TARGET, &[]), 1);
 }
 
-#[test]
-fn disturbances_that_overlap_count_once() {
-    let disturbances =
-        [(10, 20), (15, 18), (40, 41)].map(|(from, until)| Disturbance { from: at(from), until: at(until) });
-    // Each goes on for 8 s: 10 to 28 and 40 to 49 are not calm.
-    assert_eq!(undisturbed(at(0), at(60), &disturbances), SignedDuration::from_secs(33));
-    assert_eq!(undisturbed(at(12), at(27), &disturbances), SignedDuration::ZERO);
-    assert_eq!(undisturbed(at(12), at(30), &disturbances), SignedDuration::from_secs(2));
-    assert_eq!(undisturbed(at(0), at(9), &disturbances), SignedDuration::from_secs(9));
-}
-
 fn rollout(status: ConfigRolloutStatus) -> ConfigRollout {
     let manifest = json!({
         "apiVersion": "fleet.opamp.dev/v1alpha1", "kind": "ConfigRollout", "metadata": {"name": "r"},

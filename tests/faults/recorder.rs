@@ -1,7 +1,8 @@
 //! Writes down every state of the rollout and its group that it sees, straight from the API server, and when that did not
 //! answer in time.
 
-use super::oracle::{Disturbance, History};
+use super::calm::Disturbance;
+use super::oracle::History;
 use jiff::{SignedDuration, Timestamp};
 use kube::api::Api;
 use kube::{Client, ResourceExt};

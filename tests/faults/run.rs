@@ -1,8 +1,9 @@
 //! One seed from beginning to end: a control plane, replicas, agents, a rollout, its faults, and what must hold.
 
 use super::agents::{Agents, NAME};
+use super::calm::Disturbance;
 use super::inject::Victims;
-use super::oracle::{self, Disturbance, History, Log, Truth, untrue};
+use super::oracle::{self, History, Log, Truth, untrue};
 use super::plan::{Content, Fault, Plan, REPLICAS, When};
 use super::recorder::Recorder;
 use super::replicas::Replicas;
