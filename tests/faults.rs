@@ -7,6 +7,8 @@ mod support;
 mod agents;
 #[path = "faults/calm.rs"]
 mod calm;
+#[path = "faults/evidence.rs"]
+mod evidence;
 #[path = "faults/inject.rs"]
 mod inject;
 #[path = "faults/oracle.rs"]
@@ -38,6 +40,10 @@ async fn survives(seed: u64) {
         report.wrong.is_empty(),
         "{}\nrun it again with: make faults FROM={seed} SEEDS=1",
         report.wrong.join("\n")
+    );
+    assert!(
+        report.conclusive,
+        "inconclusive: nothing was wrong, but the machine did not keep up for most of the time"
     );
 }
 

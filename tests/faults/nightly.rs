@@ -7,6 +7,7 @@ mod support;
 
 mod agents;
 mod calm;
+mod evidence;
 mod inject;
 mod oracle;
 mod plan;
@@ -28,22 +29,39 @@ async fn main() -> ExitCode {
     let began = Instant::now();
     let size = |number| usize::try_from(number).expect("a size");
     let runs = futures::stream::iter(from..from + seeds).map(|seed| runs_through(seed, size(agents)));
-    let failed: Vec<u64> =
-        runs.buffer_unordered(size(at_once)).filter_map(std::future::ready).collect().await;
+    let outcomes: Vec<(u64, Outcome)> = runs.buffer_unordered(size(at_once)).collect().await;
     let took = began.elapsed().as_secs();
-    if failed.is_empty() {
+    let of = |outcome| -> Vec<u64> {
+        outcomes.iter().filter(|(_, came)| *came == outcome).map(|(seed, _)| *seed).collect()
+    };
+    let (failed, inconclusive) = (of(Outcome::Failed), of(Outcome::Inconclusive));
+    if failed.is_empty() && inconclusive.is_empty() {
         println!("faults: all {seeds} seeds from {from} on passed in {took} s");
         return ExitCode::SUCCESS;
     }
-    for seed in &failed {
+    for seed in failed.iter().chain(&inconclusive) {
         println!("run it again with: make faults FROM={seed} SEEDS=1 AGENTS={agents}");
     }
-    println!("faults: {} of {seeds} seeds from {from} on FAILED in {took} s: {failed:?}", failed.len());
+    println!(
+        "faults: of {seeds} seeds from {from} on {} FAILED in {took} s: {failed:?}, and {} were inconclusive: \
+         {inconclusive:?}",
+        failed.len(),
+        inconclusive.len()
+    );
     ExitCode::FAILURE
 }
 
-/// Runs a seed, and tells what came of it; the seed if something did not hold.
-async fn runs_through(seed: u64, agents: usize) -> Option<u64> {
+/// What came of a seed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    Passed,
+    Failed,
+    /// Nothing was wrong, and the machine did not keep up for most of the time.
+    Inconclusive,
+}
+
+/// Runs a seed, and tells what came of it.
+async fn runs_through(seed: u64, agents: usize) -> (u64, Outcome) {
     let plan = Plan::new(seed, agents);
     let running = plan.clone();
     // With a runtime of its own, which ends with all that the seed has started.
@@ -51,21 +69,25 @@ async fn runs_through(seed: u64, agents: usize) -> Option<u64> {
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
         runtime.block_on(run::run(&running))
     });
-    let report = report.await;
-    match report {
-        Ok(report) if report.wrong.is_empty() => {
+    let outcome = match report.await {
+        Ok(report) if !report.wrong.is_empty() => {
+            println!("{}seed {seed} FAILED:\n{}\n", report.told, report.wrong.join("\n"));
+            Outcome::Failed
+        }
+        Ok(report) if report.conclusive => {
             println!("{}seed {seed} passed\n", report.told);
-            None
+            Outcome::Passed
         }
         Ok(report) => {
-            println!("{}seed {seed} FAILED:\n{}\n", report.told, report.wrong.join("\n"));
-            Some(seed)
+            println!("{}seed {seed} was INCONCLUSIVE: the machine did not keep up\n", report.told);
+            Outcome::Inconclusive
         }
         Err(error) => {
             println!("{plan}seed {seed} FAILED: {error}\n");
-            Some(seed)
+            Outcome::Failed
         }
-    }
+    };
+    (seed, outcome)
 }
 
 /// A number from the environment.

@@ -206,6 +206,28 @@ pub fn offered_after_a_refusal(logs: &[Log], disturbances: &[Disturbance]) -> Ve
     wrong
 }
 
+/// Agents that were offered, from a moment on by which the operator had shown that it knows of their refusals, what they
+/// had refused before it. Nothing excuses that.
+pub fn offered_although_known(logs: &[Log], since: Timestamp) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for log in logs {
+        for (at, content, before) in log.offers().filter(|(at, ..)| *at >= since) {
+            let refusal = |entry: &&Entry| {
+                entry.at < since && matches!(&entry.what, Happening::Failed(failed) if failed == content)
+            };
+            if let Some(refused) = before.iter().find(refusal) {
+                wrong.push(format!(
+                    "agent {} refused {} at {}, which was known by {since}, and was offered it again at {at}",
+                    log.agent,
+                    short(content),
+                    refused.at
+                ));
+            }
+        }
+    }
+    wrong
+}
+
 /// How many refusals of a content may have been lost: those of agents that left before they could be told.
 pub fn may_be_lost(logs: &[Log], content: &str, disturbances: &[Disturbance]) -> usize {
     let may_be_lost = |log: &&Log| {

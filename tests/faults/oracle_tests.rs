@@ -77,6 +77,20 @@ fn same_content_twice_needs_a_reason() {
 }
 
 #[test]
+fn what_was_known_to_be_refused_excuses_no_offer() {
+    for (wrong, happenings) in [
+        (0, &[(1, failed(TARGET)), (2, Happening::Disconnected), (9, offered(TARGET))][..]),
+        (1, &[(1, failed(TARGET)), (2, Happening::Disconnected), (10, offered(TARGET))]),
+        (1, &[(1, failed(TARGET)), (9, offered(TARGET)), (30, offered(TARGET))]),
+        (0, &[(1, failed(TARGET)), (30, offered(STABLE))]),
+        (0, &[(1, applied(TARGET)), (30, offered(TARGET))]),
+        (0, &[(12, failed(TARGET)), (30, offered(TARGET))]),
+    ] {
+        assert_eq!(offered_although_known(&[log(happenings)], at(10)).len(), wrong, "{happenings:?}");
+    }
+}
+
+#[test]
 fn agent_that_polls_everywhere_gets_the_same_once_from_each_replica() {
     let times = |times: i64| {
         let seen: Vec<_> = (0..times).map(|second| (second, offered(TARGET))).collect();

@@ -1,9 +1,9 @@
 //! Writes down every state of the rollout and its group that it sees, straight from the API server, and when that did not
 //! answer in time.
 
-use super::calm::Disturbance;
+use super::calm::{Disturbance, stalls};
 use super::oracle::History;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use kube::api::Api;
 use kube::{Client, ResourceExt};
 use opamp_operator::api::{CollectorGroup, ConfigRollout};
@@ -16,9 +16,6 @@ use tokio::time::{interval, timeout};
 const EVERY: Duration = Duration::from_millis(100);
 /// How long it waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How far apart two answers may be. Where it takes longer, the machine does not keep up with what runs on it: a replica
-/// that waits so long too for each of its writes loses its Lease, which is renewed every second.
-const APART: SignedDuration = SignedDuration::from_millis(500);
 
 /// Looks until it is dropped.
 pub struct Recorder {
@@ -29,7 +26,8 @@ pub struct Recorder {
 #[derive(Default)]
 struct Seen {
     history: History,
-    slow: Vec<Disturbance>,
+    /// When it was answered.
+    answers: Vec<Timestamp>,
 }
 
 impl Recorder {
@@ -41,24 +39,15 @@ impl Recorder {
         let kept = seen.clone();
         let task = tokio::spawn(async move {
             let mut ticks = interval(EVERY);
-            let mut from = Timestamp::now();
             loop {
                 ticks.tick().await;
-                let both = async { tokio::join!(rollouts.get(rollout), groups.get(group)) };
+                let both = async { tokio::try_join!(rollouts.get_opt(rollout), groups.get_opt(group)) };
                 // While the API server is away there is nothing to see.
-                let Ok((rollout, group)) = timeout(PATIENCE, both).await else { continue };
-                let until = Timestamp::now();
-                let Seen { history, slow } = &mut *kept.lock().unwrap_or_else(PoisonError::into_inner);
-                if until.duration_since(from) > APART {
-                    slow.push(Disturbance { from, until });
-                }
-                from = until;
-                if let Ok(rollout) = rollout {
-                    note(&mut history.rollouts, rollout);
-                }
-                if let Ok(group) = group {
-                    note(&mut history.groups, group);
-                }
+                let Ok(Ok((rollout, group))) = timeout(PATIENCE, both).await else { continue };
+                let Seen { history, answers } = &mut *kept.lock().unwrap_or_else(PoisonError::into_inner);
+                answers.push(Timestamp::now());
+                note(&mut history.rollouts, rollout);
+                note(&mut history.groups, group);
             }
         });
         Self { seen, task }
@@ -71,7 +60,7 @@ impl Recorder {
 
     /// When the API server, or all of this machine, was too slow for the operator to keep its promises.
     pub fn slow(&self) -> Vec<Disturbance> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).slow.clone()
+        stalls(&self.seen.lock().unwrap_or_else(PoisonError::into_inner).answers, Timestamp::now())
     }
 }
 
@@ -81,7 +70,8 @@ impl Drop for Recorder {
     }
 }
 
-fn note<K: ResourceExt>(states: &mut Vec<K>, state: K) {
+fn note<K: ResourceExt>(states: &mut Vec<K>, state: Option<K>) {
+    let Some(state) = state else { return };
     if states.last().is_none_or(|last| last.resource_version() != state.resource_version()) {
         states.push(state);
     }

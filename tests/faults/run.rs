@@ -1,7 +1,8 @@
 //! One seed from beginning to end: a control plane, replicas, agents, a rollout, its faults, and what must hold.
 
 use super::agents::{Agents, NAME};
-use super::calm::Disturbance;
+use super::calm::{Account, Disturbance};
+use super::evidence::too_little;
 use super::inject::Victims;
 use super::oracle::{self, History, Log, Truth, untrue};
 use super::plan::{Content, Fault, Plan, REPLICAS, When};
@@ -9,6 +10,7 @@ use super::recorder::Recorder;
 use super::replicas::Replicas;
 use crate::support::control_plane::ControlPlane;
 use crate::support::resources::{Space, collector, group, inline, phased};
+use jiff::Timestamp;
 use kube::api::ListParams;
 use opamp_operator::api::{
     AgentSlice, ConfigRevision, ConfigRollout, ConfigRolloutStatus, REPLICA_LABEL, RevisionState,
@@ -24,8 +26,9 @@ use tokio::time::{Instant, sleep};
 const PATIENCE: Duration = Duration::from_mins(4);
 /// How often it is looked.
 const EVERY: Duration = Duration::from_millis(50);
-/// For how long the counts must stay true.
+/// For how long the counts must stay true, and how often it must be seen: a machine that stands still sees nothing.
 const QUIET: Duration = Duration::from_secs(2);
+const LOOKS: usize = 20;
 
 /// How many answers each agent gets that has moved before it is judged: so many chances to offer it something.
 const HEARD: usize = 3;
@@ -39,6 +42,8 @@ pub struct Report {
     pub told: String,
     /// What did not hold.
     pub wrong: Vec<String>,
+    /// The machine kept up for long enough.
+    pub conclusive: bool,
 }
 
 /// Runs a plan.
@@ -57,6 +62,8 @@ pub async fn run(plan: &Plan) -> Report {
         told: plan.to_string(),
         disturbances: Vec::new(),
         began: Instant::now(),
+        began_at: Timestamp::now(),
+        target: None,
     };
     let outcome = run.through(&mut plane, replicas).await;
     let wrong = match outcome {
@@ -64,12 +71,14 @@ pub async fn run(plan: &Plan) -> Report {
         Err(wrong) => wrong,
     };
     let wrong = [wrong, panics(&plane)].concat();
+    let account = run.account();
+    run.tell_what_was_excused(&account);
     if !wrong.is_empty() || std::env::var_os("KEEP").is_some() {
         run.keep(&plane);
         plane.keep_files();
         run.tell(&format!("the files are in {}", plane.dir().display()));
     }
-    Report { told: run.told, wrong }
+    Report { told: run.told, wrong, conclusive: account.is_conclusive() }
 }
 
 struct Run<'a> {
@@ -80,6 +89,9 @@ struct Run<'a> {
     told: String,
     disturbances: Vec<Disturbance>,
     began: Instant,
+    began_at: Timestamp,
+    /// The hash of the content that is rolled out under faults.
+    target: Option<String>,
 }
 
 /// What is wrong, or that nothing is.
@@ -91,6 +103,7 @@ impl Run<'_> {
         self.agents.refuse(self.plan);
         self.apply("two").await;
         let target = self.hash("r-2").await?;
+        self.target = Some(target.clone());
         for fault in &self.plan.faults {
             self.reached(fault, &target).await?;
             self.tell(&format!("begins: {fault}"));
@@ -108,7 +121,9 @@ impl Run<'_> {
         self.tell("the rollout has ended");
         self.ends_in_truth(&stable, &target).await?;
         self.tell("all is quiet");
-        // Whoever refused the target refuses it everywhere, and whoever has what it must run is offered nothing.
+        // Whoever refused the target refuses it everywhere, and whoever has what it must run is offered nothing. By
+        // now all of that is known, so that nothing is excused.
+        let moved_at = Timestamp::now();
         for home in 0..REPLICAS {
             replicas.lead_elsewhere(home);
             self.agents.moved(home);
@@ -117,7 +132,11 @@ impl Run<'_> {
         self.ends_in_truth(&stable, &target).await?;
         self.tell("all is quiet after every agent has moved to another replica");
         assert!(self.agents.roaming_polls() > REPLICAS, "some agents poll at all replicas in turn");
-        let wrong = [self.broken(&target), self.left_behind(&replicas).await, replicas.ended()].concat();
+        let logs = self.agents.logs();
+        let seen = self.recorder.with(|history| too_little(self.plan, &logs, &target, history, moved_at));
+        let known = oracle::offered_although_known(&logs, moved_at);
+        let wrong =
+            [self.broken(&target), known, seen, self.left_behind(&replicas).await, replicas.ended()].concat();
         if wrong.is_empty() { Ok(()) } else { Err(wrong) }
     }
 
@@ -183,15 +202,15 @@ impl Run<'_> {
     /// Waits until the rollout has ended as it must, every agent runs what it must, and the counts say so and stay.
     async fn ends_in_truth(&self, stable: &str, target: &str) -> Outcome {
         let deadline = Instant::now() + PATIENCE;
-        let mut true_since = None;
+        let (mut true_since, mut looks) = (Instant::now(), 0);
         loop {
             let wrong = self.untruths(stable, target).await;
-            if wrong.is_empty() {
-                if true_since.get_or_insert_with(Instant::now).elapsed() > QUIET {
-                    return Ok(());
-                }
+            if !wrong.is_empty() {
+                (true_since, looks) = (Instant::now(), 0);
+            } else if looks >= LOOKS && true_since.elapsed() > QUIET {
+                return Ok(());
             } else {
-                true_since = None;
+                looks += 1;
             }
             if Instant::now() > deadline {
                 return Err(wrong);
@@ -272,6 +291,26 @@ impl Run<'_> {
             self.recorder.with(|history| history.wrong(&logs)),
         ]
         .concat()
+    }
+
+    /// Tells how much of the oracle's judgement was excused.
+    fn tell_what_was_excused(&mut self, account: &Account) {
+        self.tell(&account.to_string());
+        let logs = self.agents.logs();
+        let Some(target) = self.target.clone() else { return };
+        let refused = logs.iter().filter(|log| log.refused(&target)).count();
+        let by_faults = oracle::may_be_lost(&logs, &target, &self.disturbances);
+        let all = oracle::may_be_lost(&logs, &target, &self.disturbances());
+        self.tell(&format!(
+            "{refused} agents refused the target; it is excused that {by_faults} of these refusals were not told in \
+             time because of faults, and {} more because of the machine, until all moved in the end",
+            all.saturating_sub(by_faults)
+        ));
+    }
+
+    /// How much of the time was disturbed, and by what.
+    fn account(&self) -> Account {
+        Account::new(self.began_at, Timestamp::now(), &self.disturbances, &self.recorder.slow())
     }
 
     /// The faults, and what the machine did by itself.
