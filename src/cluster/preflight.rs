@@ -61,6 +61,8 @@ pub enum StartError {
 /// When there is no configuration, or the API server does not answer.
 pub async fn connect(metrics: ControlMetrics) -> Result<Client, StartError> {
     let mut config = kube::Config::infer().await.map_err(|error| StartError::NoConfig(one_line(&error)))?;
+    let environment = PROXIES.iter().filter_map(|name| std::env::var(name).ok());
+    without_proxy(&mut config, environment)?;
     bound(&mut config);
     let url = config.cluster_url.to_string();
     let builder = ClientBuilder::try_from(config).map_err(|error| StartError::NoConfig(one_line(&error)))?;
@@ -71,6 +73,22 @@ pub async fn connect(metrics: ControlMetrics) -> Result<Client, StartError> {
         Ok(Err(error)) => Err(unreachable(one_line(&error))),
         Err(_) => Err(unreachable(format!("no answer within {} s", FIRST_ANSWER.as_secs()))),
     }
+}
+
+/// The variables that the client takes for its own proxy, if it has its configuration from a kubeconfig.
+const PROXIES: [&str; 2] = ["HTTPS_PROXY", "https_proxy"];
+
+/// Reaches the API server without the proxy of the environment, which is for whatever is outside of the cluster: so it is
+/// by itself in a pod. A proxy that the kubeconfig itself names is refused, without being repeated: it may have a password.
+fn without_proxy(
+    config: &mut kube::Config,
+    mut environment: impl Iterator<Item = String>,
+) -> Result<(), StartError> {
+    let Some(proxy) = config.proxy_url.take() else { return Ok(()) };
+    if environment.any(|text| text.parse().is_ok_and(|url: http::Uri| url == proxy)) {
+        return Ok(());
+    }
+    Err(StartError::NoConfig("the kubeconfig has a proxy-url, and no proxy is used".to_owned()))
 }
 
 /// Lets no request hang for ever, as where the API server's machine is gone before it has answered: by itself the client
@@ -215,6 +233,25 @@ mod tests {
     use super::*;
     use tokio::net::TcpListener;
     use tokio::time::Instant;
+
+    #[test]
+    fn proxy_of_the_environment_is_not_for_the_api_server_and_one_of_the_kubeconfig_is_refused_unseen() {
+        let proxy = "http://me:hidden@proxy.example.com:3128";
+        for (of_config, environment, expected) in [
+            (None, &[][..], true),
+            (None, &[proxy], true),
+            (Some(proxy), &[proxy], true),
+            (Some(proxy), &["no URL", proxy], true),
+            (Some(proxy), &["http://proxy.example.org:3128"], false),
+            (Some(proxy), &[], false),
+        ] {
+            let mut config = kube::Config::new("https://127.0.0.1".parse().expect("a URL"));
+            config.proxy_url = of_config.map(|url| url.parse().expect("a URL"));
+            let told = without_proxy(&mut config, environment.iter().map(|text| (*text).to_owned()));
+            assert_eq!((told.is_ok(), &config.proxy_url), (expected, &None), "{of_config:?} {environment:?}");
+            assert!(!format!("{told:?}").contains("hidden"), "{told:?}");
+        }
+    }
 
     /// Its machine was lost after it had taken the request.
     #[tokio::test(start_paused = true)]
