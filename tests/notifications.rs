@@ -1,12 +1,14 @@
 //! Notifications: posted to local servers that stand for Slack, PagerDuty and a webhook, by couriers alone and by the
 //! real operator on a real API server.
 
+#[path = "notifications/proxied.rs"]
+mod proxied;
 mod support;
 
 use jiff::Timestamp;
 use opamp_operator::api::{AgentCounts, CollectorGroupStatus, RolloutState};
 use opamp_operator::notify::{
-    Metrics, Notice, Origin, Outbox, Receivers, Route, Trust, group_notices, parse,
+    Metrics, Notice, Origin, Outbox, Proxies, Receivers, Route, Trust, group_notices, parse,
 };
 use opamp_operator::sim::Behaviour;
 use prometheus_client::registry::Registry;
@@ -39,8 +41,12 @@ struct Couriers {
 
 impl Couriers {
     fn start(receivers: &str, trust: &Trust) -> Self {
+        Self::start_through(receivers, trust, Proxies::none())
+    }
+
+    fn start_through(receivers: &str, trust: &Trust, proxies: Proxies) -> Self {
         let metrics = Metrics::default();
-        let outbox = Outbox::new(metrics.clone());
+        let outbox = Outbox::new(metrics.clone(), proxies);
         outbox.take(routes(receivers, trust));
         let serving = outbox.clone();
         let task = tokio::spawn(async move { serving.serve().await });

@@ -19,7 +19,7 @@ mod slack;
 mod url;
 mod webhook;
 
-pub use deliver::{Metrics, Outbox, Route, Trust, TrustError};
+pub use deliver::{Metrics, Outbox, Proxies, Route, Trust, TrustError};
 pub use file::{FileError, Receivers, parse};
 pub use group::group_notices;
 pub use notice::{Kind, Notice, Origin};

@@ -57,6 +57,14 @@ impl Url {
             path: uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/")),
         })
     }
+
+    /// Host and port, as a proxy is asked for them.
+    pub fn address(&self) -> String {
+        if self.host.contains(':') {
+            return format!("[{}]:{}", self.host, self.port);
+        }
+        format!("{}:{}", self.host, self.port)
+    }
 }
 
 /// Whether a host is this one: its name, or its address in one of the usual spellings.
@@ -115,6 +123,17 @@ mod tests {
         ] {
             let said = Url::parse(text).expect_err(text);
             assert!(said.contains(words) && !said.contains("secret"), "{text}: {said}");
+        }
+    }
+
+    #[test]
+    fn address_has_host_and_port_always() {
+        for (text, expected) in [
+            ("https://hooks.example.com/a", "hooks.example.com:443"),
+            ("https://hooks.example.com:8443/a", "hooks.example.com:8443"),
+            ("https://[2001:db8::1]/a", "[2001:db8::1]:443"),
+        ] {
+            assert_eq!(Url::parse(text).expect("a URL").address(), expected);
         }
     }
 

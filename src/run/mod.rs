@@ -18,7 +18,7 @@ use crate::api::ConfigFormat;
 use crate::cluster::{self, AgentSecrets, Announcer, Held, RevisionBody, SliceWriter, StartError};
 use crate::config::{self, Desired};
 use crate::fleet::{Delays, Payload, Revision, Roster, View};
-use crate::notify::{self, Outbox};
+use crate::notify::{self, Outbox, Proxies};
 use crate::opamp::credentials::Credentials;
 use crate::opamp::tls::{self, Identity};
 use crate::opamp::{self, Hub};
@@ -111,7 +111,7 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
         metrics,
         settings,
         rotation,
-        outbox: Outbox::new(notify_metrics.clone()),
+        outbox: Outbox::new(notify_metrics.clone(), Proxies::of(|name| std::env::var(name).ok())),
     };
     let couriers = parts.spawn_couriers(notify_metrics);
     let mut tasks = JoinSet::new();

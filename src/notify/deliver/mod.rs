@@ -15,9 +15,11 @@ use tokio::time::Instant;
 
 pub use metrics::Metrics;
 pub use post::{Trust, TrustError};
+pub use proxies::Proxies;
 
 mod metrics;
 mod post;
+mod proxies;
 
 /// A receiver, and whom to trust there.
 #[derive(Clone)]
@@ -37,6 +39,7 @@ struct Shared {
     /// How many notices wait in all.
     waiting: watch::Sender<usize>,
     metrics: Metrics,
+    proxies: Proxies,
     clock: Clock,
 }
 
@@ -68,10 +71,10 @@ impl Clock {
 }
 
 impl Outbox {
-    /// One without receivers.
-    pub fn new(metrics: Metrics) -> Self {
+    /// One without receivers, which will be reached through these proxies.
+    pub fn new(metrics: Metrics, proxies: Proxies) -> Self {
         let (desks, waiting) = (watch::Sender::new(Vec::new()), watch::Sender::new(0));
-        Self(Arc::new(Shared { desks, waiting, metrics, clock: Clock::new() }))
+        Self(Arc::new(Shared { desks, waiting, metrics, proxies, clock: Clock::new() }))
     }
 
     /// Has these notices told, each to the receivers that want it. It never waits: where a line is full, its oldest
@@ -190,7 +193,8 @@ impl Shared {
                 Next::Post(notice, left_out) => {
                     // Receivers compare this time with theirs.
                     let post = message(&route.receiver, &notice, left_out, Timestamp::now());
-                    let outcome = post::post(route.receiver.target.url(), &route.trust, post).await;
+                    let url = route.receiver.target.url();
+                    let outcome = post::post(url, &self.proxies.way(url), &route.trust, post).await;
                     self.settle(&desk, &notice, &outcome, &rules);
                 }
             }

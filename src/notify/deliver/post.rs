@@ -1,13 +1,15 @@
-//! One post over HTTP/1.1: a connection of its own, no redirects, and a limit on the time for all of it. Nothing of the
-//! answer but its status and `Retry-After` is read. Errors name neither address nor content.
+//! One post over HTTP/1.1: a connection of its own, through a proxy or not, no redirects, and a limit on the time for all
+//! of it. Nothing of the answer but its status and `Retry-After` is read. Errors name neither address nor content.
 
+use super::proxies::{Proxy, Way};
 use crate::notify::message::Message;
 use crate::notify::retry::Outcome;
 use crate::notify::url::Url;
-use http_body_util::Full;
+use http_body_util::{Empty, Full};
 use hyper::body::Bytes;
-use hyper::header::{HOST, HeaderMap, RETRY_AFTER, USER_AGENT};
-use hyper::{Method, Request};
+use hyper::header::{HOST, HeaderMap, PROXY_AUTHORIZATION, RETRY_AFTER, USER_AGENT};
+use hyper::upgrade::Upgraded;
+use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use jiff::Timestamp;
 use rustls::crypto::ring;
@@ -86,21 +88,73 @@ impl Trust {
     }
 }
 
-/// Posts a message.
-pub async fn post(url: &Url, trust: &Trust, message: Message) -> Outcome {
-    match tokio::time::timeout(PATIENCE, try_post(url, trust, message)).await {
+/// Posts a message by this way.
+pub async fn post(url: &Url, way: &Way, trust: &Trust, message: Message) -> Outcome {
+    match tokio::time::timeout(PATIENCE, try_post(url, way, trust, message)).await {
         Ok(Ok(outcome)) => outcome,
         Ok(Err(why)) => Outcome::without_answer(why),
         Err(_) => Outcome::without_answer(format!("no answer within {} s", PATIENCE.as_secs())),
     }
 }
 
-async fn try_post(url: &Url, trust: &Trust, message: Message) -> Result<Outcome, String> {
-    let stream = TcpStream::connect((url.host.as_str(), url.port)).await;
-    let stream = stream.map_err(|error| format!("cannot connect: {}", error.kind()))?;
-    if !url.encrypted {
-        return exchange(stream, url, message).await;
+async fn try_post(url: &Url, way: &Way, trust: &Trust, message: Message) -> Result<Outcome, String> {
+    match way {
+        Way::Direct => {
+            let stream = TcpStream::connect((url.host.as_str(), url.port)).await;
+            let stream = stream.map_err(|error| format!("cannot connect: {}", error.kind()))?;
+            if url.encrypted {
+                encrypted(stream, url, trust, message).await
+            } else {
+                exchange(stream, url, message).await
+            }
+        }
+        Way::Through(proxy) => encrypted(tunnel(proxy, url).await?, url, trust, message).await,
+        Way::Unusable => {
+            Err("the proxy of the environment is of no use: write HTTPS_PROXY=http://HOST:PORT".to_owned())
+        }
     }
+}
+
+/// The way through a proxy: bytes from and to the receiver.
+async fn tunnel(proxy: &Proxy, url: &Url) -> Result<TokioIo<Upgraded>, String> {
+    let stream = TcpStream::connect((proxy.host.as_str(), proxy.port)).await;
+    let stream = stream.map_err(|error| format!("cannot connect to the proxy: {}", error.kind()))?;
+    let address = url.address();
+    let mut request =
+        Request::connect(address.as_str()).header(HOST, address.as_str()).header(USER_AGENT, AGENT);
+    if let Some(credentials) = &proxy.credentials {
+        request = request.header(PROXY_AUTHORIZATION, credentials);
+    }
+    let request = request.body(Empty::<Bytes>::new());
+    let request = request.map_err(|_| "its URL does not fit into a request to the proxy".to_owned())?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(|_| "the proxy speaks no HTTP".to_owned())?;
+    let connection = connection.with_upgrades();
+    let opened = async {
+        let closed = |_| "the proxy closed the connection".to_owned();
+        let answer = sender.send_request(request).await.map_err(closed)?;
+        match answer.status() {
+            StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
+                Err("the proxy wants a user and a password (status 407), or others".to_owned())
+            }
+            status if status.is_success() => hyper::upgrade::on(answer).await.map_err(closed),
+            status => Err(format!("the proxy does not let it through: status {}", status.as_u16())),
+        }
+    };
+    tokio::pin!(connection, opened);
+    // The connection is driven here. It ends when it becomes the tunnel.
+    let opened = tokio::select! {
+        opened = &mut opened => opened,
+        _ = &mut connection => opened.await,
+    };
+    opened.map(TokioIo::new)
+}
+
+async fn encrypted<S>(stream: S, url: &Url, trust: &Trust, message: Message) -> Result<Outcome, String>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let name = ServerName::try_from(url.host.clone()).map_err(|_| "its host is no name".to_owned())?;
     let stream = TlsConnector::from(trust.0.clone()).connect(name, stream).await;
     exchange(stream.map_err(|error| tls(&error))?, url, message).await
