@@ -350,7 +350,10 @@ pub async fn client(kubeconfig: &Path) -> Client {
 async fn config(kubeconfig: &Path) -> Config {
     let file = kube::config::Kubeconfig::read_from(kubeconfig).expect("a kubeconfig");
     let config = Config::from_custom_kubeconfig(file, &kube::config::KubeConfigOptions::default()).await;
-    config.expect("a complete kubeconfig")
+    let mut config = config.expect("a complete kubeconfig");
+    // A proxy of the environment is not for what runs on this machine.
+    config.proxy_url = None;
+    config
 }
 
 fn http_get(path: &str) -> hyper::Request<Vec<u8>> {

@@ -6,6 +6,9 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 
+/// What the environment of whoever runs the tests says, and is not for what they start.
+const MINE: [&str; 5] = ["KUBECONFIG", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
+
 /// Runs a command in a process group of its own, until its standard input closes: that happens when the parent
 /// ends it, or is gone. Then the command gets a signal, five seconds, and its whole group is killed: a supervisor
 /// that is killed leaves its Collector behind. SIGINT is switched on for it again, since shells switch it off for
@@ -68,11 +71,14 @@ impl Guarded {
             Ending::Interrupt => "INT",
             Ending::Terminate => "TERM",
         };
-        let mut guard = Command::new("sh")
+        let mut guard = Command::new("sh");
+        for name in MINE {
+            guard.env_remove(name);
+        }
+        let mut guard = guard
             .args(["-c", GUARD, "guard", signal])
             .arg(program)
             .args(args)
-            .env_remove("KUBECONFIG")
             .envs(environment.iter().copied())
             .process_group(0)
             .stdin(Stdio::piped())
