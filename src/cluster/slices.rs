@@ -6,12 +6,12 @@ use kube::api::{Api, DeleteParams, ListParams, ObjectMeta, PostParams};
 use kube::core::response::{Status, StatusDetails};
 use kube::{Client, ResourceExt};
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// How long a write may take: as long as an admission webhook by default. Others wait for it.
+/// How long a write may take: as long as an admission webhook by default. Others of its namespace wait for it.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The resource version of the slice that was written last. A handle.
@@ -33,14 +33,15 @@ impl LastWrite {
 pub struct SliceWriter {
     client: Client,
     replica: String,
-    versions: HashMap<SliceId, String>,
+    /// Which version of each slice this replica wrote or found last.
+    versions: Mutex<HashMap<SliceId, String>>,
     last: LastWrite,
 }
 
 impl SliceWriter {
     /// A writer for the replica with this identity.
     pub fn new(client: Client, replica: &str) -> Self {
-        Self { client, replica: replica.to_owned(), versions: HashMap::new(), last: LastWrite::default() }
+        Self { client, replica: replica.to_owned(), versions: Mutex::default(), last: LastWrite::default() }
     }
 
     /// What was written last, also by an earlier run of this replica that left it.
@@ -52,7 +53,7 @@ impl SliceWriter {
     ///
     /// # Errors
     /// When the API server does not answer.
-    pub async fn read_own(&mut self) -> kube::Result<Vec<(SliceId, AgentSliceSpec)>> {
+    pub async fn read_own(&self) -> kube::Result<Vec<(SliceId, AgentSliceSpec)>> {
         let all: Api<AgentSlice> = Api::all(self.client.clone());
         let mine = ListParams::default().labels(&format!("{REPLICA_LABEL}={}", self.replica));
         let mut found = Vec::new();
@@ -61,35 +62,44 @@ impl SliceWriter {
                 slice.name_any().strip_prefix(&format!("{}-", self.replica)).and_then(|n| n.parse().ok());
             let (Some(number), Some(namespace)) = (number, slice.namespace()) else { continue };
             let id = SliceId { namespace: namespace.into(), number };
-            let version = slice.resource_version().unwrap_or_default();
-            self.last.note(&version);
-            self.versions.insert(id.clone(), version);
+            self.note(&id, slice.resource_version());
             found.push((id, slice.spec));
         }
         Ok(found)
     }
 
-    /// Writes or deletes one slice. Where its namespace is gone there is nobody to be told.
+    /// Writes or deletes one slice. Where its namespace is gone there is nobody to be told. Writes of several slices may go
+    /// on at the same time, but not several of one slice.
     ///
     /// # Errors
     /// When the API server does not take it, or not within ten seconds; the slice is still due then.
-    pub async fn write(&mut self, content: &SliceContent) -> kube::Result<()> {
+    pub async fn write(&self, content: &SliceContent) -> kube::Result<()> {
         let late = |_| Err(kube::Error::Service("no answer in time".into()));
         timeout(PATIENCE, self.try_to_write(content)).await.unwrap_or_else(late)
     }
 
-    async fn try_to_write(&mut self, content: &SliceContent) -> kube::Result<()> {
+    async fn try_to_write(&self, content: &SliceContent) -> kube::Result<()> {
         let api: Api<AgentSlice> = Api::namespaced(self.client.clone(), &content.id.namespace);
         let name = format!("{}-{}", self.replica, content.id.number);
         // Forgotten until the write is known to have worked: whatever stands there is found out with the next one.
-        let version = self.versions.remove(&content.id);
-        if let Some(spec) = &content.spec {
-            return match self.put(&api, &name, version, spec).await {
-                Err(kube::Error::Api(status)) if is_of_no_namespace(&status) => Ok(()),
-                written => written.map(|version| drop(self.versions.insert(content.id.clone(), version))),
-            };
+        let known = self.versions().remove(&content.id);
+        let Some(spec) = &content.spec else { return delete(&api, &name).await };
+        match self.put(&api, &name, known, spec).await {
+            Err(kube::Error::Api(status)) if is_of_no_namespace(&status) => Ok(()),
+            written => written.map(|version| self.note(&content.id, version)),
         }
-        delete(&api, &name).await
+    }
+
+    /// A slice stands in this version.
+    fn note(&self, id: &SliceId, version: Option<String>) {
+        if let Some(version) = version {
+            self.last.note(&version);
+            self.versions().insert(id.clone(), version);
+        }
+    }
+
+    fn versions(&self) -> MutexGuard<'_, HashMap<SliceId, String>> {
+        self.versions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn put(
@@ -98,7 +108,7 @@ impl SliceWriter {
         name: &str,
         known: Option<String>,
         spec: &AgentSliceSpec,
-    ) -> kube::Result<String> {
+    ) -> kube::Result<Option<String>> {
         let version = match known {
             Some(version) => Some(version),
             None => api.get_metadata_opt(name).await?.and_then(|found| found.resource_version()),
@@ -109,9 +119,7 @@ impl SliceWriter {
         } else {
             api.create(&PostParams::default(), &slice).await?
         };
-        let version = written.resource_version().unwrap_or_default();
-        self.last.note(&version);
-        Ok(version)
+        Ok(written.resource_version())
     }
 
     fn slice(&self, name: &str, resource_version: Option<String>, spec: &AgentSliceSpec) -> AgentSlice {
@@ -184,7 +192,7 @@ mod tests {
                 Ok::<_, Infallible>(Response::new(Body::from(done.to_vec())))
             }
         });
-        let mut writer = SliceWriter::new(Client::new(service, "ns"), "replica");
+        let writer = SliceWriter::new(Client::new(service, "ns"), "replica");
         let gone = SliceContent { id: SliceId { namespace: "ns".into(), number: 0 }, spec: None };
         let start = tokio::time::Instant::now();
         let error = writer.write(&gone).await.expect_err("no answer").to_string();

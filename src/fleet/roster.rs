@@ -206,9 +206,14 @@ impl Roster {
         std::mem::take(&mut self.heard)
     }
 
-    /// When the next slice is due.
+    /// When the next slice is due of the namespaces of which none is being written.
     pub fn next_due(&self) -> Option<Timestamp> {
         self.slices.next_due()
+    }
+
+    /// Has every slice that is due some day be due by `now`.
+    pub fn hasten(&mut self, now: Timestamp) {
+        self.slices.hasten(now);
     }
 
     /// The namespaces in which a slice was due by `time` and is not written.
@@ -216,9 +221,10 @@ impl Roster {
         self.slices.behind(time)
     }
 
-    /// The slices that are due at `now`; they are not due again before [`Roster::write_failed`].
-    pub fn take_due(&mut self, now: Timestamp) -> Vec<SliceContent> {
-        self.slices.take_due(now, |id, members| {
+    /// The slice to be written next of those that are due at `now`. No other one of its namespace is taken before
+    /// [`Roster::written`] or [`Roster::write_failed`] tells what became of it.
+    pub fn take_next(&mut self, now: Timestamp) -> Option<SliceContent> {
+        self.slices.take_next(now, |id, members| {
             let key = |uid| AgentKey { namespace: id.namespace.clone(), uid };
             let agents = members.iter().filter_map(|uid| self.agents.get(&key(*uid)));
             let agents: Vec<&Agent> = agents.map(|known| &*known.agent).collect();
@@ -246,7 +252,7 @@ impl Roster {
 
     /// A slice could not be written: it is due again.
     pub fn write_failed(&mut self, id: &SliceId, now: Timestamp) {
-        self.slices.mark(id.clone(), Edge::Urgent, now);
+        self.slices.write_failed(id, now);
     }
 }
 

@@ -52,7 +52,11 @@ pub struct Slices {
     /// The slices that were taken and are not known to be written, each with when it was due first: of these the API
     /// server may have an older state.
     unwritten: BTreeMap<SliceId, Timestamp>,
-    /// When the first of them is due. Kept, because it is asked for with every message.
+    /// The namespaces of which a slice is being written: each has one write at a time, so that none overtakes another.
+    writing: BTreeSet<Arc<str>>,
+    /// The namespace that had its turn last.
+    turn: Option<Arc<str>>,
+    /// When the first slice of the other namespaces is due. Kept, because it is asked for with every message.
     next_due: Option<Timestamp>,
 }
 
@@ -87,7 +91,14 @@ pub struct Moved {
 impl Slices {
     /// No slices yet.
     pub fn new(delays: Delays) -> Self {
-        Self { delays, by_id: BTreeMap::new(), unwritten: BTreeMap::new(), next_due: None }
+        Self {
+            delays,
+            by_id: BTreeMap::new(),
+            unwritten: BTreeMap::new(),
+            writing: BTreeSet::new(),
+            turn: None,
+            next_due: None,
+        }
     }
 
     /// Puts an agent into the first slice of its namespace that has room; returns its number.
@@ -153,6 +164,7 @@ impl Slices {
 
     /// A slice was written as it was last taken: those that went into it go.
     pub fn written(&mut self, id: &SliceId, now: Timestamp) {
+        self.release(&id.namespace);
         self.unwritten.remove(id);
         let went = self.by_id.iter_mut().filter(|(from, slice)| {
             slice.emptying.as_ref().is_some_and(|emptying| emptying.taken)
@@ -168,6 +180,18 @@ impl Slices {
         }
     }
 
+    /// A slice could not be written: it is due again.
+    pub fn write_failed(&mut self, id: &SliceId, now: Timestamp) {
+        self.release(&id.namespace);
+        self.mark(id.clone(), Edge::Urgent, now);
+    }
+
+    /// No slice of this namespace is being written any more.
+    pub fn release(&mut self, namespace: &str) {
+        self.writing.remove(namespace);
+        self.next_due = self.first_due();
+    }
+
     /// Has a slice written in time for the edge. One that turns out to be empty is deleted then.
     pub fn mark(&mut self, id: SliceId, edge: Edge, now: Timestamp) {
         let delay = match edge {
@@ -177,9 +201,11 @@ impl Slices {
         };
         let due = now.checked_add(signed(delay)).unwrap_or(Timestamp::MAX);
         let earliest = |known: Option<Timestamp>| Some(known.map_or(due, |known| known.min(due)));
+        if !self.writing.contains(&id.namespace) {
+            self.next_due = earliest(self.next_due);
+        }
         let slice = self.by_id.entry(id).or_default();
         slice.due = earliest(slice.due);
-        self.next_due = earliest(self.next_due);
     }
 
     /// Has all slices written in time for the edge.
@@ -189,7 +215,15 @@ impl Slices {
         }
     }
 
-    /// When the next slice is due.
+    /// Has every slice that is due some day be due by `now`.
+    pub fn hasten(&mut self, now: Timestamp) {
+        for due in self.by_id.values_mut().filter_map(|slice| slice.due.as_mut()) {
+            *due = now.min(*due);
+        }
+        self.next_due = self.first_due();
+    }
+
+    /// When the next slice is due of the namespaces of which none is being written.
     pub fn next_due(&self) -> Option<Timestamp> {
         self.next_due
     }
@@ -201,30 +235,51 @@ impl Slices {
         due.chain(taken).filter(|(_, due)| *due <= time).map(|(id, _)| id.namespace.clone()).collect()
     }
 
-    /// The slices that are due at `now`, which are not due from then on, with what `pack` makes of each.
-    pub fn take_due(
+    /// The slice to be written next of those that are due at `now`, with what `pack` makes of it. It is not due from then
+    /// on, and no other one of its namespace is taken before its write has ended.
+    pub fn take_next(
         &mut self,
         now: Timestamp,
-        pack: impl Fn(&SliceId, &BTreeSet<InstanceUid>) -> AgentSliceSpec,
-    ) -> Vec<SliceContent> {
-        let mut contents = Vec::new();
-        self.by_id.retain(|id, slice| {
-            let Some(due) = slice.due.take_if(|due| *due <= now) else { return true };
-            self.unwritten.entry(id.clone()).or_insert(due);
-            let spec = (!slice.members.is_empty()).then(|| pack(id, &slice.members));
-            contents.push(SliceContent { id: id.clone(), spec });
-            !slice.members.is_empty()
-        });
-        self.next_due = self.by_id.values().filter_map(|slice| slice.due).min();
-        let taken = |into: &SliceId| contents.iter().any(|content| content.id == *into);
-        for (id, slice) in &mut self.by_id {
-            if slice.target(id).is_some_and(|into| taken(&into))
+        pack: impl FnOnce(&SliceId, &BTreeSet<InstanceUid>) -> AgentSliceSpec,
+    ) -> Option<SliceContent> {
+        let id = self.next_turn(now)?;
+        let slice = self.by_id.get_mut(&id)?;
+        let due = slice.due.take()?;
+        self.unwritten.entry(id.clone()).or_insert(due);
+        let spec = (!slice.members.is_empty()).then(|| pack(&id, &slice.members));
+        if spec.is_none() {
+            self.by_id.remove(&id);
+        }
+        for (from, slice) in &mut self.by_id {
+            if slice.target(from).as_ref() == Some(&id)
                 && let Some(emptying) = &mut slice.emptying
             {
                 emptying.taken = true;
             }
         }
-        contents
+        self.writing.insert(id.namespace.clone());
+        self.turn = Some(id.namespace.clone());
+        self.next_due = self.first_due();
+        Some(SliceContent { id, spec })
+    }
+
+    /// Namespaces take turns in the order of their names, so that one with many slices does not hold up the others. Of a
+    /// namespace, that slice is next which has been due for the longest.
+    fn next_turn(&self, now: Timestamp) -> Option<SliceId> {
+        let had_its_turn = |id: &SliceId| self.turn.as_ref().is_some_and(|last| id.namespace <= *last);
+        let due = self.waiting().filter(|(_, due)| *due <= now);
+        let next = due.min_by_key(|(id, due)| (had_its_turn(id), &id.namespace, *due, id.number));
+        next.map(|(id, _)| id.clone())
+    }
+
+    fn first_due(&self) -> Option<Timestamp> {
+        self.waiting().map(|(_, due)| due).min()
+    }
+
+    /// The slices that are due some day, of the namespaces of which none is being written.
+    fn waiting(&self) -> impl Iterator<Item = (&SliceId, Timestamp)> {
+        let free = self.by_id.iter().filter(|(id, _)| !self.writing.contains(&id.namespace));
+        free.filter_map(|(id, slice)| Some((id, slice.due?)))
     }
 }
 

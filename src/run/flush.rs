@@ -1,11 +1,12 @@
-//! Writes this replica's slices when they are due, and keeps its Lease, which says that they are written.
+//! The task that writes this replica's slices, and the one that keeps its Lease, which says that they are written.
 
 use super::leases;
+use super::slices::Flusher;
 use crate::api::REPLICA_LABEL;
 use crate::cluster::{Held, Keeper, LastWrite, Promise, REPLICA_LEASE_PREFIX, SliceWriter, keep};
 use crate::opamp::Hub;
 use crate::settings::Settings;
-use crate::telemetry::{ControlMetrics, Lease, LeaseMetrics, Metrics, SliceContents, Write};
+use crate::telemetry::{Lease, LeaseMetrics, Metrics};
 use jiff::Timestamp;
 use kube::Client;
 use kube::api::Api;
@@ -14,22 +15,13 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 /// The two tasks, until [`Keepers::finish`].
 pub struct Keepers {
-    flusher: Flusher,
-    flushing: JoinHandle<SliceWriter>,
+    flushing: JoinHandle<()>,
     renewing: JoinHandle<Keeper>,
     stop: watch::Sender<bool>,
-}
-
-/// What slices are written with.
-#[derive(Clone)]
-struct Flusher {
-    hub: Arc<Hub>,
-    /// Between two writes.
-    pause: Duration,
-    metrics: ControlMetrics,
 }
 
 /// Starts both tasks.
@@ -50,7 +42,7 @@ pub fn spawn(
     let written = writer.last_write();
     let flusher = Flusher { hub: hub.clone(), pause: timings.slice_pause, metrics: metrics.control.clone() };
     Keepers {
-        flushing: tokio::spawn(flush_until(flusher.clone(), writer, stop.subscribe())),
+        flushing: tokio::spawn(flusher.run(writer, stop.subscribe())),
         renewing: tokio::spawn(renew_until(
             hub,
             written,
@@ -60,76 +52,29 @@ pub fn spawn(
             metrics.leases.clone(),
             stop.subscribe(),
         )),
-        flusher,
         stop,
     }
 }
 
 impl Keepers {
-    /// Writes everything that is due some day, now, and gives the Lease back.
-    pub async fn finish(self) {
+    /// Writes everything that is due some day, for at most this long, and gives the Lease back: also where a write hangs,
+    /// so that nobody waits for the Lease of a replica that is gone.
+    pub async fn finish(self, within: Duration) {
         self.stop.send_replace(true);
-        let (Ok(mut writer), Ok(keeper)) = (self.flushing.await, self.renewing.await) else { return };
-        self.flusher.flush(&mut writer, Timestamp::MAX).await;
+        let (written, renewed) = tokio::join!(timeout(within, self.flushing), self.renewing);
+        if !matches!(written, Ok(Ok(()))) {
+            tracing::warn!("not everything was written before the end");
+        }
+        let Ok(keeper) = renewed else { return };
         if let Err(error) = keeper.release().await {
             tracing::warn!(%error, "cannot give the lease back");
         }
     }
 }
 
-async fn flush_until(
-    flusher: Flusher,
-    mut writer: SliceWriter,
-    mut stop: watch::Receiver<bool>,
-) -> SliceWriter {
-    loop {
-        let due = flusher.hub.with_roster(|roster| roster.next_due());
-        tokio::select! {
-            () = wait_until(due) => flusher.flush(&mut writer, Timestamp::now()).await,
-            () = flusher.hub.edges() => {}
-            () = stopped(&mut stop) => return writer,
-        }
-    }
-}
-
-async fn stopped(stop: &mut watch::Receiver<bool>) {
+/// Resolves when the tasks are to end.
+pub async fn stopped(stop: &mut watch::Receiver<bool>) {
     drop(stop.wait_for(|stop| *stop).await);
-}
-
-async fn wait_until(due: Option<Timestamp>) {
-    match due {
-        Some(due) => {
-            let left = due.duration_since(Timestamp::now());
-            tokio::time::sleep(Duration::try_from(left).unwrap_or(Duration::ZERO)).await;
-        }
-        None => std::future::pending().await,
-    }
-}
-
-impl Flusher {
-    /// Writes the slices that are due, not faster than the API server is promised.
-    async fn flush(&self, writer: &mut SliceWriter, until: Timestamp) {
-        for content in self.hub.with_roster(|roster| roster.take_due(until)) {
-            let written = writer.write(&content).await;
-            self.metrics.slices_written(SliceContents::Agents, what_became(&written));
-            self.hub.with_roster(|roster| match &written {
-                Ok(()) => roster.written(&content.id, Timestamp::now()),
-                Err(_) => roster.write_failed(&content.id, Timestamp::now()),
-            });
-            if let Err(error) = written {
-                tracing::warn!(namespace = %content.id.namespace, slice = content.id.number, %error, "cannot write slice");
-            }
-            tokio::time::sleep(self.pause).await;
-        }
-    }
-}
-
-fn what_became(written: &kube::Result<()>) -> Write {
-    match written {
-        Ok(()) => Write::Ok,
-        Err(kube::Error::Api(status)) if status.code == 409 => Write::Conflict,
-        Err(_) => Write::Error,
-    }
 }
 
 /// Says once of a namespace that this replica is behind there, and that it is no more.
@@ -171,4 +116,47 @@ async fn renew_until(
     }
     metrics.not_held(Lease::Replica);
     keeper
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http_body_util::BodyExt;
+    use hyper::{Method, Request, Response};
+    use k8s_openapi::api::coordination::v1::Lease as Object;
+    use kube::client::Body;
+    use serde_json::{Value, json};
+    use std::convert::Infallible;
+    use std::sync::Mutex;
+
+    /// Else others wait for the Lease of a replica that is gone, for the sake of one namespace.
+    #[tokio::test(start_paused = true)]
+    async fn lease_is_given_back_though_a_write_gets_no_answer() {
+        let lease = json!({"metadata": {"name": "l"}, "spec": {"holderIdentity": "me"}});
+        let lease: Arc<Mutex<Value>> = Arc::new(Mutex::new(lease));
+        let stored = lease.clone();
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let stored = stored.clone();
+            async move {
+                let is_write = request.method() == Method::PUT;
+                let body = request.into_body().collect().await.expect("a body").to_bytes();
+                let mut stored = stored.lock().expect("no panic");
+                if is_write {
+                    *stored = serde_json::from_slice(&body).expect("a lease");
+                }
+                Ok::<_, Infallible>(Response::new(Body::from(stored.to_string().into_bytes())))
+            }
+        });
+        let api: Api<Object> = Api::namespaced(Client::new(service, "ns"), "ns");
+        let keeper = Keeper::new(api, "l", "me", Duration::from_secs(15));
+        let keepers = Keepers {
+            flushing: tokio::spawn(std::future::pending()),
+            renewing: tokio::spawn(async { keeper }),
+            stop: watch::Sender::new(false),
+        };
+        let start = tokio::time::Instant::now();
+        keepers.finish(Duration::from_secs(8)).await;
+        assert_eq!(start.elapsed(), Duration::from_secs(8));
+        assert_eq!(lease.lock().expect("no panic")["spec"].get("holderIdentity"), None);
+    }
 }

@@ -13,6 +13,7 @@ mod notifications;
 mod offers;
 mod readiness;
 mod rotation;
+mod slices;
 
 use crate::api::ConfigFormat;
 use crate::cluster::{self, AgentSecrets, Announcer, Held, RevisionBody, SliceWriter, StartError};
@@ -44,8 +45,10 @@ use tokio::task::JoinSet;
 /// than a peer may take to answer its Close frame. One that does not even read is left alone then.
 const CLOSING: Duration = Duration::from_secs(6);
 /// How long the last writes may take after that. What 10,000 agents leave behind is 40 slices, which take 2 s.
-/// All three together fit into the 30 s that Kubernetes gives by default.
-const LAST_WRITES: Duration = Duration::from_secs(10);
+const LAST_WRITES: Duration = Duration::from_secs(8);
+/// How long it may take to give the Lease back, whatever was written.
+/// All four together fit into the 30 s that Kubernetes gives by default.
+const LAST_RELEASE: Duration = Duration::from_secs(2);
 /// How long notifications that wait may take at the end, while connections and writes do.
 const LAST_NOTIFICATIONS: Duration = Duration::from_secs(5);
 
@@ -98,8 +101,8 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
     cluster::preflight(&client, &settings.namespace).await?;
     let entrance = Entrance::new(&settings, &client, opamp_metrics.overflows(), tls_metrics)?;
     let rotation = Arc::new(Rotation::new(&settings)?);
-    let mut writer = SliceWriter::new(client.clone(), &settings.identity);
-    let roster = restored_roster(&settings, &mut writer).await?;
+    let writer = SliceWriter::new(client.clone(), &settings.identity);
+    let roster = restored_roster(&settings, &writer).await?;
     let parts = Parts {
         hub: Hub::new(roster, opamp_metrics),
         readiness: Readiness::default(),
@@ -129,9 +132,10 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
         tracing::warn!("not every connection was closed before the end");
     }
     drop(tickers);
-    let (written, delivered) = tokio::join!(tokio::time::timeout(LAST_WRITES, keepers.finish()), delivered);
-    if written.is_err() {
-        tracing::warn!("not everything was written before the end");
+    let finished = tokio::time::timeout(LAST_WRITES + LAST_RELEASE, keepers.finish(LAST_WRITES));
+    let (finished, delivered) = tokio::join!(finished, delivered);
+    if finished.is_err() {
+        tracing::warn!("the lease was not given back before the end");
     }
     if delivered.is_err() {
         tracing::warn!("not every notification was delivered before the end");
@@ -149,7 +153,7 @@ async fn listen(door: &'static str, address: SocketAddr) -> Result<TcpListener, 
 }
 
 /// The roster with what an earlier run of this replica wrote: verdicts outlive a restart.
-async fn restored_roster(settings: &Settings, writer: &mut SliceWriter) -> Result<Roster, RunError> {
+async fn restored_roster(settings: &Settings, writer: &SliceWriter) -> Result<Roster, RunError> {
     let timings = &settings.timings;
     let delays = Delays {
         urgent: timings.flush_urgent,
@@ -424,7 +428,7 @@ mod tests {
     fn drain_and_what_follows_fit_into_the_grace_period_of_kubernetes() {
         let drain = opamp::Limits::default().drain_period;
         assert!(
-            drain + CLOSING + LAST_WRITES < Duration::from_secs(30),
+            drain + CLOSING + LAST_WRITES + LAST_RELEASE < Duration::from_secs(30),
             "with a margin for the process itself"
         );
     }

@@ -130,12 +130,13 @@ impl Replicas {
     pub fn flush(&mut self, chance: &mut Chance, now: Timestamp, store: &mut Store, surely: bool) {
         for Alive { name, roster, .. } in self.alive.values_mut() {
             roster.expire(now);
-            for content in roster.take_due(now + SignedDuration::from_secs(if surely { 0 } else { 11 })) {
+            let then = now + SignedDuration::from_secs(if surely { 0 } else { 11 });
+            while let Some(content) = roster.take_next(then) {
                 let id = content.id.clone();
                 let (taken, told) = if surely { (0, 0) } else { (chance.below(100), chance.below(100)) };
                 // One write in ten does not arrive, and the answer to one in ten does not come back.
                 if taken >= 90 {
-                    roster.write_failed(&id, now);
+                    roster.write_failed(&id, then);
                     continue;
                 }
                 for lost in store.write(name, content) {
@@ -147,9 +148,9 @@ impl Replicas {
                     );
                 }
                 if told >= 90 {
-                    roster.write_failed(&id, now);
+                    roster.write_failed(&id, then);
                 } else {
-                    roster.written(&id, now);
+                    roster.written(&id, then);
                 }
             }
         }

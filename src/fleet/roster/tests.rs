@@ -16,7 +16,21 @@ mod restore;
 mod rings;
 mod secrets;
 mod told;
+mod turns;
 mod written;
+
+impl Roster {
+    /// All slices that are due, for tests in which it does not matter in what order and how fast they are written.
+    pub fn take_due(&mut self, now: Timestamp) -> Vec<SliceContent> {
+        let mut taken = Vec::new();
+        while let Some(content) = self.take_next(now) {
+            self.slices.release(&content.id.namespace);
+            taken.push(content);
+        }
+        taken.sort_by_key(|content| content.id.clone());
+        taken
+    }
+}
 
 /// A roster with this target and stable revision for all agents of the namespace.
 fn serving(target: Option<u8>, stable: Option<u8>) -> Roster {
