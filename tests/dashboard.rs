@@ -214,7 +214,13 @@ async fn every_rule_is_healthy(scene: &Scene) {
     assert!(told.iter().all(|rule| rule["lastError"].is_null()), "{told:?}");
     // Nobody is told of what is as it should be.
     for rule in told.iter().filter(|rule| rule["state"] != "inactive") {
-        for quiet in ["OperatorAbsent", "OperatorHasNoLeader", "ReplicaMakesNoOffers", "OperatorApiErrors"] {
+        for quiet in [
+            "OperatorAbsent",
+            "OperatorHasNoLeader",
+            "ReplicaMakesNoOffers",
+            "SlicesNotWritten",
+            "OperatorApiErrors",
+        ] {
             assert_ne!(rule["name"], quiet);
         }
     }

@@ -220,6 +220,7 @@ async fn namespace_that_takes_no_slices_waits_alone_and_goes_on_when_it_takes_th
     let behind = |lease: &Lease| lease.annotations().get("fleet.opamp.dev/behind").cloned();
     let leases = "opamp-operator-replica-one";
     home.until(leases, "behind", |lease: &Lease| behind(lease).as_deref() == Some("full")).await;
+    operator.until_metrics(&["opamp_slices_behind_namespaces 1"]).await;
 
     // Nobody is believed to be where nobody can tell, and nobody is offered what could not be heard of again.
     full.group_has("g", 0).await;
@@ -236,6 +237,7 @@ async fn namespace_that_takes_no_slices_waits_alone_and_goes_on_when_it_takes_th
 
     plane.kubectl(&["delete", "-f", file]).expect("deleted");
     home.until(leases, "behind no more", |lease: &Lease| behind(lease).is_none()).await;
+    operator.until_metrics(&["opamp_slices_behind_namespaces 0"]).await;
     full.group_has("g", 2).await;
     waiting.recover(0);
     full.rollout_is("r", RolloutState::Completed).await;

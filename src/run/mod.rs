@@ -18,7 +18,7 @@ mod slices;
 use crate::api::ConfigFormat;
 use crate::cluster::{self, AgentSecrets, Announcer, Held, RevisionBody, SliceWriter, StartError};
 use crate::config::{self, Desired};
-use crate::fleet::{Delays, Payload, Revision, Roster, View};
+use crate::fleet::{self, Delays, Payload, Revision, Roster, View};
 use crate::notify::{self, Outbox, Proxies};
 use crate::opamp::credentials::Credentials;
 use crate::opamp::tls::{self, Identity};
@@ -260,7 +260,8 @@ impl Parts {
         }
         let held = self.replica_lease.subscribe();
         tasks.spawn(self.reading.clone().allow(self.hub.clone(), held, self.readiness.clone()));
-        tasks.spawn(expire(self.hub.clone(), self.metrics.clone(), self.timings().recheck));
+        let Timings { recheck, lease_renewal, .. } = self.timings();
+        tasks.spawn(expire(self.hub.clone(), self.metrics.clone(), recheck, lease_renewal));
         tasks
     }
 
@@ -390,13 +391,17 @@ fn encode(name: &str, body: &RevisionBody) -> Option<Revision> {
     })
 }
 
-/// Lets time take effect.
-async fn expire(hub: Arc<Hub>, metrics: Arc<Metrics>, every: Duration) {
+/// Lets time take effect, and tells what has come of it. Slices are overdue that have been due for as
+/// long as from one renewal of the Lease to the next.
+async fn expire(hub: Arc<Hub>, metrics: Arc<Metrics>, every: Duration, renewal: Duration) {
+    let gauge = |count| i64::try_from(count).unwrap_or(i64::MAX);
     let mut ticks = tokio::time::interval(every);
     loop {
         ticks.tick().await;
         let connected = hub.expire(Timestamp::now());
-        metrics.connected_agents.set(i64::try_from(connected).unwrap_or(i64::MAX));
+        metrics.connected_agents.set(gauge(connected));
+        let late = Timestamp::now() - fleet::signed(renewal);
+        metrics.slices_behind.set(gauge(hub.with_roster(|roster| roster.behind(late)).len()));
     }
 }
 

@@ -50,6 +50,8 @@ pub struct Metrics {
     pub leading: Gauge,
     /// Agents that are connected to this replica.
     pub connected_agents: Gauge,
+    /// Namespaces in which slices of this replica are overdue.
+    pub slices_behind: Gauge,
     /// What the leader tells of the whole fleet.
     pub fleet: FleetMetrics,
     /// What it tells of rollouts.
@@ -73,6 +75,9 @@ impl Metrics {
             "Agents that are connected to this replica",
             connected_agents.clone(),
         );
+        let slices_behind = Gauge::default();
+        let help = "Namespaces in which slices of this replica's agents are overdue";
+        registry.register("opamp_slices_behind_namespaces", help, slices_behind.clone());
         let fleet = FleetMetrics::default();
         fleet.register(&mut registry);
         let (rollouts, control) = (RolloutMetrics::default(), ControlMetrics::default());
@@ -81,7 +86,16 @@ impl Metrics {
         let leases = LeaseMetrics::default();
         leases.register(&mut registry);
         register(&mut registry);
-        Arc::new(Self { registry, leading, connected_agents, fleet, rollouts, control, leases })
+        Arc::new(Self {
+            registry,
+            leading,
+            connected_agents,
+            slices_behind,
+            fleet,
+            rollouts,
+            control,
+            leases,
+        })
     }
 
     /// All metrics in the OpenMetrics text format.
