@@ -1,6 +1,8 @@
 //! Notifications: posted to local servers that stand for Slack, PagerDuty and a webhook, by couriers alone and by the
 //! real operator on a real API server.
 
+#[path = "notifications/incidents.rs"]
+mod incidents;
 #[path = "notifications/proxied.rs"]
 mod proxied;
 mod support;

@@ -4,7 +4,7 @@ use super::context::Leader;
 use super::stamps::asked_by;
 use crate::api::{CollectorGroup, CollectorGroupStatus, ConfigRollout, ConfigRolloutStatus, Reason};
 use crate::cluster::{Written, stamped_since};
-use crate::notify::{Notice, Origin, group_notices, rollout_notices};
+use crate::notify::{Notice, Origin, group_farewell, group_notices, rollout_farewell, rollout_notices};
 use crate::rollout::{Asked, news};
 use jiff::Timestamp;
 use kube::{Resource, ResourceExt};
@@ -44,6 +44,16 @@ pub fn notify_of_group(
     leader.outbox.tell(of_write(written, group, |origin| group_notices(origin, prior, next)));
 }
 
+/// What is to be told when this rollout is deleted as it is.
+pub fn of_deleted_rollout(rollout: &ConfigRollout) -> Option<Notice> {
+    rollout_farewell(&origin(rollout), &rollout.spec.group_name, rollout.status.as_ref()?)
+}
+
+/// The same of a group.
+pub fn of_deleted_group(group: &CollectorGroup) -> Option<Notice> {
+    group_farewell(&origin(group), group.status.as_ref()?)
+}
+
 /// What there is to tell of a write. A change that was not written here is told by whoever writes it.
 fn of_write<K: Resource>(
     written: Written,
@@ -53,14 +63,18 @@ fn of_write<K: Resource>(
     if written != Written::Yes {
         return Vec::new();
     }
+    notices(&origin(object))
+}
+
+fn origin<K: Resource>(object: &K) -> Origin {
     let meta = object.meta();
-    notices(&Origin {
+    Origin {
         namespace: object.namespace().unwrap_or_default(),
         name: meta.name.clone().unwrap_or_default(),
         uid: meta.uid.clone().unwrap_or_default(),
         version: meta.resource_version.clone().unwrap_or_default(),
         time: Timestamp::now(),
-    })
+    }
 }
 
 /// Tells of each request to a rollout whether it was carried out and who asked for it, and why not.

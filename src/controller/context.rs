@@ -77,6 +77,32 @@ pub struct Basis {
     pub references: Vec<(&'static str, String, Option<String>)>,
 }
 
+/// The leader's Lease as it was when office was taken. One that was lost and taken back is another one.
+#[derive(Clone)]
+pub struct Office {
+    held: watch::Receiver<Option<Held>>,
+    /// How often the Lease had changed hands.
+    transitions: i64,
+}
+
+impl Office {
+    /// The one that is taken now.
+    pub(super) fn new(held: watch::Receiver<Option<Held>>) -> Self {
+        let transitions = held.borrow().as_ref().map_or(0, |held| held.transitions);
+        Self { held, transitions }
+    }
+
+    /// How often the Lease had changed hands.
+    pub(super) fn transitions(&self) -> i64 {
+        self.transitions
+    }
+
+    /// Whether this process still leads.
+    pub(super) fn is_held(&self) -> bool {
+        self.held.borrow().is_some_and(|held| held.is_valid() && held.transitions == self.transitions)
+    }
+}
+
 /// The state that both controllers share.
 pub struct Leader {
     pub(super) client: Client,
@@ -96,9 +122,7 @@ pub struct Leader {
     pub(super) telemetry: Mutex<HashMap<String, (Basis, ConfigHash)>>,
     /// What a newer version has, as far as that was told.
     pub(super) left: Left,
-    held: watch::Receiver<Option<Held>>,
-    /// How often the Lease had changed hands when office was taken.
-    transitions: i64,
+    office: Office,
     paces: Mutex<HashMap<String, Instant>>,
     pub(super) status_interval: Duration,
     pub(super) assumed_interval: Duration,
@@ -148,8 +172,8 @@ impl From<kube::Error> for Error {
 }
 
 impl Leader {
-    /// The state of a leader in this term, which began when the Lease had changed hands so often.
-    pub(super) fn new(config: LeaderConfig, transitions: i64, term: i64, stores: Stores) -> Self {
+    /// The state of a leader in this term, with its office.
+    pub(super) fn new(config: LeaderConfig, office: Office, term: i64, stores: Stores) -> Self {
         Self {
             announcer: Announcer::new(config.client.clone(), &config.identity),
             client: config.client,
@@ -160,14 +184,13 @@ impl Leader {
             furthest: Mutex::default(),
             outbox: config.outbox,
             key: config.key,
-            held: config.held,
+            office,
             status_interval: config.status_interval,
             assumed_interval: config.assumed_interval,
             unreachable_for: config.unreachable_for,
             adoption_soaks: config.adoption_soaks,
             telemetry_settle: config.telemetry_settle,
             retry: config.retry,
-            transitions,
             term,
             stores,
             contents: Mutex::default(),
@@ -179,9 +202,9 @@ impl Leader {
         }
     }
 
-    /// Whether this process may still write; asked at every write. A Lease that was lost and taken back is another one.
+    /// Whether this process may still write; asked at every write.
     pub(super) fn may_write(&self) -> bool {
-        self.held.borrow().is_some_and(|held| held.is_valid() && held.transitions == self.transitions)
+        self.office.is_held()
     }
 
     /// Fails when this process may no longer write.

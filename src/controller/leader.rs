@@ -1,6 +1,8 @@
 //! The leader: what it watches, and the two controllers that it runs.
 
-use super::context::{Error, Guarded, Leader, LeaderConfig, Stores};
+use super::announce::{of_deleted_group, of_deleted_rollout};
+use super::context::{Error, Guarded, Leader, LeaderConfig, Office, Stores};
+use super::farewells::Farewells;
 use super::metrics::{Silence, counted};
 use super::{group, rollout, term};
 use crate::api::{CollectorGroup, ConfigRevision, ConfigRollout};
@@ -10,7 +12,7 @@ use kube::api::Api;
 use kube::runtime::controller::{self, Action, Controller};
 use kube::runtime::reflector::{self, Store};
 use kube::runtime::{WatchStreamExt, watcher};
-use kube::{Client, Resource, ResourceExt};
+use kube::{Resource, ResourceExt};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -27,12 +29,12 @@ const CONCURRENCY: u16 = 4;
 /// # Errors
 /// When office cannot be taken.
 pub async fn lead(config: LeaderConfig) -> kube::Result<()> {
-    let transitions = config.held.borrow().as_ref().map_or(0, |held| held.transitions);
-    let term = term::take_office(&config.client, transitions).await?;
+    let office = Office::new(config.held.clone());
+    let term = term::take_office(&config.client, office.transitions()).await?;
     tracing::info!(term, "leading");
     let poke = watch::Sender::new(0_u64);
-    let (stores, feeds) = Feeds::new(&config.client, &poke);
-    let leader = Arc::new(Leader::new(config, transitions, term, stores));
+    let (stores, feeds) = Feeds::new(&config, &office, &poke);
+    let leader = Arc::new(Leader::new(config, office, term, stores));
     let mut deposed = leader.deposed.subscribe();
     // Whoever ceases to lead ceases to tell of the fleet, however that ends.
     let (fleet, rollouts) = (leader.fleet_metrics.clone(), leader.rollout_metrics.clone());
@@ -123,13 +125,18 @@ struct Feeds {
 }
 
 impl Feeds {
-    fn new(client: &Client, poke: &watch::Sender<u64>) -> (Stores, Self) {
+    fn new(config: &LeaderConfig, office: &Office, poke: &watch::Sender<u64>) -> (Stores, Self) {
+        let client = &config.client;
+        let mut rollouts_end = Farewells::new(config, office, of_deleted_rollout);
+        let mut groups_end = Farewells::new(config, office, of_deleted_group);
         let tell = Tell { poke: poke.clone(), unlisted: Arc::default() };
-        let (rollouts, rollout_feed) = mirror(Api::all(client.clone()), &tell, |_| {});
-        let (groups, group_feed) = mirror(Api::all(client.clone()), &tell, |_| {});
-        let (revisions, revision_feed) = mirror(Api::all(client.clone()), &tell, strip_bodies);
-        let (config_maps, config_map_feed) = mirror(Api::all(client.clone()), &tell, |_| {});
-        let (secrets, secret_feed) = mirror(Api::all(client.clone()), &tell, |_| {});
+        let (rollouts, rollout_feed) =
+            mirror(Api::all(client.clone()), &tell, |_| {}, move |event| rollouts_end.hear(event));
+        let (groups, group_feed) =
+            mirror(Api::all(client.clone()), &tell, |_| {}, move |event| groups_end.hear(event));
+        let (revisions, revision_feed) = mirror(Api::all(client.clone()), &tell, strip_bodies, |_| {});
+        let (config_maps, config_map_feed) = mirror(Api::all(client.clone()), &tell, |_| {}, |_| {});
+        let (secrets, secret_feed) = mirror(Api::all(client.clone()), &tell, |_| {}, |_| {});
         let others = async {
             tokio::join!(drain(revision_feed), drain(config_map_feed), drain(secret_feed));
         };
@@ -175,7 +182,13 @@ fn strip_bodies(revision: &mut Guarded<ConfigRevision>) {
     }
 }
 
-fn mirror<K>(api: Api<K>, tell: &Tell, modify: impl FnMut(&mut K) + Send + 'static) -> (Store<K>, Feed<K>)
+/// Mirrors all objects of a kind; `heard` has each event after the store has it.
+fn mirror<K>(
+    api: Api<K>,
+    tell: &Tell,
+    modify: impl FnMut(&mut K) + Send + 'static,
+    mut heard: impl FnMut(&watcher::Event<K>) + Send + 'static,
+) -> (Store<K>, Feed<K>)
 where
     K: Resource<DynamicType = ()>
         + Clone
@@ -191,7 +204,10 @@ where
         .backoff(pauses())
         .modify(modify)
         .reflect(writer)
-        .inspect(move |event| told.of(event))
+        .inspect(move |event| {
+            event.iter().for_each(&mut heard);
+            told.of(event);
+        })
         .touched_objects();
     (reader, feed.boxed())
 }

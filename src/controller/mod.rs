@@ -8,6 +8,7 @@ mod care;
 mod content;
 mod contents;
 mod context;
+mod farewells;
 mod group;
 mod leader;
 mod left;

@@ -29,6 +29,17 @@ pub fn group_notices(
     told.map(notice).into_iter().collect()
 }
 
+/// What there is to tell of a group that was deleted with this status: nobody speaks for its agents any more.
+pub fn group_farewell(origin: &Origin, last: &CollectorGroupStatus) -> Option<Notice> {
+    let was = last.agents.quarantined;
+    let message = format!("the group is deleted; {was} of its agents were left alone");
+    let told = || {
+        let (kind, reason) = (Kind::AgentsReleased, Reason::Released.as_str());
+        Notice::new(origin, kind, Severity::Info, reason, Detail::Group(detail(last))).saying(message)
+    };
+    (was > 0).then(told)
+}
+
 /// How many binary digits a number has.
 fn magnitude(number: i64) -> u32 {
     i64::BITS - number.max(0).leading_zeros()
@@ -74,15 +85,26 @@ mod tests {
         }
     }
 
-    fn told(was: i64, is: i64) -> Vec<Notice> {
-        let origin = Origin {
+    fn origin() -> Origin {
+        Origin {
             namespace: "shop".into(),
             name: "edge".into(),
             uid: "u".into(),
             version: "7".into(),
             time: Timestamp::UNIX_EPOCH,
-        };
-        group_notices(&origin, &status(was), &status(is))
+        }
+    }
+
+    fn told(was: i64, is: i64) -> Vec<Notice> {
+        group_notices(&origin(), &status(was), &status(is))
+    }
+
+    #[test]
+    fn group_that_is_deleted_has_no_quarantined_agents_any_more() {
+        assert_eq!(group_farewell(&origin(), &status(0)), None);
+        let notice = group_farewell(&origin(), &status(3)).expect("something to tell");
+        assert_eq!((notice.kind, notice.reason.as_str()), (Kind::AgentsReleased, "Released"));
+        assert_eq!(notice.message, "the group is deleted; 3 of its agents were left alone");
     }
 
     #[test]

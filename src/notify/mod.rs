@@ -21,7 +21,7 @@ mod webhook;
 
 pub use deliver::{Metrics, Outbox, Proxies, Route, Trust, TrustError};
 pub use file::{FileError, Receivers, parse};
-pub use group::group_notices;
+pub use group::{group_farewell, group_notices};
 pub use notice::{Kind, Notice, Origin};
 pub use receiver::Receiver;
-pub use rollout::rollout_notices;
+pub use rollout::{rollout_farewell, rollout_notices};

@@ -36,6 +36,8 @@ pub enum Kind {
     RolloutStalled,
     /// A rollout that was stalled or stopped goes on.
     RolloutResumed,
+    /// The rollout or its group was deleted before the rollout was complete, or while it was stalled.
+    RolloutAbandoned,
     /// Agents are left alone, because nothing that was tried has lasted.
     AgentsQuarantined,
     /// No agent of the group is left alone any more.
@@ -69,6 +71,7 @@ impl Kind {
             Self::RolloutRolledBack => "rollout.rolledback",
             Self::RolloutStalled => "rollout.stalled",
             Self::RolloutResumed => "rollout.resumed",
+            Self::RolloutAbandoned => "rollout.abandoned",
             Self::AgentsQuarantined => "agents.quarantined",
             Self::AgentsReleased => "agents.released",
         }
@@ -82,7 +85,9 @@ impl Kind {
             | Self::RolloutRolledBack
             | Self::RolloutStalled
             | Self::AgentsQuarantined => Turn::Trouble,
-            Self::RolloutCompleted | Self::RolloutResumed | Self::AgentsReleased => Turn::Relief,
+            Self::RolloutCompleted | Self::RolloutResumed | Self::RolloutAbandoned | Self::AgentsReleased => {
+                Turn::Relief
+            }
         }
     }
 
@@ -95,6 +100,7 @@ impl Kind {
             Self::RolloutRolledBack => "is rolled back",
             Self::RolloutStalled => "is stalled",
             Self::RolloutResumed => "goes on",
+            Self::RolloutAbandoned => "is abandoned",
             Self::AgentsQuarantined => "has quarantined agents",
             Self::AgentsReleased => "has no quarantined agents any more",
         }

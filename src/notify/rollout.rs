@@ -23,13 +23,43 @@ pub fn rollout_notices(
     kinds(before, after).into_iter().map(notice).collect()
 }
 
+/// What there is to tell of a rollout for `group` that was deleted with this status: people may be waiting for its end, and
+/// nothing else will tell them. One that was complete, or never began, has nobody waiting.
+pub fn rollout_farewell(origin: &Origin, group: &str, last: &ConfigRolloutStatus) -> Option<Notice> {
+    if !is_open(last) || lacks_group(last) {
+        return None;
+    }
+    let (kind, reason) = (Kind::RolloutAbandoned, Reason::RolloutDeleted.as_str());
+    let message = format!("it was deleted, and agents keep what they run; {}", standing(last));
+    Some(
+        Notice::new(origin, kind, Severity::Info, reason, Detail::Rollout(detail(group, last)))
+            .saying(message),
+    )
+}
+
+/// Whether somebody may be waiting for the end of what was told of a rollout.
+fn is_open(status: &ConfigRolloutStatus) -> bool {
+    stalled(status).is_some() || stage(status).is_some_and(|stage| stage != Stage::Completed)
+}
+
+/// Whether the rollout's group is not there: then nothing becomes of it, and all that was open was told to be over.
+fn lacks_group(status: &ConfigRolloutStatus) -> bool {
+    reason(status) == Reason::GroupNotFound.as_str()
+}
+
 fn kinds(before: &ConfigRolloutStatus, after: &ConfigRolloutStatus) -> Vec<Kind> {
+    if lacks_group(after) {
+        let ends = is_open(before) && !lacks_group(before);
+        return if ends { vec![Kind::RolloutAbandoned] } else { Vec::new() };
+    }
     let mut told = Vec::new();
     let same_attempt = attempt(before) == attempt(after);
     if !same_attempt && attempt(after).is_some() {
         told.push(Kind::RolloutStarted);
     }
-    let was = stage(before).filter(|_| same_attempt);
+    // Once its group is there again, what has failed is told again.
+    let is_known = |stage: &Stage| same_attempt && !(lacks_group(before) && has_failed(*stage));
+    let was = stage(before).filter(is_known);
     if was != stage(after) {
         told.extend(match stage(after) {
             Some(Stage::Completed) => vec![Kind::RolloutCompleted],
@@ -131,8 +161,15 @@ fn message(kind: Kind, group: &str, before: &ConfigRolloutStatus, after: &Config
                 stalled(before).map_or_else(String::new, |reason| format!(" (it was stalled: {reason})"));
             format!("{}{was}", after.message)
         }
+        Kind::RolloutAbandoned => {
+            format!("its group {group} was deleted, and agents keep what they run; {}", standing(before))
+        }
         _ => format!("{target}: {}", after.message),
     }
+}
+
+fn standing(status: &ConfigRolloutStatus) -> String {
+    format!("the rollout was {:?}: {}", status.state, status.message)
 }
 
 fn detail(group: &str, status: &ConfigRolloutStatus) -> RolloutDetail {

@@ -30,7 +30,7 @@ fn receivers_are_read_with_their_defaults() {
         );
     }
     let events: Vec<usize> = receivers.iter().map(|receiver| receiver.events.len()).collect();
-    assert_eq!(events, [9, 4, 9], "a pager is for trouble");
+    assert_eq!(events, [10, 4, 10], "a pager is for trouble");
     assert_eq!(receivers[1].target.url().host, "events.pagerduty.com");
 }
 

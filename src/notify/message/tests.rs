@@ -97,7 +97,7 @@ fn what_begins_with_one_key_ends_with_it_whatever_it_was() {
     for kind in Kind::iter().filter(|kind| pager.wants(&notice(*kind))) {
         let (expected, action) = match kind {
             Kind::RolloutFailed | Kind::RolloutRolledBack | Kind::RolloutStalled => (rollout, "trigger"),
-            Kind::RolloutCompleted | Kind::RolloutResumed => (rollout, "resolve"),
+            Kind::RolloutCompleted | Kind::RolloutResumed | Kind::RolloutAbandoned => (rollout, "resolve"),
             Kind::AgentsQuarantined => (group, "trigger"),
             Kind::AgentsReleased => (group, "resolve"),
             Kind::RolloutStarted | Kind::RolloutAwaitingApproval => panic!("{kind:?} is none of a pager's"),

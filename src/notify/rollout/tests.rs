@@ -151,6 +151,72 @@ fn nothing_is_told_again_when_the_leader_changes() {
     }
 }
 
+/// Also if the incident is older than what the status shows: another attempt is under way.
+#[test]
+fn rollout_that_is_deleted_is_told_unless_it_was_complete_or_never_began() {
+    let none = ConfigRolloutStatus::default();
+    let pending = showing(none.clone(), RolloutState::Pending, Reason::NoReachableAgents, false);
+    let completed = at(1, Stage::Completed);
+    let farewell = |status: &ConfigRolloutStatus| rollout_farewell(&origin(), "edge", status);
+    for (last, expected) in [
+        (&none, false),
+        (&pending, false),
+        (&completed, false),
+        (&stuck(pending.clone(), Reason::GroupTaken), true),
+        (&stuck(completed.clone(), Reason::RevisionRejected), true),
+        (&at(1, Stage::Running), true),
+        (&in_phase(0, RolloutState::AwaitingApproval), true),
+        (&at(1, Stage::Held), true),
+        (&at(1, Stage::RollingBack), true),
+        (&at(1, Stage::RolledBack), true),
+        (&at(1, Stage::Halted), true),
+        (&at(2, Stage::Running), true),
+    ] {
+        assert_eq!(farewell(last).is_some(), expected, "{last:?}");
+    }
+    let notice = farewell(&at(1, Stage::Halted)).expect("something to tell");
+    assert_eq!((notice.kind, notice.kind.turn()), (Kind::RolloutAbandoned, Turn::Relief));
+    assert_eq!((notice.reason.as_str(), notice.severity), ("RolloutDeleted", Severity::Info));
+    assert_eq!(notice.title(), "Rollout shop/web is abandoned");
+    assert_eq!(
+        notice.message,
+        "it was deleted, and agents keep what they run; the rollout was Halted: words"
+    );
+}
+
+/// Nothing becomes of it then, and nothing can be done about it but to delete it too.
+#[test]
+fn what_is_open_is_over_when_the_group_is_deleted_and_what_has_failed_is_told_again_when_it_is_back() {
+    let without =
+        |status: ConfigRolloutStatus| showing(status, RolloutState::Pending, Reason::GroupNotFound, false);
+    let slow = stuck(at(1, Stage::Running), Reason::ProgressDeadlineExceeded);
+    let failed = [Kind::RolloutFailed];
+    for (before, ends, again) in [
+        (ConfigRolloutStatus::default(), false, &[][..]),
+        (at(1, Stage::Completed), false, &[]),
+        (at(1, Stage::Running), true, &[]),
+        (slow, true, &[Kind::RolloutStalled]),
+        (at(1, Stage::Held), true, &failed),
+        (at(1, Stage::Halted), true, &failed),
+        (at(1, Stage::RollingBack), true, &failed),
+        (at(1, Stage::RolledBack), true, &[Kind::RolloutFailed, Kind::RolloutRolledBack]),
+    ] {
+        let gone = without(before.clone());
+        let expected = if ends { vec![Kind::RolloutAbandoned] } else { vec![] };
+        assert_eq!(told(&before, &gone), expected, "{before:?}");
+        assert_eq!(told(&gone, &gone), [], "once");
+        assert_eq!(rollout_farewell(&origin(), "edge", &gone), None, "nor again when it is deleted too");
+        assert_eq!(told(&gone, &before), again, "{before:?}");
+    }
+    let halted = at(1, Stage::Halted);
+    let notice = rollout_notices(&origin(), "edge", &halted, &without(halted.clone())).remove(0);
+    assert_eq!(notice.reason, "GroupNotFound");
+    assert_eq!(
+        notice.message,
+        "its group edge was deleted, and agents keep what they run; the rollout was Halted: words"
+    );
+}
+
 /// Whatever opened an incident is followed by what ends it.
 #[test]
 fn every_trouble_that_is_over_is_told_to_be_over() {
