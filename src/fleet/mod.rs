@@ -67,7 +67,7 @@ pub use live::{Live, Restarts, ToRun, Treatments};
 pub use memory::{Bindings, FORGET_UNGROUPED_AFTER, Memory, Refusals, bindings, is_forgotten, outlived};
 pub use moving::{Successor, Tokens};
 pub use numbers::{Message, Place};
-pub use observed::{ObservedAgent, Replica, SliceSource, merge};
+pub use observed::{CLOCKS_APART, ObservedAgent, Replica, SliceSource, merge};
 pub use offer::Offer;
 pub use polls::{Missed, News};
 pub use principal::{Principal, PrincipalMark, TokenName};

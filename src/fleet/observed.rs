@@ -7,8 +7,12 @@ use super::{
 };
 use crate::api::{AgentSliceSpec, EntryFlags};
 use crate::config::{ConfigHash, Inventory};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use std::sync::Arc;
+
+/// How far apart the clocks of two replicas may be without any harm where times of both are compared: what is dated by
+/// so little before the other is not taken for earlier.
+pub const CLOCKS_APART: SignedDuration = SignedDuration::from_secs(10);
 
 /// Whether a replica holds its Lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -222,8 +226,10 @@ impl ObservedAgent {
         }
         // It was away from this replica because it was connected to the one that died.
         let Some(died) = other.unreachable.filter(|_| !self.connected) else { return };
+        // Which of the two came later is told by their replicas' clocks. In doubt it was there: that is waited for, and the
+        // other would be a failure.
         let was_there = if other.polling { died } else { other.since };
-        if was_there > self.since {
+        if was_there.saturating_add(CLOCKS_APART).is_ok_and(|latest| latest >= self.since) {
             (self.unreachable, self.since) = (other.unreachable, other.since.max(self.since));
         }
     }
