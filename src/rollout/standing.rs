@@ -1,7 +1,7 @@
 //! Where one agent of a cohort stands with the target (design, section 6).
 
 use crate::config::ConfigHash;
-use crate::fleet::{ObservedAgent, Verdict};
+use crate::fleet::{CLOCKS_APART, ObservedAgent, Verdict};
 use jiff::{SignedDuration, Timestamp};
 
 /// What standings are judged by.
@@ -161,9 +161,15 @@ fn applied(agent: &ObservedAgent, admitted: Admission, rules: &Rules) -> Standin
     let given = agent.ledger.iter().find(|given| given.hash == rules.target);
     // Replicas write times by the second.
     let admitted = Timestamp::from_second(admitted.first.as_second()).unwrap_or(admitted.first);
-    let applied_at = given.map_or(agent.since, |given| given.at).max(admitted);
+    let lately = admitted.saturating_sub(CLOCKS_APART).unwrap_or(Timestamp::MIN);
+    // An agent that took the target a little before it was let in took it then, by a clock that is behind the leader's.
+    // What came of it is told by the same clock.
+    let took = given.map(|given| given.at).filter(|at| *at >= lately);
+    let applied_at = took.unwrap_or_else(|| agent.since.max(admitted));
     let counts_from = applied_at.max(rules.retried_at.unwrap_or(Timestamp::MIN));
-    if !agent.is_healthy() && agent.health_since < admitted {
+    // Of one that took it then its replica noted whether it was ill.
+    let well_before = if took.is_some() { lately } else { admitted };
+    if !agent.is_healthy() && agent.health_since < well_before {
         return Standing::Exempt;
     }
     if agent.exempt {
@@ -180,7 +186,7 @@ fn applied(agent: &ObservedAgent, admitted: Admission, rules: &Rules) -> Standin
     }
     // One that was not healthy yet has two heartbeats to become so: supervisors start unhealthy.
     let fell = agent.health_since > well_from;
-    if fell || rules.watched_since(counts_from) > rules.interval * 2 {
+    if fell || rules.watched_since(counts_from.max(admitted)) > rules.interval * 2 {
         Standing::Failed(Failure::new(
             "Unhealthy",
             "unhealthy with the target",

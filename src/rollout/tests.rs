@@ -1,5 +1,6 @@
 //! Rollouts played through in a small world: agents that behave, time that is told, no clock and no socket.
 
+mod clocks;
 mod gates;
 mod losses;
 mod milestones;

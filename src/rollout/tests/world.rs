@@ -6,7 +6,7 @@ use crate::api::{
 };
 use crate::config::{ConfigHash, Inventory};
 use crate::fleet::fixtures::seen;
-use crate::fleet::{Cohort, InstanceUid, ObservedAgent, Ring, Rings, Side, Sides, Verdict, side};
+use crate::fleet::{Cohort, InstanceUid, Ledger, ObservedAgent, Ring, Rings, Side, Sides, Verdict, side};
 use crate::rollout::{
     Content, Furthest, GroupFacts, Input, Milestone, News, Next, RevisionFacts, assignment, milestones, news,
     step,
@@ -31,8 +31,27 @@ pub enum Manner {
 pub struct Member {
     pub manner: Manner,
     pub seen: ObservedAgent,
+    /// By how much the clock of its replica is ahead of the leader's.
+    pub ahead: SignedDuration,
     /// The names of all revisions that it was ever offered.
     pub offered: BTreeSet<String>,
+}
+
+impl Member {
+    /// The agent as its replica tells of it, by its own clock.
+    fn told(&self) -> ObservedAgent {
+        let mut told = self.seen.clone();
+        let shift = |time: &mut Timestamp| *time += self.ahead;
+        shift(&mut told.since);
+        shift(&mut told.health_since);
+        told.faltered.fell_ill.iter_mut().for_each(shift);
+        told.faltered.restarted.iter_mut().for_each(shift);
+        let mut ledger = Ledger::default();
+        told.ledger
+            .iter()
+            .for_each(|given| ledger.renew(given.hash, given.verdict.clone(), given.at + self.ahead));
+        ObservedAgent { ledger, ..told }
+    }
 }
 
 pub struct World {
@@ -114,7 +133,7 @@ impl World {
         let mut uid = [0; 16];
         uid[..2].copy_from_slice(&number.to_be_bytes());
         let seen = ObservedAgent { host: format!("host-{number}"), ..seen(InstanceUid::new(uid), self.now) };
-        self.members.push(Member { manner, seen, offered: BTreeSet::new() });
+        self.members.push(Member { manner, seen, ahead: SignedDuration::ZERO, offered: BTreeSet::new() });
     }
 
     /// Has the replicas tell of every agent whether it is in the ring of a selector: those with an index in `inside`.
@@ -161,7 +180,7 @@ impl World {
 
     /// What the leader would write now.
     pub fn decide(&self) -> Next {
-        let agents: Vec<ObservedAgent> = self.members.iter().map(|member| member.seen.clone()).collect();
+        let agents: Vec<ObservedAgent> = self.members.iter().map(Member::told).collect();
         let revisions = (1..=9).map(|number| self.revision(number)).collect();
         step(&Input {
             generation: 1,
