@@ -288,7 +288,9 @@ fn is_back(agent: &ObservedAgent, restart: &Restart, late: bool) -> bool {
         Some(before) => agent.started.is_some_and(|started| started != before),
         None => agent.since.as_second() > ordered.given.as_second() || late && ordered.done.is_some(),
     };
-    let was_ill = agent.health_since.as_second() < ordered.given.as_second();
+    // Both times are the replica's, where it has said that it sent the command: the leader's clock may be ahead.
+    let sent = ordered.done.unwrap_or(ordered.given);
+    let was_ill = agent.health_since.as_second() < sent.as_second();
     agent.connected && started && (agent.is_healthy() || was_ill)
 }
 

@@ -331,6 +331,26 @@ fn agent_that_was_ill_before_need_not_become_well_and_one_that_tells_no_start_is
 }
 
 #[test]
+fn agent_that_the_restart_made_ill_is_not_back_whatever_its_replicas_clock_says() {
+    for ahead in [-10, -1, 0, 1, 10] {
+        let mut world = World::new(10);
+        world.at(101);
+        let first = world.pending()[0];
+        world.now = 102;
+        world.obeys(first, false);
+        // As a replica tells it whose clock says something else.
+        let agent = &mut world.agents[first];
+        agent.done = agent.done.map(|done| Done { at: at(102 + ahead), ..done });
+        agent.health_since = at(103 + ahead);
+        world.at(104);
+        assert_eq!((world.under_way(), world.counts()), (1, (1, 0, 0)), "{ahead} s ahead");
+        world.agents[first].healthy = Some(true);
+        world.at(105);
+        assert_eq!(world.counts(), (2, 1, 0), "{ahead} s ahead");
+    }
+}
+
+#[test]
 fn another_request_begins_anew_and_waits_for_those_who_are_under_way() {
     let mut world = World::new(10);
     world.at(101);
