@@ -165,7 +165,15 @@ impl Attempt<'_> {
         let asked = promote(notices);
         phases::pause(status, self.input.paused && asked.is_none(), self.input.now);
         match asked {
-            Some(full) => self.promote(status, tally, full),
+            Some(full) => {
+                let before = status.phases.clone();
+                let outcome = self.promote(status, tally, full);
+                if status.phases == before {
+                    let why = message::phase(status, &tally.counts);
+                    refuse_promote(notices, &format!("nothing is left to end: {why}"));
+                }
+                outcome
+            }
             None if self.input.paused => {
                 let text = message::paused(status, &tally.counts);
                 Outcome::new(RolloutState::Paused, Reason::Paused, text)

@@ -1,7 +1,7 @@
 //! What people ask for.
 
 use super::world::{Manner, World, revision};
-use crate::api::{Approval, OnFailure, RolloutState as State};
+use crate::api::{Approval, OnFailure, PhaseOutcome, RolloutState as State};
 use crate::rollout::Content;
 
 #[test]
@@ -76,6 +76,40 @@ fn abort_without_a_stable_revision_halts() {
     world.ask("abort", "stop");
     assert_eq!(world.tick(1), State::Halted);
     assert_eq!(world.running("r-1"), 2, "agents keep what they run");
+}
+
+/// As while the only replica starts anew: a share of nobody is nothing to begin with.
+#[test]
+fn promote_while_nobody_can_be_reached_ends_the_phase_and_the_next_begins_when_somebody_can() {
+    let mut world = World::with_stable(100);
+    world.run_until(State::Soaking);
+    (0..100).for_each(|index| world.disconnect(index));
+    world.ask("promote", "one");
+    world.tick(1);
+    assert_eq!(world.status.phases[0].outcome, PhaseOutcome::Passed);
+    world.ask("promote", "two");
+    world.tick(1);
+    assert_eq!(world.status.phases[1].outcome, PhaseOutcome::Waiting, "{}", world.status.message);
+    assert_eq!(world.notices.remove(0), Ok("promote"));
+    let told = world.notices.remove(0);
+    assert!(told.as_ref().is_err_and(|why| why.contains("nothing is left to end")), "{told:?}");
+    (0..100).for_each(|index| world.reconnect(index));
+    world.tick(1);
+    assert_eq!(world.status.phases[1].outcome, PhaseOutcome::Running, "{}", world.status.message);
+}
+
+/// A person decides, and knows that: the status says what the soak waits for.
+#[test]
+fn promote_ends_a_soak_also_where_nobody_has_watched_it() {
+    let mut world = World::with_stable(100);
+    world.run_until(State::Soaking);
+    world.watched_until = Some(world.now);
+    world.tick(400);
+    assert_eq!(world.status.state, State::Soaking, "{}", world.status.message);
+    world.ask("promote", "go");
+    world.tick(1);
+    assert_eq!(world.status.phases[1].outcome, PhaseOutcome::Running, "{}", world.status.message);
+    assert_eq!(world.notices, [Ok("promote")]);
 }
 
 #[test]

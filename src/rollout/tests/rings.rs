@@ -82,6 +82,84 @@ fn ring_begins_only_when_its_agents_are_known() {
     soak_in(&mut world, "half-edge");
 }
 
+const RING_UNKNOWN: &str = "half-edge begins once every replica has told which agents its selector matches";
+
+#[test]
+fn promote_before_a_ring_is_known_ends_the_phase_and_the_ring_begins_by_itself_when_it_is() {
+    let mut world = world();
+    world.run_until(State::Soaking);
+    world.ask("promote", "one");
+    for _ in 0..5 {
+        assert_eq!(world.tick(1), State::Progressing);
+        assert!(world.status.message.contains(RING_UNKNOWN), "{}", world.status.message);
+        assert_eq!((world.status.phases[0].outcome, world.running("r-2")), (PhaseOutcome::Passed, 1));
+    }
+    assert_eq!(world.notices, [Ok("promote")], "it ended the soak");
+    world.ask("promote", "two");
+    world.tick(1);
+    assert_eq!((world.status.phases[1].outcome, world.running("r-2")), (PhaseOutcome::Waiting, 1));
+    let told = world.notices.pop().expect("an answer");
+    assert!(
+        told.as_ref()
+            .is_err_and(|why| why.contains("promote: nothing is left to end") && why.contains(RING_UNKNOWN)),
+        "{told:?}"
+    );
+    world.tell_ring(&edge(), 0..20);
+    assert_eq!(world.tick(1), State::Progressing);
+    assert_eq!(world.status.phases[1].outcome, PhaseOutcome::Running, "{}", world.status.message);
+    world.run_until(State::Soaking);
+    assert_eq!(world.notices, [Ok("promote")], "and nobody has to ask again");
+}
+
+#[test]
+fn full_promote_leaves_rings_out_that_are_not_known() {
+    for waits in [false, true] {
+        let mut world = world();
+        world.run_until(State::Soaking);
+        if waits {
+            world.ask("promote", "one");
+            world.tick(1);
+        }
+        world.ask("promote", "full-all");
+        world.tick(1);
+        let last = world.status.phases.last().map(|phase| phase.outcome);
+        assert_eq!(last, Some(PhaseOutcome::Running), "{}", world.status.message);
+        assert!(world.notices.iter().all(Result::is_ok), "{:?}", world.notices);
+        world.run_until(State::Completed);
+    }
+}
+
+#[test]
+fn promote_before_the_first_phase_is_refused_while_its_ring_is_not_known() {
+    let mut world = world();
+    world.strategy.phases.remove(0);
+    world.tick(1);
+    world.ask("promote", "one");
+    world.tick(1);
+    assert_eq!((world.status.state, world.running("r-2")), (State::Progressing, 0));
+    let told = world.notices.pop().expect("an answer");
+    assert!(told.as_ref().is_err_and(|why| why.contains(RING_UNKNOWN)), "{told:?}");
+}
+
+#[test]
+fn promote_of_a_paused_rollout_lets_no_ring_begin_later_than_that_until_it_goes_on() {
+    let mut world = world();
+    world.run_until(State::Soaking);
+    world.paused = true;
+    world.ask("promote", "one");
+    world.tick(1);
+    assert_eq!(
+        (world.status.phases[0].outcome, &*world.notices),
+        (PhaseOutcome::Passed, &[Ok("promote")][..])
+    );
+    world.tell_ring(&edge(), 0..20);
+    assert_eq!(world.tick(1), State::Paused, "{}", world.status.message);
+    assert_eq!(world.status.phases[1].outcome, PhaseOutcome::Waiting);
+    world.paused = false;
+    world.run_until(State::Soaking);
+    assert_eq!(world.status.phases[1].outcome, PhaseOutcome::Running);
+}
+
 #[test]
 fn first_phase_may_be_a_ring() {
     let mut world = world();
