@@ -14,7 +14,7 @@ use support::control_plane::ControlPlane;
 use support::fleet::Fleet;
 use support::metrics::{Metrics, as_prometheus_text, documented, served};
 use support::operator::Operator;
-use support::resources::{Space, collector, group, inline, rollout};
+use support::resources::{Space, collector, group, inline, phased, rollout};
 use support::{eventually, tool};
 
 const HEARTBEAT: Duration = Duration::from_millis(100);
@@ -150,6 +150,7 @@ async fn metrics_tell_of_a_rollout_and_no_more_of_a_group_that_is_gone() {
         of_group("opamp_rollouts", ",state=\"Completed\"", 1),
         of_group("opamp_rollouts", ",state=\"Pending\"", 0),
         of_group("opamp_stalled_rollouts", ",reason=\"ConnectivityLost\"", 0),
+        of_group("opamp_held_rollouts", "", 0),
         of_group("opamp_rollout_agents", ",state=\"updated\"", 3),
         "opamp_rollout_attempts_total{result=\"completed\"} 1".to_owned(),
         "opamp_rollout_time_to_applied_seconds_count{share=\"50\"} 1".to_owned(),
@@ -205,4 +206,46 @@ async fn metrics_tell_of_a_rollout_and_no_more_of_a_group_that_is_gone() {
             "opamp_websocket_connection_duration_seconds_count 3",
         ])
         .await;
+}
+
+/// Two rollouts of which an agent has failed: too many for one, which is to pause then; a person has paused the other.
+#[tokio::test(flavor = "multi_thread")]
+async fn rollout_that_failures_have_stopped_is_told_from_one_that_a_person_has_paused() {
+    let plane = ControlPlane::start().await;
+    let space = Space::new(&plane, "held").await;
+    let operator = Operator::start(&plane, "held").await;
+    let mut fleets = Vec::new();
+    for (key, name, tolerated, paused) in [(1, "stopped", 0, false), (2, "paused", 1, true)] {
+        let mut fleet = Fleet::new(&operator.websocket(), name, key, HEARTBEAT);
+        fleet.join(1, &Behaviour::Fail("no such exporter".to_owned()));
+        fleet.join(1, &Behaviour::Apply);
+        fleets.push(fleet);
+        space.apply(group(name, name)).await;
+        space.group_has(name, 2).await;
+        let phases = json!([
+            {"name": "first", "agents": "100%", "duration": "1h"},
+            {"name": "full", "agents": "100%"},
+        ]);
+        let mut manifest = phased(name, name, inline(&collector(name)), phases);
+        manifest["spec"]["strategy"]["failureThreshold"] = json!(tolerated);
+        manifest["spec"]["strategy"]["onFailure"] = json!("Pause");
+        space.apply(manifest.clone()).await;
+        let has_failed =
+            |rollout: &ConfigRollout| rollout.status.as_ref().is_some_and(|status| status.agents.failed == 1);
+        space.until(name, "told of the failure", has_failed).await;
+        manifest["spec"]["paused"] = json!(paused);
+        space.apply(manifest).await;
+        space.rollout_is(name, RolloutState::Paused).await;
+    }
+    let of_group = |name: &str, group: &str, labels: &str, value: u8| {
+        format!("{name}{{namespace=\"held\",group=\"{group}\"{labels}}} {value}")
+    };
+    let lines = [("stopped", 1), ("paused", 0)].map(|(group, held)| {
+        [
+            of_group("opamp_rollouts", group, ",state=\"Paused\"", 1),
+            of_group("opamp_rollout_agents", group, ",state=\"failed\"", 1),
+            of_group("opamp_held_rollouts", group, "", held),
+        ]
+    });
+    operator.until_metrics(&lines.iter().flatten().map(String::as_str).collect::<Vec<_>>()).await;
 }

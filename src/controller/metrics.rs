@@ -153,6 +153,7 @@ fn counts(rollout: &ConfigRollout, holds: bool) -> RolloutCounts {
         namespace: rollout.namespace().unwrap_or_default(),
         group: rollout.spec.group_name.clone(),
         states: STATES.map(|(name, state)| (name, i64::from(status.state == state))).to_vec(),
+        held: status.cohort.as_ref().is_some_and(|cohort| cohort.stage == Stage::Held),
         stalled: STALLED.map(|why| (why.as_str(), i64::from(reason == Some(why.as_str())))).to_vec(),
         agents: if holds { agent_counts(&status.agents) } else { Vec::new() },
     }
@@ -209,6 +210,7 @@ fn reason(error: &Error) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::Cohort;
     use kube::core::Status;
 
     #[test]
@@ -246,6 +248,26 @@ mod tests {
         let told: Vec<_> =
             told.iter().map(|counts| (counts.group.as_str(), counts.agents.is_empty())).collect();
         assert_eq!(told, [("g", true), ("g", false), ("h", false)]);
+    }
+
+    /// Whoever pauses a rollout knows of it, whatever has failed by then.
+    #[test]
+    fn rollout_is_held_while_failures_have_stopped_it_and_not_when_a_person_has_paused_it() {
+        for (stage, state, expected) in [
+            (None, RolloutState::Paused, false),
+            (Some(Stage::Running), RolloutState::Paused, false),
+            (Some(Stage::Running), RolloutState::Progressing, false),
+            (Some(Stage::Held), RolloutState::Paused, true),
+            (Some(Stage::Held), RolloutState::Invalid, true),
+            (Some(Stage::Halted), RolloutState::Halted, false),
+            (Some(Stage::RolledBack), RolloutState::RolledBack, false),
+        ] {
+            let cohort = stage.map(|stage| Cohort { stage, ..Cohort::default() });
+            let mut status = ConfigRolloutStatus { state, cohort, ..ConfigRolloutStatus::default() };
+            status.agents.failed = 2;
+            let rollout = ConfigRollout { status: Some(status), ..rollout("a", "g", 1) };
+            assert_eq!(counts(&rollout, true).held, expected, "{stage:?} {state:?}");
+        }
     }
 
     #[test]

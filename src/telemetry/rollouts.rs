@@ -16,6 +16,7 @@ const SECONDS: [f64; 15] =
 pub struct RolloutMetrics {
     rollouts: Told<StateLabels>,
     stalled: Told<ReasonLabels>,
+    held: Told<GroupLabels>,
     agents: Told<StateLabels>,
     attempts: Counts<1>,
     applied: Durations<1>,
@@ -33,6 +34,8 @@ pub struct RolloutCounts {
     pub states: Vec<(&'static str, i64)>,
     /// 1 for the reason that it is stalled for, 0 for all others.
     pub stalled: Vec<(&'static str, i64)>,
+    /// Whether failures have stopped it, until a person decides.
+    pub held: bool,
     /// Its agents; nothing unless it holds the group.
     pub agents: Vec<(&'static str, i64)>,
 }
@@ -64,12 +67,19 @@ struct ReasonLabels {
     reason: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EncodeLabelSet)]
+struct GroupLabels {
+    namespace: String,
+    group: String,
+}
+
 impl Default for RolloutMetrics {
     fn default() -> Self {
         let empty = || Histogram::new(SECONDS);
         Self {
             rollouts: Told::default(),
             stalled: Told::default(),
+            held: Told::default(),
             agents: Told::default(),
             attempts: Counts::new([("result", &["completed", "rolled_back", "halted", "superseded"])]),
             applied: Durations::new([("share", &["50", "99", "100"])], empty),
@@ -84,6 +94,8 @@ impl RolloutMetrics {
         self.rollouts.register(registry, "opamp_rollouts", "Rollouts for a group by state");
         let help = "Rollouts for a group that cannot go on though their state does not say so, by reason";
         self.stalled.register(registry, "opamp_stalled_rollouts", help);
+        let help = "Rollouts for a group that failures have stopped, until a person decides";
+        self.held.register(registry, "opamp_held_rollouts", help);
         let help = "Agents as the rollout that holds a group counts them";
         self.agents.register(registry, "opamp_rollout_agents", help);
         self.attempts.register(registry, "opamp_rollout_attempts", "Attempts that ended, by result");
@@ -111,6 +123,12 @@ impl RolloutMetrics {
         self.stalled.tell(reasons.map(|(StateLabels { namespace, group, state }, count)| {
             (ReasonLabels { namespace, group, reason: state }, count)
         }));
+        let mut held: BTreeMap<GroupLabels, i64> = BTreeMap::new();
+        for rollout in rollouts {
+            let (namespace, group) = (rollout.namespace.clone(), rollout.group.clone());
+            *held.entry(GroupLabels { namespace, group }).or_default() += i64::from(rollout.held);
+        }
+        self.held.tell(held);
     }
 
     /// Counts the end of an attempt.
@@ -145,6 +163,7 @@ mod tests {
             group: group.to_owned(),
             states: states.to_vec(),
             stalled: vec![("GroupTaken", 1)],
+            held: states.contains(&("Paused", 1)),
             agents: agents.to_vec(),
         }
     }
@@ -173,6 +192,7 @@ mod tests {
         assert_eq!(
             told(&metrics),
             [
+                r#"opamp_held_rollouts{namespace="ns",group="a"} 1"#,
                 r#"opamp_rollout_agents{namespace="ns",group="a",state="total"} 7"#,
                 r#"opamp_rollouts{namespace="ns",group="a",state="Paused"} 1"#,
                 r#"opamp_rollouts{namespace="ns",group="a",state="Pending"} 1"#,
