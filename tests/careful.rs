@@ -1,12 +1,13 @@
 //! What makes a rollout careful, on a real API server, with simulated agents: rings, a bounded number of agents in
-//! flight, and the way back from a Secret that was rotated to something bad.
+//! flight, the way back from a Secret that was rotated to something bad, and an agent that does not go back.
 
 mod support;
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Patch, PatchParams};
 use opamp_operator::api::{
-    CollectorGroup, ConfigRevision, ConfigRollout, ConfigRolloutStatus, RevisionState, RolloutState,
+    CollectorGroup, ConfigRevision, ConfigRollout, ConfigRolloutStatus, ProblemKind, RevisionState,
+    RolloutState,
 };
 use opamp_operator::sim::Behaviour;
 use serde_json::{Value, json};
@@ -15,7 +16,7 @@ use std::time::Duration;
 use support::control_plane::ControlPlane;
 use support::fleet::{Fleet, content};
 use support::operator::Operator;
-use support::resources::{Space, collector, group, inline, phased, rollout};
+use support::resources::{Space, collector, group, inline, phased, rollout, until_events};
 
 const AGENTS: usize = 50;
 /// Those of them that are in the ring.
@@ -74,7 +75,12 @@ impl<'a> Case<'a> {
     }
 
     async fn promote(&self, token: &str) {
-        let patch = Patch::Merge(json!({"metadata": {"annotations": {"fleet.opamp.dev/promote": token}}}));
+        self.ask("promote", token).await;
+    }
+
+    async fn ask(&self, request: &str, token: &str) {
+        let annotation = format!("fleet.opamp.dev/{request}");
+        let patch = Patch::Merge(json!({"metadata": {"annotations": {annotation: token}}}));
         let rollouts = self.space.api::<ConfigRollout>();
         rollouts.patch(self.name, &PatchParams::default(), &patch).await.expect("annotated");
     }
@@ -247,4 +253,64 @@ async fn whoever_starts_anew_gets_the_old_bytes(mut case: Case<'_>, hurt: BTreeS
     // Rotated back, the content is proven already.
     case.space.apply(secret(&old)).await;
     case.is(1, RolloutState::Soaking).await;
+}
+
+/// Whether a group tells that a rollback is not complete, and whom it still misses.
+fn misses(group: &CollectorGroup) -> (bool, Vec<String>) {
+    let Some(status) = &group.status else { return (false, Vec::new()) };
+    let is_told = status.conditions.iter().any(|condition| {
+        condition.type_ == "Degraded"
+            && condition.status == "True"
+            && condition.reason == "RollbackIncomplete"
+    });
+    let left = status.problems.iter().filter(|problem| problem.kind == ProblemKind::NotRolledBack);
+    (is_told, left.map(|problem| problem.host.clone()).collect())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn agent_that_takes_no_rollback_is_told_of_until_it_runs_the_stable_revision() {
+    let plane = ControlPlane::start().await;
+    let space = Space::new(&plane, "incomplete").await;
+    let operator = Operator::start(&plane, "incomplete").await;
+    let mut case = Case::new(&space, &operator, "left", 4).await;
+    case.fleet.join(10, &Behaviour::Apply);
+    case.space.group_has(case.name, 10).await;
+    case.apply(inline(&collector("one")), json!([{"name": "full", "agents": "100%"}])).await;
+    case.is(1, RolloutState::Completed).await;
+    let phases =
+        json!([{"name": "canary", "agents": 5, "duration": "1h"}, {"name": "full", "agents": "100%"}]);
+    let mut manifest = phased(case.name, case.name, inline(&collector("two")), phases);
+    manifest["spec"]["strategy"]["progressDeadline"] = json!("5s");
+    case.space.apply(manifest).await;
+    case.is(2, RolloutState::Soaking).await;
+
+    // One of the canaries takes what it is sent from now on, and does nothing with it.
+    let (first, second) = (case.hash(1).await, case.hash(2).await);
+    let canaries = case.fleet.running(&second);
+    assert_eq!(canaries.len(), 5);
+    let left = *canaries.first().expect("a canary");
+    case.fleet.set_behaviour(left, &Behaviour::Silent);
+    case.ask("abort", "enough").await;
+    let status = case.is(2, RolloutState::RolledBack).await;
+    assert!(status.message.contains("1 of 5 agents are not back"), "{}", status.message);
+    let host = format!("host-{left}");
+    let told = |group: &CollectorGroup| misses(group) == (true, vec![host.clone()]);
+    let group = case.space.until::<CollectorGroup>(case.name, "without one agent", told).await;
+    let status = group.status.expect("a status");
+    assert_eq!((status.agents.connected, status.agents.in_sync), (10, 9));
+    let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready");
+    assert_eq!(ready.map(|ready| ready.status.as_str()), Some("False"));
+    let events = until_events(&space, case.name, &["RolledBack"], 1).await;
+    let note = events.iter().find(|(reason, _)| reason == "RolledBack").map(|(_, note)| note.as_str());
+    assert!(note.is_some_and(|note| note.contains("1 of 5 agents are not back")), "{events:?}");
+    assert_eq!(case.fleet.running(&second), BTreeSet::from([left]));
+
+    // It comes back right, and is forgotten.
+    case.fleet.start_anew(&BTreeSet::from([left]), &Behaviour::Apply).await;
+    let whole = |group: &CollectorGroup| {
+        misses(group) == (false, Vec::new())
+            && group.status.as_ref().is_some_and(|status| status.agents.in_sync == 10)
+    };
+    case.space.until::<CollectorGroup>(case.name, "whole again", whole).await;
+    assert_eq!((case.fleet.running(&first).len(), case.fleet.running(&second).len()), (10, 0));
 }
