@@ -63,14 +63,8 @@ async fn run(leader: &Arc<Leader>, feeds: Feeds, poke: &watch::Sender<u64>) {
         poke.send_modify(|version| *version += 1);
         std::future::ready(())
     });
-    // All groups and rollouts are gone through each time, so what changes within an interval is told together.
-    let mut version = poke.subscribe();
-    let told = async {
-        while version.changed().await.is_ok() {
-            leader.tell_metrics();
-            tokio::time::sleep(leader.status_interval).await;
-        }
-    };
+    // All groups and rollouts are gone through each time.
+    let told = at_intervals(poke.subscribe(), leader.status_interval, || leader.tell_metrics());
     let swept = async {
         let mut ticks = tokio::time::interval(leader.assumed_interval);
         loop {
@@ -93,6 +87,14 @@ async fn reconcile_group(
     leader: Arc<Leader>,
 ) -> Result<Action, Error> {
     counted(group::KIND, leader.clone(), Box::pin(group::reconcile(group, leader))).await
+}
+
+/// Tells of changes of a number, and then waits: what changes meanwhile is told together.
+async fn at_intervals(mut version: watch::Receiver<u64>, interval: Duration, tell: impl Fn()) {
+    while version.changed().await.is_ok() {
+        tell();
+        tokio::time::sleep(interval).await;
+    }
 }
 
 /// Each change of a number that only grows.
@@ -217,5 +219,57 @@ async fn drain<K>(mut feed: Feed<K>) {
         if let Err(error) = event {
             tracing::warn!(%error, "cannot watch");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::time::sleep;
+
+    const INTERVAL: Duration = Duration::from_secs(1);
+
+    /// Ten seconds of a fleet in which something changes each so many milliseconds: how often that is told, and whether
+    /// the last change is.
+    async fn times_told(changes_each: u64) -> (usize, bool) {
+        let poke = watch::Sender::new(0_u64);
+        let (times, last) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let seen = poke.subscribe();
+        let told = at_intervals(poke.subscribe(), INTERVAL, || {
+            times.fetch_add(1, Ordering::Relaxed);
+            last.store(usize::try_from(*seen.borrow()).expect("few"), Ordering::Relaxed);
+        });
+        let changes = async {
+            for change in 1..=10_000 / changes_each {
+                poke.send_replace(change);
+                sleep(Duration::from_millis(changes_each)).await;
+            }
+            sleep(INTERVAL).await;
+        };
+        tokio::select! {
+            () = told => unreachable!("the number may change for ever"),
+            () = changes => {}
+        }
+        let is_last = last.load(Ordering::Relaxed) == usize::try_from(10_000 / changes_each).expect("few");
+        (times.load(Ordering::Relaxed), is_last)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn metrics_are_told_once_an_interval_however_often_something_changes_and_the_last_change_is_told() {
+        // At once, and then each second: of what goes on for ten seconds eleven times.
+        for (changes_each, times) in [(1, 11), (100, 11), (300, 11), (2_000, 5), (10_000, 1)] {
+            assert_eq!(times_told(changes_each).await, (times, true), "a change each {changes_each} ms");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn metrics_are_not_told_while_nothing_changes() {
+        let poke = watch::Sender::new(7_u64);
+        let told = AtomicUsize::new(0);
+        let telling = at_intervals(poke.subscribe(), INTERVAL, || {
+            told.fetch_add(1, Ordering::Relaxed);
+        });
+        assert!(tokio::time::timeout(INTERVAL * 100, telling).await.is_err());
+        assert_eq!(told.into_inner(), 0);
     }
 }
