@@ -169,7 +169,10 @@ fn policies_are_left_out_where_the_cluster_cannot_have_them_and_people_are_told(
     let chart = chart();
     let install = ["install", "opamp-operator", chart.to_str().expect("UTF-8"), "--dry-run=client"];
     let image = ["--namespace", NAMESPACE, "--set", "image.repository=x"];
-    let told = |more: &[&str]| helm(&[&install[..], &image, more].concat()).expect("a dry run");
+    let told = |more: &[&str]| {
+        let printed = helm(&[&install[..], &image, more].concat()).expect("a dry run");
+        printed.split_once("\nNOTES:\n").expect("notes").1.to_owned()
+    };
     let notes = told(&[]);
     for words in [
         "so the admission policies are left out",
