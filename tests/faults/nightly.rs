@@ -56,7 +56,7 @@ async fn main() -> ExitCode {
 enum Outcome {
     Passed,
     Failed,
-    /// Nothing was wrong, and the machine did not keep up for most of the time.
+    /// Nothing was wrong, and the machine hardly ever kept up.
     Inconclusive,
 }
 
