@@ -16,9 +16,15 @@ use prost::Message;
 use std::collections::VecDeque;
 use std::future::pending;
 use std::io::{self, Read};
+use std::time::Duration;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 const PROTOBUF: &str = "application/x-protobuf";
+
+/// How long an answer may take, a new connection included. One may never come: the network loses it, or hyper does if the
+/// connection ends in the moment in which a request is handed to it.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A connection, opened again when the server has closed it between two polls.
 pub struct Client {
@@ -40,12 +46,8 @@ impl Link for Client {
     }
 
     async fn send(&mut self, message: &AgentToServer) -> io::Result<()> {
-        if !self.endpoint.others.is_empty() || self.sender.ready().await.is_err() {
-            (self.turn, self.sender) = connect(&self.endpoint, self.turn + 1, &mut self.driver).await?;
-        }
-        let request = request(&self.endpoint, message).map_err(io::Error::other)?;
-        let response = self.sender.send_request(request).await.map_err(io::Error::other)?;
-        self.answers.push_back(read(response).await?);
+        let answer = timeout(ANSWER_TIMEOUT, self.ask(message)).await??;
+        self.answers.push_back(answer);
         Ok(())
     }
 
@@ -59,6 +61,17 @@ impl Link for Client {
     async fn close(&mut self) -> io::Result<()> {
         self.driver.shutdown().await;
         Ok(())
+    }
+}
+
+impl Client {
+    async fn ask(&mut self, message: &AgentToServer) -> io::Result<ServerToAgent> {
+        if !self.endpoint.others.is_empty() || self.sender.ready().await.is_err() {
+            (self.turn, self.sender) = connect(&self.endpoint, self.turn + 1, &mut self.driver).await?;
+        }
+        let request = request(&self.endpoint, message).map_err(io::Error::other)?;
+        let response = self.sender.send_request(request).await.map_err(io::Error::other)?;
+        read(response).await
     }
 }
 
@@ -97,4 +110,23 @@ async fn read(response: Response<Incoming>) -> io::Result<ServerToAgent> {
         body = inflated.into();
     }
     ServerToAgent::decode(body).map_err(io::Error::other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::net::TcpListener;
+    use tokio::time::Instant;
+
+    #[tokio::test(start_paused = true)]
+    async fn poll_that_is_never_answered_fails_after_half_a_minute() {
+        let server = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = server.local_addr().expect("an address");
+        let endpoint: Endpoint = format!("http://{address}/v1/opamp").parse().expect("an endpoint");
+        let mut client = Client::open(&endpoint).await.expect("open");
+        let _silent = server.accept().await.expect("a connection");
+        let start = Instant::now();
+        let error = client.send(&AgentToServer::default()).await.expect_err("no answer");
+        assert_eq!((error.kind(), start.elapsed()), (io::ErrorKind::TimedOut, ANSWER_TIMEOUT));
+    }
 }
