@@ -12,6 +12,7 @@ use kube::api::{Api, PostParams};
 use kube::client::ClientBuilder;
 use kube::{Client, ResourceExt};
 use std::time::Duration;
+use tower::timeout::TimeoutLayer;
 
 /// How long the API server may take to answer the first request.
 const FIRST_ANSWER: Duration = Duration::from_secs(10);
@@ -63,10 +64,8 @@ pub async fn connect(metrics: ControlMetrics) -> Result<Client, StartError> {
     let mut config = kube::Config::infer().await.map_err(|error| StartError::NoConfig(one_line(&error)))?;
     let environment = PROXIES.iter().filter_map(|name| std::env::var(name).ok());
     without_proxy(&mut config, environment)?;
-    bound(&mut config);
     let url = config.cluster_url.to_string();
-    let builder = ClientBuilder::try_from(config).map_err(|error| StartError::NoConfig(one_line(&error)))?;
-    let client = builder.with_layer(&Counting(metrics)).build();
+    let client = client(config, metrics)?;
     let unreachable = |cause: String| StartError::Unreachable { url: url.clone(), cause };
     match tokio::time::timeout(FIRST_ANSWER, client.apiserver_version()).await {
         Ok(Ok(_)) => Ok(client),
@@ -91,8 +90,17 @@ fn without_proxy(
     Err(StartError::NoConfig("the kubeconfig has a proxy-url, and no proxy is used".to_owned()))
 }
 
-/// Lets no request hang for ever, as where the API server's machine is gone before it has answered: by itself the client
-/// waits without end, and with it whatever comes after.
+/// A client that lets no request hang for ever, as where the API server's machine is gone before it has answered: by
+/// itself it waits without end, and with it whatever comes after. A watch is answered when it begins.
+fn client(mut config: kube::Config, metrics: ControlMetrics) -> Result<Client, StartError> {
+    bound(&mut config);
+    let builder = ClientBuilder::try_from(config).map_err(|error| StartError::NoConfig(one_line(&error)))?;
+    // Also for what was never sent: hyper can lose a request if its connection ends in the moment in which it is given it.
+    let answered = TimeoutLayer::new(LONGEST_SILENCE);
+    Ok(builder.with_layer(&answered).with_layer(&Counting(metrics)).build())
+}
+
+/// Ends connections on which nothing comes or goes.
 fn bound(config: &mut kube::Config) {
     config.connect_timeout = Some(Duration::from_secs(5));
     config.read_timeout = Some(LONGEST_SILENCE);
@@ -231,6 +239,7 @@ fn one_line(error: &(dyn std::error::Error + 'static)) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
     use tokio::time::Instant;
 
@@ -265,6 +274,34 @@ mod tests {
         tokio::select! {
             answer = client.apiserver_version() => assert!(answer.is_err()),
             () = async { let _taken = listener.accept().await; std::future::pending().await } => {}
+        }
+        assert_eq!(start.elapsed().as_secs(), LONGEST_SILENCE.as_secs());
+    }
+
+    /// Its connection is never silent for long.
+    #[tokio::test(start_paused = true)]
+    async fn request_whose_answer_never_begins_fails_in_the_end() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let config = kube::Config::new(format!("http://{address}").parse().expect("a URL"));
+        let client = client(config, ControlMetrics::default()).expect("a client");
+        let start = Instant::now();
+        let dribble = async {
+            let (mut taken, _) = listener.accept().await.expect("a connection");
+            let asked = taken.read(&mut [0; 1024]).await.expect("a request");
+            assert!(asked > 0);
+            taken.write_all(b"HTTP/1.1 200 OK\r\nslowly: ").await.expect("written");
+            while start.elapsed() < LONGEST_SILENCE * 10 {
+                taken.write_all(b"a").await.expect("written");
+                tokio::time::sleep(LONGEST_SILENCE / 5).await;
+            }
+        };
+        tokio::select! {
+            answer = client.apiserver_version() => {
+                let error = answer.expect_err("no answer").to_string();
+                assert!(error.contains("timed out"), "{error}");
+            }
+            () = dribble => {}
         }
         assert_eq!(start.elapsed().as_secs(), LONGEST_SILENCE.as_secs());
     }
