@@ -1,7 +1,7 @@
 //! The task that writes this replica's slices, and the one that keeps its Lease, which says that they are written.
 
 use super::leases;
-use super::slices::Flusher;
+use super::slices::{Flusher, stopped};
 use crate::api::REPLICA_LABEL;
 use crate::cluster::{Held, Keeper, LastWrite, Promise, REPLICA_LEASE_PREFIX, SliceWriter, keep};
 use crate::opamp::Hub;
@@ -70,11 +70,6 @@ impl Keepers {
             tracing::warn!(%error, "cannot give the lease back");
         }
     }
-}
-
-/// Resolves when the tasks are to end.
-pub async fn stopped(stop: &mut watch::Receiver<bool>) {
-    drop(stop.wait_for(|stop| *stop).await);
 }
 
 /// Says once of a namespace that this replica is behind there, and that it is no more.

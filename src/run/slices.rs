@@ -1,6 +1,5 @@
 //! Writes this replica's slices when they are due. A namespace whose writes fail or hang holds up no other one.
 
-use super::flush::stopped;
 use crate::cluster::SliceWriter;
 use crate::fleet::SliceContent;
 use crate::opamp::Hub;
@@ -78,6 +77,11 @@ impl Flusher {
             tracing::warn!(namespace = %content.id.namespace, slice = content.id.number, %error, "cannot write slice");
         }
     }
+}
+
+/// Resolves when the tasks are to end.
+pub async fn stopped(stop: &mut watch::Receiver<bool>) {
+    drop(stop.wait_for(|stop| *stop).await);
 }
 
 async fn wait_until(due: Option<Timestamp>, turn: Instant) {
