@@ -347,17 +347,22 @@ fn events(posts: &[Post]) -> Vec<String> {
     posts.iter().map(|post| post.json()["data"]["event"].as_str().expect("an event").to_owned()).collect()
 }
 
+/// Two replicas that tell these sinks. The first one leads.
+async fn replicas(plane: &ControlPlane, sinks: &Sinks) -> (Operator, Operator) {
+    let file = plane.dir().join("notifications.yaml");
+    std::fs::write(&file, sinks.file()).expect("written");
+    let file = file.to_str().expect("a path in UTF-8");
+    let first = replica(plane, "first", file).await;
+    first.until_metrics(&["opamp_operator_leading 1"]).await;
+    (first, replica(plane, "second", file).await)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn rollouts_are_told_to_receivers_of_each_kind_once_also_when_the_leader_is_killed_meanwhile() {
     let plane = ControlPlane::start().await;
     let space = Space::new(&plane, "told").await;
     let sinks = Sinks::start().await;
-    let file = plane.dir().join("notifications.yaml");
-    std::fs::write(&file, sinks.file()).expect("written");
-    let file_path = file.to_str().expect("a path in UTF-8");
-    let mut first = replica(&plane, "first", file_path).await;
-    first.until_metrics(&["opamp_operator_leading 1"]).await;
-    let second = replica(&plane, "second", file_path).await;
+    let (mut first, second) = replicas(&plane, &sinks).await;
     // They are at the one that does not lead.
     let mut fleet = Fleet::new(&second.websocket(), "yes", 1, Duration::from_millis(100));
     fleet.join(4, &Behaviour::Apply);
