@@ -207,7 +207,9 @@ where
         .modify(modify)
         .reflect(writer)
         .inspect(move |event| {
-            event.iter().for_each(&mut heard);
+            if let Ok(event) = event {
+                heard(event);
+            }
             told.of(event);
         })
         .touched_objects();
