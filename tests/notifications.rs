@@ -347,6 +347,16 @@ fn events(posts: &[Post]) -> Vec<String> {
     posts.iter().map(|post| post.json()["data"]["event"].as_str().expect("an event").to_owned()).collect()
 }
 
+/// Has one agent take a rollout, of whose beginning and end this sink is told.
+async fn rollout_is_told(operator: &Operator, space: &Space, sink: &Sink) {
+    let mut fleet = Fleet::new(&operator.websocket(), "yes", 1, Duration::from_millis(100));
+    fleet.join(1, &Behaviour::Apply);
+    space.apply(group("edge", "yes")).await;
+    space.group_has("edge", 1).await;
+    space.apply(manifest("one", "Automatic")).await;
+    assert_eq!(events(&sink.until(2).await), ["RolloutStarted", "RolloutCompleted"]);
+}
+
 /// Two replicas that tell these sinks. The first one leads.
 async fn replicas(plane: &ControlPlane, sinks: &Sinks) -> (Operator, Operator) {
     let file = plane.dir().join("notifications.yaml");
@@ -474,10 +484,5 @@ async fn file_is_read_when_it_changes_and_a_wrong_one_is_told_and_keeps_the_one_
         operator.log()
     );
 
-    let mut fleet = Fleet::new(&operator.websocket(), "yes", 1, Duration::from_millis(100));
-    fleet.join(1, &Behaviour::Apply);
-    space.apply(group("edge", "yes")).await;
-    space.group_has("edge", 1).await;
-    space.apply(manifest("one", "Automatic")).await;
-    assert_eq!(events(&sink.until(2).await), ["RolloutStarted", "RolloutCompleted"]);
+    rollout_is_told(&operator, &space, &sink).await;
 }

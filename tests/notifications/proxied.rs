@@ -3,16 +3,13 @@
 use super::support::authority::Authority;
 use super::support::control_plane::ControlPlane;
 use super::support::eventually;
-use super::support::fleet::Fleet;
 use super::support::operator::Operator;
-use super::support::resources::{Space, group};
+use super::support::resources::Space;
 use super::support::sink::Sink;
-use super::{Couriers, KEY, acceptor, events, manifest, quarantined, told, webhook};
+use super::{Couriers, KEY, acceptor, quarantined, rollout_is_told, told, webhook};
 use opamp_operator::notify::{Proxies, Trust};
-use opamp_operator::sim::Behaviour;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -184,12 +181,7 @@ async fn operator_tells_through_a_proxy_that_refuses_at_first_and_asks_the_api_s
     let environment = [("HTTPS_PROXY", named.as_str()), ("NO_PROXY", "example.com")];
     let operator = Operator::start_guarded_with(&plane, "told", &flags, &environment).await;
 
-    let mut fleet = Fleet::new(&operator.websocket(), "yes", 1, Duration::from_millis(100));
-    fleet.join(1, &Behaviour::Apply);
-    space.apply(group("edge", "yes")).await;
-    space.group_has("edge", 1).await;
-    space.apply(manifest("one", "Automatic")).await;
-    assert_eq!(events(&sink.until(2).await), ["RolloutStarted", "RolloutCompleted"]);
+    rollout_is_told(&operator, &space, &sink).await;
     let asked = proxy.asked();
     assert_eq!(asked.len(), refusals.len() + 2, "{asked:?}");
     let is_for_receiver = |head: &String| head.starts_with("CONNECT receiver.test:8443 HTTP/1.1\r\n");
